@@ -1,0 +1,34 @@
+"""The published methods: each module holds a network and its decode, and knows tensors alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from panoptic_ros.methods import hle
+
+
+@dataclass(frozen=True)
+class Method:
+    """What the rest of the package needs to know of a method.
+
+    hyperparameters: frozen dataclass, the paper's values as defaults; built from `model.yaml`.
+    network: called with the hyper-parameters and the number of classes; `forward(image (B, 3, H, W) float)` returns
+        a dict of named tensors, exportable with static shapes.
+    thresholds: frozen dataclass of the decode's settings; each field's metadata has `range` and `description`.
+    decode: `decode(outputs, is_thing (C,) bool, thresholds, output_size (H, W))` returns the segment map
+        (B, H, W) int32 and a list of B Segments.
+    """
+
+    hyperparameters: type
+    network: Callable[[Any, int], nn.Module]
+    thresholds: type
+    decode: Callable[..., Any]
+
+
+METHODS: dict[str, Method] = {
+    "hle": Method(hle.Hyperparameters, hle.Network, hle.Thresholds, hle.decode),
+}

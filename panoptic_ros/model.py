@@ -1,0 +1,145 @@
+"""A model folder: model.yaml beside weights.safetensors -> network, method, class table, preprocessing."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from panoptic_ros.classes import ClassTable
+from panoptic_ros.errors import InputError
+from panoptic_ros.frame import Segments
+from panoptic_ros.methods import METHODS
+from panoptic_ros.paths import model_folder
+
+# Mean and deviation of ImageNet's colours, 0 to 1, red first: what timm's backbones are trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with all that is needed to feed it and to read it.
+
+    input_size: (H, W) it was made for; other shapes of images get the same number of pixels, see `input_shape`.
+    mean, std: of the colours 0 to 1, red first.
+    thresholds: the method's decode settings.
+    model_id: the folder's name and eight digits of its content's hash.
+    training: how it was trained and what it scored, as written in model.yaml.
+    """
+
+    method: str
+    hyperparameters: Any
+    network: nn.Module
+    classes: ClassTable
+    input_size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    thresholds: Any
+    model_id: str
+    training: dict[str, Any]
+
+    def input_shape(self, height: int, width: int) -> tuple[int, int]:
+        """The network's input for an image of this size: its aspect ratio, multiples of 32, about as many pixels
+        as `input_size`, so that the time per frame is the same for every camera and nothing is distorted."""
+        pixels = self.input_size[0] * self.input_size[1]
+        ideal = math.sqrt(pixels * height / width)
+        rows = max(1, round(ideal / 32))
+        columns = max(1, round(pixels / (32 * rows) / 32))
+        return 32 * rows, 32 * columns
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8, red first -> (B, 3, H, W) float32, mean 0 and deviation 1."""
+        scale = torch.tensor([1 / (255 * s) for s in self.std], device=image.device)
+        shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)], device=image.device)
+        return torch.addcmul(shift.view(3, 1, 1), image.permute(0, 3, 1, 2), scale.view(3, 1, 1))
+
+    def decode(self, outputs: dict[str, Tensor], thresholds: Any,
+               output_size: tuple[int, int]) -> tuple[Tensor, list[Segments]]:
+        """The method's decode: segment map (B, *output_size) int32 and B Segments."""
+        is_thing = torch.as_tensor(self.classes.thing_mask, device=next(iter(outputs.values())).device)
+        result: tuple[Tensor, list[Segments]] = METHODS[self.method].decode(outputs, is_thing, thresholds, output_size)
+        return result
+
+
+def load_model(name_or_path: str | Path) -> Model:
+    """A model from a folder, or from its name below config/models.
+
+    Raises InputError when a file is missing, damaged, or does not fit the network it describes.
+    """
+    folder = model_folder(name_or_path)
+    description, weights = folder / "model.yaml", folder / "weights.safetensors"
+    for file in (description, weights):
+        if not file.is_file():
+            raise InputError(f"the model folder {folder} has no {file.name}")
+    try:
+        text = yaml.safe_load(description.read_text())
+        method = METHODS.get(text["method"])
+        if method is None:
+            raise InputError(f"{description}: method '{text['method']}' is not one of {', '.join(METHODS)}")
+        hyperparameters = _dataclass_from(method.hyperparameters, text.get("hyperparameters") or {}, description)
+        thresholds = _dataclass_from(method.thresholds, text.get("thresholds") or {}, description)
+        classes = ClassTable.from_dict(text["classes"])
+        input_size = (int(text["input_size"][0]), int(text["input_size"][1]))
+        mean, std = (tuple(float(v) for v in text[key]) for key in ("mean", "std"))
+        training = text.get("training") or {}
+    except (yaml.YAMLError, KeyError, TypeError, IndexError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{description} is not a model description: {type(error).__name__} at {error}") from error
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or min(input_size) < 32:
+        raise InputError(f"{description}: mean and std need three values each, input_size at least 32 x 32")
+    network = method.network(hyperparameters, len(classes))
+    _load_weights(network, weights)
+    digest = hashlib.sha256(description.read_bytes() + weights.read_bytes()).hexdigest()[:8]
+    return Model(text["method"], hyperparameters, network.eval(), classes, input_size, mean, std, thresholds,
+                 f"{folder.resolve().name}@{digest}", training)
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write a model folder that `load_model` reads; floating-point weights are stored in half precision."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: (value.half() if value.is_floating_point() else value).contiguous()
+             for name, value in model.network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    save_file(state, folder / "weights.safetensors")
+    text = {"method": model.method, "input_size": list(model.input_size), "mean": list(model.mean),
+            "std": list(model.std), "hyperparameters": dataclasses.asdict(model.hyperparameters),
+            "thresholds": dataclasses.asdict(model.thresholds), "training": model.training,
+            "classes": model.classes.to_dict()}
+    (folder / "model.yaml").write_text(yaml.safe_dump(text, sort_keys=False, default_flow_style=None, width=110))
+
+
+def _load_weights(network: nn.Module, file: Path) -> None:
+    try:
+        state = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file} is not a safetensors file, or is damaged: {error}") from error
+    wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    missing, foreign = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    wrong = [f"{k} is {tuple(state[k].shape)} and should be {tuple(wanted[k].shape)}"
+             for k in wanted.keys() & state.keys() if state[k].shape != wanted[k].shape]
+    faults = [f"{len(rows)} {what} (first: {rows[0]})" for what, rows in
+              (("missing", missing), ("foreign", foreign), ("of the wrong shape", sorted(wrong))) if rows]
+    if faults:
+        raise InputError(f"{file} does not fit the network that model.yaml describes; tensors " + ", ".join(faults))
+    bad = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
+    if bad:
+        raise InputError(f"{file} has values that are not finite, first in {bad[0]}: export the model again")
+    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, strict=False)
+
+
+def _dataclass_from(kind: type, values: dict[str, Any], source: Path) -> Any:
+    known = {f.name for f in dataclasses.fields(kind)}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise InputError(f"{source}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -1,0 +1,93 @@
+"""The whole way of a frame: camera images in, tracked panoptic frames out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from panoptic_ros.association import Tracker, TrackerSettings
+from panoptic_ros.engines import build_engine
+from panoptic_ros.errors import InputError
+from panoptic_ros.frame import CameraImage, PanopticFrame
+from panoptic_ros.model import Model
+
+
+class Perception:
+    """resize + normalise -> engine(network) -> decode -> associate; the same for node, replay and benchmark.
+
+    Not thread-safe: one thread calls it. Thresholds and tracker settings may be replaced between two calls.
+    """
+
+    def __init__(self, model: Model, engine: str = "auto", device: str = "auto",
+                 tracking: TrackerSettings | None = None) -> None:
+        self.model = model
+        self.thresholds: Any = model.thresholds
+        self.tracking = tracking or TrackerSettings()
+        self.engine = build_engine(model.network, engine, device)
+        self._trackers: dict[str, Tracker] = {}
+
+    @torch.inference_mode()
+    def __call__(self, images: Sequence[CameraImage]) -> list[PanopticFrame]:
+        """Segment and track images of different cameras; those of one size go through the network as one batch.
+
+        Returns one frame per image, in the same order. Raises InputError for an image without pixels.
+        """
+        frames: dict[int, PanopticFrame] = {}
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for i, image in enumerate(images):
+            if min(image.pixels.shape[:2]) < 1:
+                raise InputError(f"an image of {image.width} x {image.height} pixels has nothing to segment")
+            by_size.setdefault((image.height, image.width), []).append(i)
+        for (height, width), indices in by_size.items():
+            for i, frame in zip(indices, self._segment([images[i] for i in indices], height, width), strict=True):
+                frames[i] = frame
+        return [self._associate(frames[i]) for i in range(len(images))]
+
+    def reset_tracks(self, camera: str | None = None) -> None:
+        """Forget the tracks of one camera, or of all; ids that were given out are not given out again."""
+        for name, tracker in self._trackers.items():
+            if camera in (None, name):
+                tracker.reset()
+
+    def tracks_born(self) -> int:
+        """How many tracks there have been so far, over all cameras."""
+        return sum(tracker.born for tracker in self._trackers.values())
+
+    def _segment(self, images: list[CameraImage], height: int, width: int) -> list[PanopticFrame]:
+        start = perf_counter()
+        batch = self._preprocess(images, self.model.input_shape(height, width))
+        preprocessed = perf_counter()
+        outputs = self.engine(batch)
+        inferred = perf_counter()
+        maps, segments = self.model.decode(outputs, self.thresholds, (height, width))
+        maps = maps.to(torch.uint16).cpu().numpy()
+        decoded = perf_counter()
+        # A batch is one piece of work: each of its images waited for all of it.
+        timings = {"preprocess": 1e3 * (preprocessed - start), "network": 1e3 * (inferred - preprocessed),
+                   "decode": 1e3 * (decoded - inferred)}
+        return [PanopticFrame(image, segment_map, rows.numpy(), dict(timings))
+                for image, segment_map, rows in zip(images, maps, segments, strict=True)]
+
+    def _preprocess(self, images: list[CameraImage], shape: tuple[int, int]) -> torch.Tensor:
+        """Images -> normalised float tensor (B, 3, *shape) on the engine's device, red first."""
+        batch = np.empty((len(images), *shape, 3), np.uint8)
+        for row, image in zip(batch, images, strict=True):
+            shrinks = shape[0] < image.height and shape[1] < image.width
+            resized = image.pixels
+            if resized.shape[:2] != shape:
+                resized = cv2.resize(resized, shape[::-1],
+                                     interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+            row[:] = CameraImage(resized.reshape(*shape, -1), image.encoding).rgb()
+        return self.model.normalise(torch.from_numpy(batch).to(self.engine.device))
+
+    def _associate(self, frame: PanopticFrame) -> PanopticFrame:
+        start = perf_counter()
+        tracker = self._trackers.setdefault(frame.image.camera, Tracker())
+        track_id, track_age = tracker.update(frame, self.tracking)
+        frame.timings_ms["associate"] = 1e3 * (perf_counter() - start)
+        return frame.with_tracks(track_id, track_age)
