@@ -1,0 +1,1 @@
+"""Recordings: bags, videos and image folders are read, replayed and written."""

@@ -1,0 +1,162 @@
+"""Panoptic frames as ROS messages and back; one code for the classes of rclpy and for those of rosbags."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from panoptic_ros.classes import ClassTable
+from panoptic_ros.errors import InputError
+from panoptic_ros.frame import CameraImage, PanopticFrame, Segments
+
+# Names of the message types that frames are written to, as in ROS: package/msg/Name.
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+SEGMENTS = "panoptic_ros/msg/PanopticSegmentArray"
+EMBEDDINGS = "panoptic_ros/msg/InstanceEmbeddingArray"
+
+
+@dataclass(frozen=True)
+class MessageTypes:
+    """Where the message classes come from.
+
+    create: `create("sensor_msgs/msg/Image", header=..., ...)` makes a message with all of its fields.
+    sequence: a one-dimensional NumPy array -> what the classes take as a sequence of numbers.
+    """
+
+    create: Callable[..., Any]
+    sequence: Callable[[np.ndarray], Any]
+
+
+def generated_types(find: Callable[[str], Any]) -> MessageTypes:
+    """For the classes that rosidl generates for rclpy; `find("sensor_msgs/msg/Image")` returns the class."""
+
+    def create(name: str, **fields: Any) -> Any:
+        message = find(name)()
+        # Given to the constructor, an array would be copied once more.
+        for field, value in fields.items():
+            setattr(message, field, value)
+        return message
+
+    return MessageTypes(create, _as_array)
+
+
+def header(image: CameraImage, types: MessageTypes) -> Any:
+    """The header of the image, as it came: stamp and frame_id, never stamped anew."""
+    return header_at(image.stamp_ns, image.frame_id, types)
+
+
+def header_at(stamp_ns: int, frame_id: str, types: MessageTypes) -> Any:
+    """A std_msgs/Header for a time in nanoseconds."""
+    sec, nanosec = divmod(stamp_ns, 1_000_000_000)
+    return types.create("std_msgs/msg/Header", frame_id=frame_id,
+                        stamp=types.create("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec))
+
+
+def stamp_in_ns(message_header: Any) -> int:
+    """The time of a std_msgs/Header in nanoseconds.
+
+    Raises InputError when its nanoseconds are a second or more, for it could not be given back bit for bit.
+    """
+    stamp = message_header.stamp
+    if stamp.nanosec >= 1_000_000_000:
+        raise InputError(f"the stamp has {stamp.nanosec} nanoseconds beside {stamp.sec} s; less than 1e9 are allowed")
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def image_message(pixels: np.ndarray, encoding: str, message_header: Any, types: MessageTypes) -> Any:
+    """A sensor_msgs/Image, little-endian and without row padding, of (H, W) or (H, W, C) uint8 or uint16 pixels."""
+    little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
+    content = np.ascontiguousarray(little).reshape(-1).view(np.uint8)
+    height, width = pixels.shape[:2]
+    return types.create(IMAGE, header=message_header, height=height, width=width, encoding=encoding, is_bigendian=0,
+                        step=content.size // max(1, height), data=types.sequence(content))
+
+
+def camera_image_message(image: CameraImage, types: MessageTypes) -> Any:
+    """The camera's image as a sensor_msgs/Image."""
+    return image_message(image.pixels, image.encoding, header(image, types), types)
+
+
+def panoptic_image_message(frame: PanopticFrame, types: MessageTypes) -> Any:
+    """The segment map as mono16: pixel = id of the segment, 0 = void, at the size of the camera's image."""
+    return image_message(frame.segment_map, "mono16", header(frame.image, types), types)
+
+
+def semantic_image_message(frame: PanopticFrame, types: MessageTypes) -> Any:
+    """Class ids as mono8, 255 = void."""
+    return image_message(frame.semantic_map(), "mono8", header(frame.image, types), types)
+
+
+def segments_message(frame: PanopticFrame, classes: ClassTable, model_id: str, types: MessageTypes) -> Any:
+    """All segments of the frame as a PanopticSegmentArray; ids are the pixel values of the panoptic image."""
+    rows = frame.segments
+    columns = zip(rows.class_id.tolist(), rows.is_thing.tolist(), rows.score.tolist(), rows.area.tolist(),
+                  rows.box.tolist(), rows.track_id.tolist(), rows.track_age.tolist(), strict=True)
+    segments = [
+        types.create("panoptic_ros/msg/PanopticSegment", id=number, class_id=class_id,
+                     class_name=classes.names[class_id], is_thing=is_thing, score=score, area=area,
+                     roi=types.create("sensor_msgs/msg/RegionOfInterest", x_offset=x0, y_offset=y0, height=y1 - y0,
+                                      width=x1 - x0, do_rectify=False),
+                     track_id=track_id, track_age=track_age)
+        for number, (class_id, is_thing, score, area, (x0, y0, x1, y1), track_id, track_age) in enumerate(columns, 1)]
+    height, width = frame.segment_map.shape
+    return types.create(SEGMENTS, header=header(frame.image, types), height=height, width=width, model_id=model_id,
+                        segments=segments)
+
+
+def embeddings_message(frame: PanopticFrame, model_id: str, types: MessageTypes) -> Any:
+    """The unit embeddings of the frame's segments as an InstanceEmbeddingArray.
+
+    Things and stuff alike, each segment whose embedding is not all zero; dimension 0 and no rows where the method
+    has no embedding.
+    """
+    rows = frame.segments
+    embedding = np.zeros((len(rows), 0), np.float32) if rows.embedding is None else rows.embedding
+    given = np.flatnonzero(embedding.any(axis=1))
+    return types.create(EMBEDDINGS, header=header(frame.image, types), model_id=model_id,
+                        dimension=embedding.shape[1],
+                        segment_ids=types.sequence((given + 1).astype(np.uint16)),
+                        track_ids=types.sequence(rows.track_id[given].astype(np.uint32)),
+                        data=types.sequence(embedding[given].astype(np.float32).reshape(-1)))
+
+
+def read_segments(panoptic_image: Any, segments: Any, embeddings: Any = None) -> tuple[np.ndarray, Segments]:
+    """The messages of one frame -> segment map (H, W) uint16 and Segments; segments without embedding get zeros.
+
+    Raises InputError when the messages do not belong together or ids are not 1 ... N in order.
+    """
+    height, width = panoptic_image.height, panoptic_image.width
+    content = np.frombuffer(panoptic_image.data, np.uint8)
+    if panoptic_image.encoding != "mono16" or panoptic_image.is_bigendian or content.size != 2 * height * width:
+        raise InputError(f"a panoptic image is mono16, little-endian, without padding; this one is "
+                         f"{panoptic_image.encoding}, {content.size} bytes for {width} x {height}")
+    rows = segments.segments
+    count = len(rows)
+    if [row.id for row in rows] != list(range(1, count + 1)) or (segments.height, segments.width) != (height, width):
+        raise InputError("the segments do not belong to the panoptic image: ids must be 1 ... N, sizes must agree")
+    segment_map = content.view("<u2").astype(np.uint16, copy=False).reshape(height, width)
+    if int(segment_map.max(initial=0)) > count:
+        raise InputError(f"the panoptic image has the id {segment_map.max()}, but there are {count} segments")
+    box = np.array([(r.roi.x_offset, r.roi.y_offset, r.roi.x_offset + r.roi.width, r.roi.y_offset + r.roi.height)
+                    for r in rows], np.int32).reshape(count, 4)
+    embedding = None
+    if embeddings is not None and embeddings.dimension:
+        embedding = np.zeros((count, embeddings.dimension), np.float32)
+        ids = np.asarray(embeddings.segment_ids, np.int64)
+        embedding[ids - 1] = np.asarray(embeddings.data, np.float32).reshape(len(ids), embeddings.dimension)
+    return segment_map, Segments(
+        np.array([r.class_id for r in rows], np.int32), np.array([r.is_thing for r in rows], bool),
+        np.array([r.score for r in rows], np.float32), np.array([r.area for r in rows], np.int32), box, embedding,
+        np.array([r.track_id for r in rows], np.int32), np.array([r.track_age for r in rows], np.int32))
+
+
+def _as_array(values: np.ndarray) -> array.array[Any]:
+    """NumPy -> array.array with one copy of the bytes; rclpy takes it as it is."""
+    sequence: array.array[Any] = array.array(values.dtype.char)
+    sequence.frombytes(np.ascontiguousarray(values))
+    return sequence
