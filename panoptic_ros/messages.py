@@ -158,5 +158,6 @@ def read_segments(panoptic_image: Any, segments: Any, embeddings: Any = None) ->
 def _as_array(values: np.ndarray) -> array.array[Any]:
     """NumPy -> array.array with one copy of the bytes; rclpy takes it as it is."""
     sequence: array.array[Any] = array.array(values.dtype.char)
-    sequence.frombytes(np.ascontiguousarray(values))
+    if values.size:  # an empty NumPy array has no buffer to take from
+        sequence.frombytes(np.ascontiguousarray(values).data)
     return sequence
