@@ -1,0 +1,76 @@
+"""Writes rosbag2 recordings that `ros2 bag` and Foxglove read, where no ROS is installed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
+from panoptic_ros.bags.types import bag_types, bag_typestore
+from panoptic_ros.errors import InputError
+
+# What `ros2 bag play` offers: reliable, so that it serves subscribers of every kind. Times of zero mean: no limit.
+_QOS = Qos(QosHistory.KEEP_LAST, 10, QosReliability.RELIABLE, QosDurability.VOLATILE, QosTime(0, 0), QosTime(0, 0),
+           QosLiveliness.AUTOMATIC, QosTime(0, 0), False)
+
+
+class BagWriter:
+    """A rosbag2 being written: a folder with metadata.yaml and .mcap, or one .mcap file if the path ends so.
+
+    types: makes messages for `write`, see `panoptic_ros.messages`.
+    compress: zstd inside the file, for label images and other messages with much repetition.
+    Raises InputError when there is something at the path already, or it cannot be written.
+    """
+
+    def __init__(self, path: str | Path, compress: bool = False) -> None:
+        self.path = Path(path)
+        self.types = bag_types()
+        self._store = bag_typestore()
+        if self.path.exists():
+            raise InputError(f"{self.path} is there already: delete it or choose another name")
+        # A single file is written inside a folder of its own and moved when it is complete.
+        self._unfinished = self.path.with_name(self.path.stem + ".unfinished") if self.path.suffix == ".mcap" else None
+        folder = self.path if self._unfinished is None else self._unfinished / self.path.stem
+        try:
+            if self._unfinished is not None and self._unfinished.exists():
+                shutil.rmtree(self._unfinished)
+            self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
+            if compress:
+                self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+            self._writer.open()
+        except OSError as error:
+            raise InputError(f"no bag can be written to {self.path}: {error.strerror or error}") from error
+        self._connections: dict[str, Connection] = {}
+
+    def write(self, topic: str, message: Any, time_ns: int) -> None:
+        """Append a message made with `types`; time_ns is when it was recorded, mostly its header's stamp."""
+        self.write_serialized(topic, message.__msgtype__,
+                              self._store.serialize_cdr(message, message.__msgtype__), time_ns)
+
+    def write_serialized(self, topic: str, message_type: str, cdr: bytes | memoryview, time_ns: int) -> None:
+        """Append a message that is serialized already, byte for byte as a ROS node sent it."""
+        connection = self._connections.get(topic)
+        if connection is None:
+            connection = self._writer.add_connection(topic, message_type, typestore=self._store,
+                                                     offered_qos_profiles=[_QOS])
+            self._connections[topic] = connection
+        # The time of a record is unsigned; a header keeps a stamp before 1970 all the same.
+        self._writer.write(connection, max(0, time_ns), cdr)
+
+    def close(self) -> None:
+        """Write the index; the bag is complete after it."""
+        self._writer.close()
+        if self._unfinished is not None:
+            (self._unfinished / self.path.stem / self.path.name).rename(self.path)
+            shutil.rmtree(self._unfinished)
+
+    def __enter__(self) -> BagWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
