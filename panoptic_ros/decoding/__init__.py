@@ -1,0 +1,1 @@
+"""Steps that the decodes of two or more methods share."""

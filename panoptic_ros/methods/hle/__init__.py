@@ -1,0 +1,6 @@
+"""Hierarchical Lovász Embeddings for proposal-free panoptic segmentation (Kerola et al., CVPR 2021)."""
+
+from panoptic_ros.methods.hle.decode import Thresholds, decode
+from panoptic_ros.methods.hle.network import Hyperparameters, Network
+
+__all__ = ["Hyperparameters", "Network", "Thresholds", "decode"]

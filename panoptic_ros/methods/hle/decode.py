@@ -1,0 +1,123 @@
+"""Panoptic decoding of the embedding space (section 3.5)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from panoptic_ros.decoding.peaks import greedy_suppression, local_maxima
+from panoptic_ros.decoding.segments import make_segments
+from panoptic_ros.decoding.upsampling import upsample_labels
+from panoptic_ros.frame import Segments
+from panoptic_ros.methods.hle.kernels import log_class_kernel, log_instance_kernel, position_grid
+
+# Pixels whose kernels are held in memory at once: bounds the memory of a full-resolution decode.
+PIXELS_AT_ONCE = 1 << 16
+
+
+def _setting(default: Any, low: float, high: float, description: str) -> Any:
+    return field(default=default, metadata={"range": (low, high), "description": description})
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Settings of the decode; a dataset's best are found by tuning and stand in model.yaml."""
+
+    seed: float = _setting(0.5, 0.0, 1.0, "a local maximum of the seed map above this is a candidate for an instance")
+    merge: float = _setting(0.3, 0.0, 1.0, "two candidates with a kernel Phi above this are the same instance")
+    mask: float = _setting(0.5, 0.0, 1.0, "a pixel whose kernel Phi to its best seed is above this belongs to it")
+    stuff: float = _setting(0.2, 0.0, 1.0, "a pixel whose class probability psi is below this is void, not stuff")
+    thing_area: int = _setting(0, 0, 1 << 24, "smaller instances, in pixels of the output, become void")
+    stuff_area: int = _setting(0, 0, 1 << 24, "smaller stuff segments, in pixels of the output, become void")
+    instances: int = _setting(200, 1, 1000, "seed candidates that are looked at, the best first")
+    full_resolution: bool = field(default=False, metadata={
+        "description": "decode every pixel of the output (as the paper's 113 ms) and not every fourth (its 8 ms)"})
+
+
+def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
+           output_size: tuple[int, int]) -> tuple[Tensor, list[Segments]]:
+    """Network outputs -> segment map (B, H, W) int32 and B Segments, on the device of the outputs.
+
+    outputs: what `Network.forward` returns. is_thing: (C,) bool. output_size: (H, W). Segments come as things, best
+    seed first, then stuff by class; their embedding is the unit mean over their pixels.
+    """
+    maps, rows = [], []
+    for embedding, log_sigma, seed in zip(outputs["embedding"], outputs["log_sigma"], outputs["seed"], strict=True):
+        if thresholds.full_resolution:
+            embedding, log_sigma, seed = (F.interpolate(x[None], output_size, mode="bilinear", align_corners=False)[0]
+                                          for x in (embedding, log_sigma, seed))
+            embedding = F.normalize(embedding, dim=0)
+        segment_map, segments = _decode_one(embedding, log_sigma[0], seed[0], outputs["class_mean"],
+                                            outputs["class_log_sigma"], outputs["spatial_log_sigma"][0], is_thing,
+                                            thresholds, output_size)
+        maps.append(segment_map)
+        rows.append(segments)
+    return torch.stack(maps), rows
+
+
+def _decode_one(embedding: Tensor, log_sigma: Tensor, seed: Tensor, class_mean: Tensor, class_log_sigma: Tensor,
+                spatial_log_sigma: Tensor, is_thing: Tensor, thresholds: Thresholds,
+                output_size: tuple[int, int]) -> tuple[Tensor, Segments]:
+    """One image: embedding (D, h, w), log_sigma and seed (h, w); the rest as in `decode`."""
+    size = embedding.shape[1:]
+    position = position_grid(*size, device=embedding.device).flatten(1)
+    embedding, log_sigma = embedding.flatten(1), log_sigma.flatten()
+
+    class_id, psi = _classify(embedding, class_mean, class_log_sigma)
+    # Only a pixel of a thing class can be the seed of an instance: the instance takes its class from there.
+    candidates = local_maxima(seed * is_thing[class_id].view(size), thresholds.seed, thresholds.instances)
+
+    def kernel(seeds: Tensor, pixels: Any) -> Tensor:
+        return log_instance_kernel(embedding[:, pixels], position[:, pixels], embedding[:, seeds].T,
+                                   position[:, seeds].T, log_sigma[seeds], spatial_log_sigma)
+
+    seeds = candidates[greedy_suppression(kernel(candidates, candidates) > _log(thresholds.merge))]
+    label, score = torch.zeros_like(class_id), torch.zeros_like(psi)
+    if len(seeds):
+        for start in range(0, len(psi), PIXELS_AT_ONCE):
+            part = slice(start, start + PIXELS_AT_ONCE)
+            log_phi, best = kernel(seeds, part).max(0)
+            inside = log_phi > _log(thresholds.mask)
+            label[part] = torch.where(inside, best + 1, 0)
+            score[part] = torch.where(inside, log_phi.exp(), 0)
+    # What no instance took is stuff where psi is sure of it (section 3.5), as one segment a class.
+    stuff_label = torch.cumsum(~is_thing, 0) + len(seeds)
+    is_stuff = (label == 0) & ~is_thing[class_id] & (psi > thresholds.stuff)
+    label = torch.where(is_stuff, stuff_label[class_id], label)
+    score = torch.where(is_stuff, psi, score)
+
+    stuff_classes = (~is_thing).nonzero()[:, 0]
+    segment_class = torch.cat([class_id[seeds], stuff_classes])
+    count = len(segment_class) + 1
+    low_resolution_area = torch.zeros(count, device=psi.device).scatter_add_(0, label, torch.ones_like(psi))
+    pixels_per_cell = output_size[0] * output_size[1] / (size[0] * size[1])
+    smallest = torch.where(is_thing[segment_class], thresholds.thing_area, thresholds.stuff_area)
+    too_small = torch.cat([is_thing.new_zeros(1), low_resolution_area[1:] * pixels_per_cell < smallest])
+    label = torch.where(too_small[label], 0, label)
+
+    sums = torch.zeros(count, len(embedding), device=psi.device).index_add_(0, label, embedding.T.contiguous())
+    psi_sum = torch.zeros(count, device=psi.device).scatter_add_(0, label, psi)
+    confidence = psi_sum[1:] / low_resolution_area[1:].clamp(min=1)
+    confidence[:len(seeds)] = seed.flatten()[seeds]
+
+    segment_map = label.int().view(size)
+    if size != output_size:
+        segment_map = upsample_labels(segment_map, score.view(size), output_size)
+    return make_segments(segment_map, segment_class, is_thing[segment_class], confidence,
+                         F.normalize(sums[1:], dim=1))
+
+
+def _classify(embedding: Tensor, class_mean: Tensor, class_log_sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Nearest class mean of each pixel: argmax of psi (Eq. 9) and its value, (P,) each."""
+    log_kernel = log_class_kernel(embedding, class_mean, class_log_sigma)
+    best, class_id = log_kernel.max(0)
+    return class_id, 1 / (log_kernel - best).exp().sum(0)
+
+
+def _log(probability: float) -> float:
+    return math.log(probability) if probability > 0 else -math.inf

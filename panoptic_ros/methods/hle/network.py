@@ -1,0 +1,71 @@
+"""The network of HLE: DeepLabV3+ with one decoder and, per pixel, an embedding, a variance and a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from panoptic_ros.networks.backbones import Backbone
+from panoptic_ros.networks.deeplabv3plus import DeepLabV3PlusDecoder
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """The paper's network on Cityscapes.
+
+    backbone: a timm model; the paper uses resnet50, resnet101 and mobilenetv2_100.
+    output_stride: of the encoder.
+    embedding_dimension: 12 for Cityscapes, 128 for COCO and Vistas (section 4.2).
+    atrous_rates: dilations of the pyramid, for an output stride of 16.
+    decoder_channels: width of the decoder; None takes 256, or 128 in separable convolutions for a light backbone,
+        one whose last map has fewer than 1024 channels.
+    """
+
+    backbone: str = "resnet50"
+    output_stride: int = 16
+    embedding_dimension: int = 12
+    atrous_rates: tuple[int, ...] = (6, 12, 18)
+    decoder_channels: int | None = None
+
+
+class Network(nn.Module):
+    """Image (B, 3, H, W) -> embedding, log sigma and seed per pixel at a quarter of its size.
+
+    Besides the weights it holds the parameters of the embedding space: the class means mu_k, the logarithms of the class
+    deviations sigma_k, and the logarithm of the spatial deviation, one for all instances.
+    """
+
+    def __init__(self, hyperparameters: Hyperparameters, classes: int, pretrained: bool = False) -> None:
+        super().__init__()
+        h = hyperparameters
+        self.dimension = h.embedding_dimension
+        self.backbone = Backbone(h.backbone, h.output_stride, pretrained)
+        light = self.backbone.channels < 1024
+        channels = h.decoder_channels or (128 if light else 256)
+        self.decoder = DeepLabV3PlusDecoder(self.backbone.channels, self.backbone.low_level_channels, channels,
+                                            24 if light else 48, h.atrous_rates, separable=light)
+        self.head = nn.Conv2d(channels, h.embedding_dimension + 2, 1)
+        self.class_mean = nn.Parameter(F.normalize(torch.randn(classes, h.embedding_dimension), dim=1))
+        # sigma^2 = 0.1: an orthogonal embedding then scores exp(-5), one at a distance of 0.1 scores 0.6.
+        self.class_log_sigma = nn.Parameter(torch.full((classes,), -1.15))
+        self.spatial_log_sigma = nn.Parameter(torch.tensor(-0.7))
+        nn.init.constant_(self.head.bias[h.embedding_dimension], -1.15)  # type: ignore[index]
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """
+        image: (B, 3, H, W) float, normalised; H and W multiples of 32.
+
+        Returns embedding (B, D, H/4, W/4) of unit length, log_sigma (B, 1, H/4, W/4), seed (B, 1, H/4, W/4) in [0, 1],
+        and the parameters that the decode needs: class_mean (C, D) of unit length, class_log_sigma (C,),
+        spatial_log_sigma (1,).
+        """
+        low_level, features = self.backbone(image)
+        # The embedding space is in single precision also where the rest is trained in half.
+        raw = self.head(self.decoder(features, low_level)).float()
+        embedding, log_sigma, seed_logit = raw.split([self.dimension, 1, 1], 1)
+        return {"embedding": F.normalize(embedding, dim=1), "log_sigma": log_sigma, "seed": seed_logit.sigmoid(),
+                "class_mean": F.normalize(self.class_mean, dim=1), "class_log_sigma": self.class_log_sigma * 1.0,
+                "spatial_log_sigma": self.spatial_log_sigma.reshape(1)}

@@ -1,0 +1,1 @@
+"""Parts of networks that two or more methods share."""

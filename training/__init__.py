@@ -1,0 +1,1 @@
+"""Training, tuning and dataset evaluation of the methods."""

@@ -1,0 +1,1 @@
+"""One module per method: its targets and its loss."""
