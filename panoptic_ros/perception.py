@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
@@ -30,6 +31,7 @@ class Perception:
         self.tracking = tracking or TrackerSettings()
         self.engine = build_engine(model.network, engine, device)
         self._trackers: dict[str, Tracker] = {}
+        self._track_ids = itertools.count(1)  # one source, so that no two cameras have an id in common
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[CameraImage]) -> list[PanopticFrame]:
@@ -87,7 +89,7 @@ class Perception:
 
     def _associate(self, frame: PanopticFrame) -> PanopticFrame:
         start = perf_counter()
-        tracker = self._trackers.setdefault(frame.image.camera, Tracker())
+        tracker = self._trackers.setdefault(frame.image.camera, Tracker(self._track_ids))
         track_id, track_age = tracker.update(frame, self.tracking)
         frame.timings_ms["associate"] = 1e3 * (perf_counter() - start)
         return frame.with_tracks(track_id, track_age)
