@@ -24,13 +24,24 @@ _GENERIC = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
 TAKEN_ENCODINGS = (*PIXEL_ENCODINGS, *_GENERIC, *_CONVERTED)
 
 
+class BrokenImage(InputError):
+    """An image that cannot be used, where those before and after it may be good.
+
+    reason: in a few words, the same for all images that are broken in the same way; drops are counted by it.
+    """
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
 def image_pixels(height: int, width: int, encoding: str, step: int, is_bigendian: bool | int,
                  buffer: Any) -> tuple[np.ndarray, str]:
     """The pixels of a sensor_msgs/Image, as (H, W, C) uint8, and their encoding, a key of PIXEL_ENCODINGS.
 
     rgb8, bgr8, rgba8, bgra8, mono8 and OpenCV's 8UC1, 8UC3, 8UC4 are views of `buffer` (anything with the buffer
     protocol), row padding and all; the other TAKEN_ENCODINGS are converted.
-    Raises InputError for zero size, a step or a length that does not match, and for any other encoding.
+    Raises BrokenImage for zero size, a step or a length that does not match, and for any other encoding.
     """
     name = _GENERIC.get(encoding, encoding)
     if name in PIXEL_ENCODINGS:
@@ -38,50 +49,52 @@ def image_pixels(height: int, width: int, encoding: str, step: int, is_bigendian
         return rows.reshape(height, width, PIXEL_ENCODINGS[name]), name
     if encoding in _CONVERTED:
         return _converted(height, width, encoding, step, bool(is_bigendian), buffer)
-    raise InputError(f"the image encoding '{encoding}' is not taken; these are: {', '.join(TAKEN_ENCODINGS)}")
+    raise BrokenImage("unknown encoding",
+                      f"the image encoding '{encoding}' is not taken; these are: {', '.join(TAKEN_ENCODINGS)}")
 
 
 def compressed_pixels(image_format: str, buffer: Any) -> tuple[np.ndarray, str]:
     """The pixels of a sensor_msgs/CompressedImage (JPEG, PNG, or what else OpenCV reads), as (H, W, 3) uint8, `bgr8`.
 
-    Raises InputError for depth images and for anything that cannot be decoded to its end.
+    Raises BrokenImage for depth images and for anything that cannot be decoded to its end.
     """
     if "compressedDepth" in image_format:
-        raise InputError(f"the compressed image's format is '{image_format}': a depth image, not a camera's")
+        raise BrokenImage("unknown encoding", f"the compressed image's format '{image_format}' is depth, not a camera's")
     return decode_image_file(buffer, f"the compressed image (format '{image_format}')"), "bgr8"
 
 
 def decode_image_file(buffer: Any, name: str) -> np.ndarray:
     """An image file's bytes -> (H, W, 3) uint8, blue first, as the sensor saw it: a rotation tag is not applied.
 
-    name: what to call it in the InputError that is raised when it is empty, cut off or no image.
+    name: what to call it in the BrokenImage that is raised when it is empty, cut off or no image.
     """
     content = np.frombuffer(buffer, np.uint8)
     if content.size == 0:
-        raise InputError(f"{name} is empty")
+        raise BrokenImage("no pixels", f"{name} is empty")
     # OpenCV fills what is missing of a cut-off file with grey and says nothing.
     head, tail = content[:8].tobytes(), content[content.size // 2:].tobytes()
     if (head.startswith(b"\xff\xd8") and b"\xff\xd9" not in tail) or (head == b"\x89PNG\r\n\x1a\n" and b"IEND" not in tail):
-        raise InputError(f"{name} is cut off after {content.size} bytes")
+        raise BrokenImage("image cut off", f"{name} is cut off after {content.size} bytes")
     try:
         pixels = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise InputError(f"{name} cannot be decoded: {error.err}") from error
+        raise BrokenImage("image damaged", f"{name} cannot be decoded: {error.err}") from error
     if pixels is None:
-        raise InputError(f"{name} is damaged or not an image")
+        raise BrokenImage("image damaged", f"{name} is damaged or not an image")
     return pixels
 
 
 def _rows(rows: int, row_bytes: int, step: int, buffer: Any, name: str) -> np.ndarray:
-    """A view (rows, row_bytes) of the buffer without its padding; raises InputError where the sizes do not agree."""
+    """A view (rows, row_bytes) of the buffer without its padding; raises BrokenImage where the sizes do not agree."""
     if rows < 1 or row_bytes < 1:
-        raise InputError(f"the image is {name}: it has no pixels")
+        raise BrokenImage("no pixels", f"the image is {name}: it has no pixels")
     if step < row_bytes:
-        raise InputError(f"the image is {name} with a step of {step} bytes; a row of it needs {row_bytes}")
+        raise BrokenImage("step does not match",
+                          f"the image is {name} with a step of {step} bytes; a row of it needs {row_bytes}")
     content = np.frombuffer(buffer, np.uint8)
     if content.size != rows * step:
-        raise InputError(f"the image is {name} with a step of {step} bytes: {rows * step} bytes of pixels are needed, "
-                         f"{content.size} came")
+        raise BrokenImage("length does not match", f"the image is {name} with a step of {step} bytes: "
+                          f"{rows * step} bytes of pixels are needed, {content.size} came")
     return content.reshape(rows, step)[:, :row_bytes]
 
 
@@ -100,5 +113,6 @@ def _converted(height: int, width: int, encoding: str, step: int, is_bigendian: 
     try:
         pixels = np.asarray(convert_color(source, encoding, target))
     except (ImageError, cv2.error) as error:
-        raise InputError(f"the image of {width} x {height} {encoding} cannot be converted to {target}: {error}") from error
+        raise BrokenImage("image damaged", f"the image of {width} x {height} {encoding} cannot be converted to {target}: "
+                          f"{error}") from error
     return pixels.reshape(height, width, -1), target

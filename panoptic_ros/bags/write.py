@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from panoptic_ros.bags.types import bag_types, bag_typestore
 from panoptic_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # What `ros2 bag play` offers: reliable, so that it serves subscribers of every kind. Times of zero mean: no limit.
 _QOS = Qos(QosHistory.KEEP_LAST, 10, QosReliability.RELIABLE, QosDurability.VOLATILE, QosTime(0, 0), QosTime(0, 0),
@@ -68,7 +71,7 @@ class BagWriter:
             (self._unfinished / self.path.stem / self.path.name).rename(self.path)
             shutil.rmtree(self._unfinished)
 
-    def __enter__(self) -> BagWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,

@@ -1,0 +1,109 @@
+"""Folders of images as a recording: one camera, or one for each subfolder as in the drives of KITTI."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+from panoptic_ros.bags.recording import DEFAULT_FRAME_RATE, BrokenFrame, Recording, Stream
+from panoptic_ros.bags.timestamps import read_timestamps
+from panoptic_ros.errors import InputError
+from panoptic_ros.frame import CameraImage
+from panoptic_ros.pixels import BrokenImage, decode_image_file
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+# Subfolders that hold a camera's images; others beside them hold truth, depth or scans.
+_CAMERA_FOLDER = re.compile(r"(image|cam|rgb|left|right|data$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _ImageFolder:
+    camera: str
+    files: list[Path]
+    stamps_ns: list[int]
+    timestamps: Path | None
+
+
+def open_images(path: Path, cameras: tuple[str, ...] = ()) -> Recording:
+    """The images below a folder, in the order of their names (numbers by value) and at the times of `timestamps.txt`.
+
+    Taken are the folder's own images or those of its subfolders image_02, image_03, images, data and the like; times
+    lie beside the images or one folder above, otherwise DEFAULT_FRAME_RATE is assumed.
+    cameras: names of the subfolders to take; none given, all are taken.
+    Raises InputError where there are no images or times and images do not agree in number.
+    """
+    folders = {_camera_name(folder, path): folder for folder in _image_folders(path)}
+    if not folders:
+        raise InputError(f"{path} has no images ({', '.join(sorted(IMAGE_SUFFIXES))}), nor a subfolder such as image_02 "
+                         "that has, nor a metadata.yaml of a rosbag2")
+    unknown = sorted(set(cameras) - folders.keys())
+    if unknown:
+        raise InputError(f"{path} has no camera {', '.join(unknown)}; it has: {', '.join(folders)}")
+    opened = [_open_folder(folder, camera) for camera, folder in folders.items()
+              if not cameras or camera in cameras]
+
+    def frames() -> Iterator[CameraImage | BrokenFrame]:
+        merged = heapq.merge(*(zip(f.stamps_ns, range(len(f.files)), [f] * len(f.files)) for f in opened),
+                             key=lambda item: item[0])
+        for stamp_ns, k, folder in merged:
+            yield _read_image(folder.files[k], stamp_ns, folder.camera)
+
+    untimed = [f.camera for f in opened if f.timestamps is None]
+    notices = (f"no timestamps.txt for {', '.join(untimed)}: {DEFAULT_FRAME_RATE:g} frames/s assumed",) if untimed else ()
+    streams = tuple(Stream(f.camera, str(f.files[0].parent), "images", len(f.files), _frame_rate(f.stamps_ns))
+                    for f in opened)
+    return Recording(path, "images", streams, frames, notices)
+
+
+def _image_files(folder: Path) -> list[Path]:
+    files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(files, key=lambda file: ([int(part) if part.isdigit() else part
+                                            for part in re.split(r"(\d+)", file.stem)], file.name))
+
+
+def _image_folders(path: Path) -> list[Path]:
+    if _image_files(path):
+        return [path]
+    places = [place for place in sorted(path.iterdir()) if place.is_dir() and _CAMERA_FOLDER.match(place.name)]
+    return [folder for place in places for folder in (place, place / "data") if folder.is_dir() and _image_files(folder)]
+
+
+def _camera_name(folder: Path, path: Path) -> str:
+    """The subfolder's name, made fit for a topic; `camera` for a folder that was given itself."""
+    camera_folder = folder.parent if folder.name == "data" and folder != path else folder
+    if camera_folder == path or camera_folder.name == "images":
+        return "camera"
+    name = re.sub(r"\W", "_", camera_folder.name.lower())
+    return name if name[0].isalpha() else f"camera_{name}"
+
+
+def _open_folder(folder: Path, camera: str) -> _ImageFolder:
+    files = _image_files(folder)
+    places = [folder / "timestamps.txt", folder.parent / "timestamps.txt"]
+    timestamps = next((place for place in places if place.is_file()), None)
+    if timestamps is None:
+        return _ImageFolder(camera, files, [round(k * 1e9 / DEFAULT_FRAME_RATE) for k in range(len(files))], None)
+    stamps = read_timestamps(timestamps)
+    if len(stamps) != len(files):
+        raise InputError(f"{timestamps} has {len(stamps)} times, but there are {len(files)} images in {folder}: "
+                         "each image needs its line")
+    return _ImageFolder(camera, files, stamps, timestamps)
+
+
+def _read_image(file: Path, stamp_ns: int, camera: str) -> CameraImage | BrokenFrame:
+    try:
+        return CameraImage(decode_image_file(file.read_bytes(), str(file)), "bgr8", stamp_ns, camera, camera)
+    except BrokenImage as error:
+        return BrokenFrame(camera, error.reason, str(error))
+    except OSError as error:
+        return BrokenFrame(camera, "image file unreadable", f"{file}: {error.strerror}")
+
+
+def _frame_rate(stamps_ns: list[int]) -> float:
+    steps = [after - before for before, after in pairwise(stamps_ns) if after > before]
+    return 1e9 / median(steps) if steps else DEFAULT_FRAME_RATE

@@ -1,0 +1,67 @@
+"""What every kind of recording is to those who read it: streams of camera images, with a report where one is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from panoptic_ros.frame import CameraImage
+
+# Frames per second of recordings that do not say it.
+DEFAULT_FRAME_RATE = 10.0
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The images of one camera.
+
+    camera: its name, unique in the recording and allowed as part of a ROS topic's name.
+    topic: where they come from: a topic, a folder or a file.
+    kind: type of the messages, `images` or `video`.
+    frames: how many there should be, or None where nobody knows.
+    frame_rate: images per second, for writing them as a video.
+    """
+
+    camera: str
+    topic: str
+    kind: str
+    frames: int | None
+    frame_rate: float = DEFAULT_FRAME_RATE
+
+
+@dataclass(frozen=True)
+class BrokenFrame:
+    """A place in a recording where an image should be and is not, or is not one.
+
+    reason: in a few words, the same for all frames that are broken in the same way; they are counted by it.
+    detail: what exactly is wrong.
+    frames: how many images are lost here, 0 where nobody knows.
+    """
+
+    camera: str
+    reason: str
+    detail: str
+    frames: int = 1
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording that can be read, once or several times, image by image in the order of time.
+
+    kind: `rosbag2`, `video` or `images`.
+    notices: what a user should know of it before it is read.
+    frames: called, it reads the recording from its start; images of several cameras come interleaved.
+    """
+
+    path: Path
+    kind: str
+    streams: tuple[Stream, ...]
+    frames: Callable[[], Iterator[CameraImage | BrokenFrame]]
+    notices: tuple[str, ...] = ()
+
+    @property
+    def frame_count(self) -> int | None:
+        """How many images there should be in all, or None where nobody knows."""
+        counts = [stream.frames for stream in self.streams]
+        return sum(count for count in counts if count is not None) if None not in counts else None
