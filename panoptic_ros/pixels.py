@@ -24,7 +24,7 @@ _GENERIC = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
 TAKEN_ENCODINGS = (*PIXEL_ENCODINGS, *_GENERIC, *_CONVERTED)
 
 
-class BrokenImage(InputError):
+class BrokenImageError(InputError):
     """An image that cannot be used, where those before and after it may be good.
 
     reason: in a few words, the same for all images that are broken in the same way; drops are counted by it.
@@ -41,7 +41,7 @@ def image_pixels(height: int, width: int, encoding: str, step: int, is_bigendian
 
     rgb8, bgr8, rgba8, bgra8, mono8 and OpenCV's 8UC1, 8UC3, 8UC4 are views of `buffer` (anything with the buffer
     protocol), row padding and all; the other TAKEN_ENCODINGS are converted.
-    Raises BrokenImage for zero size, a step or a length that does not match, and for any other encoding.
+    Raises BrokenImageError for zero size, a step or a length that does not match, and for any other encoding.
     """
     name = _GENERIC.get(encoding, encoding)
     if name in PIXEL_ENCODINGS:
@@ -49,52 +49,53 @@ def image_pixels(height: int, width: int, encoding: str, step: int, is_bigendian
         return rows.reshape(height, width, PIXEL_ENCODINGS[name]), name
     if encoding in _CONVERTED:
         return _converted(height, width, encoding, step, bool(is_bigendian), buffer)
-    raise BrokenImage("unknown encoding",
-                      f"the image encoding '{encoding}' is not taken; these are: {', '.join(TAKEN_ENCODINGS)}")
+    raise BrokenImageError("unknown encoding",
+                           f"the image encoding '{encoding}' is not taken; these are: {', '.join(TAKEN_ENCODINGS)}")
 
 
 def compressed_pixels(image_format: str, buffer: Any) -> tuple[np.ndarray, str]:
     """The pixels of a sensor_msgs/CompressedImage (JPEG, PNG, or what else OpenCV reads), as (H, W, 3) uint8, `bgr8`.
 
-    Raises BrokenImage for depth images and for anything that cannot be decoded to its end.
+    Raises BrokenImageError for depth images and for anything that cannot be decoded to its end.
     """
     if "compressedDepth" in image_format:
-        raise BrokenImage("unknown encoding", f"the compressed image's format '{image_format}' is depth, not a camera's")
+        raise BrokenImageError("unknown encoding", f"the compressed image's format is '{image_format}': depth, no colours")
     return decode_image_file(buffer, f"the compressed image (format '{image_format}')"), "bgr8"
 
 
 def decode_image_file(buffer: Any, name: str) -> np.ndarray:
     """An image file's bytes -> (H, W, 3) uint8, blue first, as the sensor saw it: a rotation tag is not applied.
 
-    name: what to call it in the BrokenImage that is raised when it is empty, cut off or no image.
+    name: what to call it in the BrokenImageError that is raised when it is empty, cut off or no image.
     """
     content = np.frombuffer(buffer, np.uint8)
     if content.size == 0:
-        raise BrokenImage("no pixels", f"{name} is empty")
+        raise BrokenImageError("no pixels", f"{name} is empty")
     # OpenCV fills what is missing of a cut-off file with grey and says nothing.
     head, tail = content[:8].tobytes(), content[content.size // 2:].tobytes()
-    if (head.startswith(b"\xff\xd8") and b"\xff\xd9" not in tail) or (head == b"\x89PNG\r\n\x1a\n" and b"IEND" not in tail):
-        raise BrokenImage("image cut off", f"{name} is cut off after {content.size} bytes")
+    is_jpeg, is_png = head.startswith(b"\xff\xd8"), head == b"\x89PNG\r\n\x1a\n"
+    if (is_jpeg and b"\xff\xd9" not in tail) or (is_png and b"IEND" not in tail):
+        raise BrokenImageError("image cut off", f"{name} is cut off after {content.size} bytes")
     try:
         pixels = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise BrokenImage("image damaged", f"{name} cannot be decoded: {error.err}") from error
+        raise BrokenImageError("image damaged", f"{name} cannot be decoded: {error.err}") from error
     if pixels is None:
-        raise BrokenImage("image damaged", f"{name} is damaged or not an image")
+        raise BrokenImageError("image damaged", f"{name} is damaged or not an image")
     return pixels
 
 
 def _rows(rows: int, row_bytes: int, step: int, buffer: Any, name: str) -> np.ndarray:
-    """A view (rows, row_bytes) of the buffer without its padding; raises BrokenImage where the sizes do not agree."""
+    """A view (rows, row_bytes) of the buffer without its padding; raises BrokenImageError where the sizes do not agree."""
     if rows < 1 or row_bytes < 1:
-        raise BrokenImage("no pixels", f"the image is {name}: it has no pixels")
+        raise BrokenImageError("no pixels", f"the image is {name}: it has no pixels")
     if step < row_bytes:
-        raise BrokenImage("step does not match",
-                          f"the image is {name} with a step of {step} bytes; a row of it needs {row_bytes}")
+        raise BrokenImageError("step does not match",
+                               f"the image is {name} with a step of {step} bytes; a row of it needs {row_bytes}")
     content = np.frombuffer(buffer, np.uint8)
     if content.size != rows * step:
-        raise BrokenImage("length does not match", f"the image is {name} with a step of {step} bytes: "
-                          f"{rows * step} bytes of pixels are needed, {content.size} came")
+        raise BrokenImageError("length does not match", f"the image is {name} with a step of {step} bytes: "
+                               f"{rows * step} bytes of pixels are needed, {content.size} came")
     return content.reshape(rows, step)[:, :row_bytes]
 
 
@@ -113,6 +114,6 @@ def _converted(height: int, width: int, encoding: str, step: int, is_bigendian: 
     try:
         pixels = np.asarray(convert_color(source, encoding, target))
     except (ImageError, cv2.error) as error:
-        raise BrokenImage("image damaged", f"the image of {width} x {height} {encoding} cannot be converted to {target}: "
-                          f"{error}") from error
+        raise BrokenImageError("image damaged", f"the image of {width} x {height} {encoding} cannot be converted to "
+                               f"{target}: {error}") from error
     return pixels.reshape(height, width, -1), target

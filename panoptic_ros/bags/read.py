@@ -38,8 +38,8 @@ def open_recording(path: str | Path, topics: Sequence[str] = ()) -> Recording:
         raise InputError(f"{error.filename or path} may not be read: {error.strerror}") from error
     if suffix == ".bag":
         raise InputError(f"{path} is a bag of ROS 1; convert it with: rosbags-convert --src {path} --dst {path.stem}")
-    raise InputError(f"{path} is of an unknown format; taken are a rosbag2 folder, {', '.join(sorted(BAG_SUFFIXES))}, a "
-                     f"video ({', '.join(sorted(VIDEO_SUFFIXES))}) and a folder of images")
+    raise InputError(f"{path} is of an unknown format; taken are a rosbag2 folder, {', '.join(sorted(BAG_SUFFIXES))}, "
+                     f"a video ({', '.join(sorted(VIDEO_SUFFIXES))}) and a folder of images")
 
 
 def _is_bag_folder(path: Path) -> bool:

@@ -17,7 +17,7 @@ from panoptic_ros.bags.types import bag_typestore
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import CameraImage
 from panoptic_ros.messages import COMPRESSED_IMAGE, IMAGE, stamp_in_ns
-from panoptic_ros.pixels import TAKEN_ENCODINGS, BrokenImage, compressed_pixels, image_pixels
+from panoptic_ros.pixels import TAKEN_ENCODINGS, BrokenImageError, compressed_pixels, image_pixels
 
 BAG_SUFFIXES = {".mcap", ".db3"}
 
@@ -90,7 +90,7 @@ def _image(message: RawMessage, camera: str) -> CameraImage | BrokenFrame:
             pixels, encoding = image_pixels(content.height, content.width, content.encoding, content.step,
                                             content.is_bigendian, content.data)
         return CameraImage(pixels, encoding, stamp_in_ns(content.header), camera, content.header.frame_id)
-    except BrokenImage as error:
+    except BrokenImageError as error:
         return BrokenFrame(camera, error.reason, f"{place}: {error}")
     except InputError as error:
         return BrokenFrame(camera, "stamp out of range", f"{place}: {error}")

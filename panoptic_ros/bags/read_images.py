@@ -14,7 +14,7 @@ from panoptic_ros.bags.recording import DEFAULT_FRAME_RATE, BrokenFrame, Recordi
 from panoptic_ros.bags.timestamps import read_timestamps
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import CameraImage
-from panoptic_ros.pixels import BrokenImage, decode_image_file
+from panoptic_ros.pixels import BrokenImageError, decode_image_file
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 # Subfolders that hold a camera's images; others beside them hold truth, depth or scans.
@@ -28,6 +28,10 @@ class _ImageFolder:
     stamps_ns: list[int]
     timestamps: Path | None
 
+    def rows(self) -> list[tuple[int, Path, str]]:
+        """Time, file and camera of each image."""
+        return [(stamp, file, self.camera) for stamp, file in zip(self.stamps_ns, self.files, strict=True)]
+
 
 def open_images(path: Path, cameras: tuple[str, ...] = ()) -> Recording:
     """The images below a folder, in the order of their names (numbers by value) and at the times of `timestamps.txt`.
@@ -39,8 +43,8 @@ def open_images(path: Path, cameras: tuple[str, ...] = ()) -> Recording:
     """
     folders = {_camera_name(folder, path): folder for folder in _image_folders(path)}
     if not folders:
-        raise InputError(f"{path} has no images ({', '.join(sorted(IMAGE_SUFFIXES))}), nor a subfolder such as image_02 "
-                         "that has, nor a metadata.yaml of a rosbag2")
+        raise InputError(f"{path} has no images ({', '.join(sorted(IMAGE_SUFFIXES))}), no subfolder such as image_02 "
+                         "that has, and no metadata.yaml of a rosbag2")
     unknown = sorted(set(cameras) - folders.keys())
     if unknown:
         raise InputError(f"{path} has no camera {', '.join(unknown)}; it has: {', '.join(folders)}")
@@ -48,16 +52,14 @@ def open_images(path: Path, cameras: tuple[str, ...] = ()) -> Recording:
               if not cameras or camera in cameras]
 
     def frames() -> Iterator[CameraImage | BrokenFrame]:
-        merged = heapq.merge(*(zip(f.stamps_ns, range(len(f.files)), [f] * len(f.files)) for f in opened),
-                             key=lambda item: item[0])
-        for stamp_ns, k, folder in merged:
-            yield _read_image(folder.files[k], stamp_ns, folder.camera)
+        for stamp_ns, file, camera in heapq.merge(*(folder.rows() for folder in opened), key=lambda row: row[0]):
+            yield _read_image(file, stamp_ns, camera)
 
     untimed = [f.camera for f in opened if f.timestamps is None]
-    notices = (f"no timestamps.txt for {', '.join(untimed)}: {DEFAULT_FRAME_RATE:g} frames/s assumed",) if untimed else ()
+    notice = f"no timestamps.txt for {', '.join(untimed)}: {DEFAULT_FRAME_RATE:g} frames/s assumed"
     streams = tuple(Stream(f.camera, str(f.files[0].parent), "images", len(f.files), _frame_rate(f.stamps_ns))
                     for f in opened)
-    return Recording(path, "images", streams, frames, notices)
+    return Recording(path, "images", streams, frames, (notice,) if untimed else ())
 
 
 def _image_files(folder: Path) -> list[Path]:
@@ -70,7 +72,8 @@ def _image_folders(path: Path) -> list[Path]:
     if _image_files(path):
         return [path]
     places = [place for place in sorted(path.iterdir()) if place.is_dir() and _CAMERA_FOLDER.match(place.name)]
-    return [folder for place in places for folder in (place, place / "data") if folder.is_dir() and _image_files(folder)]
+    return [folder for place in places for folder in (place, place / "data")
+            if folder.is_dir() and _image_files(folder)]
 
 
 def _camera_name(folder: Path, path: Path) -> str:
@@ -98,7 +101,7 @@ def _open_folder(folder: Path, camera: str) -> _ImageFolder:
 def _read_image(file: Path, stamp_ns: int, camera: str) -> CameraImage | BrokenFrame:
     try:
         return CameraImage(decode_image_file(file.read_bytes(), str(file)), "bgr8", stamp_ns, camera, camera)
-    except BrokenImage as error:
+    except BrokenImageError as error:
         return BrokenFrame(camera, error.reason, str(error))
     except OSError as error:
         return BrokenFrame(camera, "image file unreadable", f"{file}: {error.strerror}")

@@ -50,6 +50,6 @@ def open_video(path: Path) -> Recording:
 def _open(path: Path) -> cv2.VideoCapture:
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not video.isOpened():
-        raise InputError(f"{path} cannot be decoded as a video: damaged (an .mp4 that was cut off while it was recorded "
-                         "has no index), or of a codec that OpenCV does not have; `ffmpeg -i` tells which")
+        raise InputError(f"{path} cannot be decoded as a video: it is damaged (an .mp4 that was cut off while it was "
+                         "recorded has no index), or of a codec that OpenCV does not have; `ffmpeg -i` tells which")
     return video
