@@ -1,0 +1,77 @@
+"""The command `panoptic-ros`: a table of sub-commands, each a module that is imported only when it is used."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from panoptic_ros import __version__
+from panoptic_ros.errors import InputError
+
+# Sub-command -> its module, which has `add_arguments(parser)` and `run(args) -> exit status`, and a line of help.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "replay": ("panoptic_ros.bags.replay_command",
+               "segment and track a bag, a video or a folder of images: a result bag, a video and numbers"),
+    "bag": ("panoptic_ros.bags.bag_command", "make a rosbag2 from a video or a folder of images"),
+    "city": ("panoptic_ros.synthetic_city.command", "drive through a made-up city: images or a bag, with exact truth"),
+    "doctor": ("panoptic_ros.doctor", "what is installed, what would be used and why, and what is missing"),
+}
+
+# A disk that is full, read-only or not ours is the user's to solve; a traceback would hide it.
+USER_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the sub-command that the arguments name (default: those of the process); returns the exit status.
+
+    0: done; 2: the input cannot be used, the reason is on stderr; 130: interrupted.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        args = _parser(arguments).parse_args(arguments)
+        status: int = args.run(args)
+        sys.stdout.flush()
+        return status
+    except InputError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        print("panoptic-ros: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (`head`, a closed pager) has seen enough; Python must not fail once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.errno not in USER_ERRNOS:
+            raise
+        return _complain(f"{error.strerror}: {error.filename or 'an output file'}; "
+                         "choose another place, or free or unlock this one")
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="panoptic-ros", description="Panoptic segmentation and tracking of camera streams for ROS 2.",
+        epilog="`panoptic-ros COMMAND --help` tells what a command takes.")
+    parser.add_argument("--version", action="version", version=f"panoptic-ros {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (module_name, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".",
+                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        if arguments and arguments[0] == name:
+            module = importlib.import_module(module_name)
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def _complain(text: str) -> int:
+    print(f"panoptic-ros: error: {text}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
