@@ -50,7 +50,7 @@ def hle_loss(outputs: dict[str, Tensor], class_map: Tensor, instance_map: Tensor
         e, s, log_s = (x[b].flatten(1)[:, known] for x in (embedding, seed, log_sigma))
         target = torch.zeros_like(s[0])
         ids, index = instance_map[b].flatten()[known].unique(return_inverse=True)
-        member = F.one_hot(index, len(ids)).T.bool()[ids > 0]  # (L, P)
+        member = index == (ids > 0).nonzero()  # (L, P)
         if len(member):
             rho = position[:, known]
             phi = instance_probability(e, log_s[0], rho, member, outputs["spatial_log_sigma"][0])

@@ -67,5 +67,5 @@ class Network(nn.Module):
         raw = self.head(self.decoder(features, low_level)).float()
         embedding, log_sigma, seed_logit = raw.split([self.dimension, 1, 1], 1)
         return {"embedding": F.normalize(embedding, dim=1), "log_sigma": log_sigma, "seed": seed_logit.sigmoid(),
-                "class_mean": F.normalize(self.class_mean, dim=1), "class_log_sigma": self.class_log_sigma * 1.0,
+                "class_mean": F.normalize(self.class_mean, dim=1), "class_log_sigma": self.class_log_sigma,
                 "spatial_log_sigma": self.spatial_log_sigma.reshape(1)}

@@ -1,0 +1,22 @@
+"""The torch engine: runs a network as it is, on the CPU in channels-last layout or on a CUDA device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class TorchEngine:
+    """See `panoptic_ros.engines.Engine`."""
+
+    name = "torch"
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self.device = device
+        self._network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        image = image.to(self.device).contiguous(memory_format=torch.channels_last)
+        # Parameters among the outputs would carry their gradient along.
+        return {name: output.detach() for name, output in self._network(image).items()}

@@ -1,0 +1,68 @@
+"""The shared steps of the decodes against brute force."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from panoptic_ros.decoding.peaks import greedy_suppression, local_maxima
+from panoptic_ros.decoding.segments import make_segments
+from panoptic_ros.decoding.upsampling import upsample_labels
+
+
+def test_local_maxima_come_best_first_and_above_the_threshold() -> None:
+    score = torch.tensor([[0.9, 0.1, 0.1, 0.6],
+                          [0.1, 0.1, 0.1, 0.1],
+                          [0.7, 0.2, 0.1, 0.3]])
+    assert local_maxima(score, 0.5, 10).tolist() == [0, 8, 3]
+    assert local_maxima(score, 0.65, 10).tolist() == [0, 8]
+    assert local_maxima(score, 0.5, 1).tolist() == [0]
+    assert local_maxima(score, 0.95, 10).tolist() == []
+
+
+def test_suppression_equals_the_greedy_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for trial in range(50):
+        n = trial % 12
+        same = torch.rand(n, n, generator=generator) < 0.3
+        kept: list[int] = []
+        for j in range(n):
+            if not any(same[i, j] for i in kept):
+                kept.append(j)
+        assert greedy_suppression(same).nonzero()[:, 0].tolist() == kept
+
+
+def test_a_suppressed_candidate_suppresses_nobody() -> None:
+    same = torch.tensor([[1, 1, 0], [1, 1, 1], [0, 1, 1]]).bool()
+    assert greedy_suppression(same).tolist() == [True, False, True]
+
+
+def test_upsampled_labels_are_the_argmax_of_the_upsampled_score_maps() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for size, output_size in [((5, 7), (20, 28)), ((4, 6), (13, 17)), ((6, 5), (6, 5)), ((8, 8), (5, 6))]:
+        labels = torch.randint(0, 4, size, generator=generator)
+        score = torch.rand(size, generator=generator) + 0.1
+        maps = torch.stack([score * (labels == k) for k in range(4)])
+        expected = F.interpolate(maps[None], output_size, mode="bilinear", align_corners=False)[0].argmax(0)
+        assert torch.equal(upsample_labels(labels, score, output_size), expected)
+
+
+def test_segments_are_measured_and_those_without_a_pixel_are_dropped() -> None:
+    segment_map = torch.tensor([[0, 1, 1, 0], [3, 1, 0, 0], [3, 3, 0, 3]], dtype=torch.int32)
+    renumbered, segments = make_segments(segment_map, torch.tensor([5, 6, 7]), torch.tensor([True, True, False]),
+                                         torch.tensor([0.9, 0.8, 0.7]), torch.eye(3))
+    assert renumbered.tolist() == [[0, 1, 1, 0], [2, 1, 0, 0], [2, 2, 0, 2]]
+    assert renumbered.dtype == torch.int32
+    assert segments.class_id.tolist() == [5, 7]
+    assert segments.area.tolist() == [3, 4]
+    assert segments.box.tolist() == [[1, 0, 3, 2], [0, 1, 4, 3]]
+    assert segments.embedding.tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert segments.is_thing.tolist() == [True, False]
+
+
+def test_a_map_of_void_has_no_segments() -> None:
+    none = torch.zeros(0)
+    renumbered, segments = make_segments(torch.zeros(3, 4, dtype=torch.int32), none.long(), none.bool(), none, None)
+    assert renumbered.sum() == 0
+    assert len(segments) == 0
+    assert segments.box.shape == (0, 4)
