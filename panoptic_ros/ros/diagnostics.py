@@ -1,0 +1,71 @@
+"""The node's state as diagnostic messages: one status for the node, one per camera."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from panoptic_ros.ros.statistics import StreamReport
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """The state of the node at one moment.
+
+    state: of its lifecycle.
+    problem: why it does not run as it should, or empty.
+    facts: what else is worth knowing, such as model, engine and device.
+    """
+
+    state: str
+    problem: str
+    facts: Mapping[str, str]
+
+
+def node_status(name: str, report: NodeReport) -> DiagnosticStatus:
+    """ERROR when there is a problem, else OK."""
+    level, text = (DiagnosticStatus.ERROR, report.problem) if report.problem else (DiagnosticStatus.OK, report.state)
+    # ru_maxrss is in KiB on Linux.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return _status(name, level, text, {"state": report.state, **report.facts, "peak_memory_mib": f"{peak:.0f}"},
+                   report.facts.get("device", ""))
+
+
+def camera_status(name: str, topic: str, publishers: int, report: StreamReport, published: Mapping[str, int],
+                  wanted: bool, stale_after: float, device: str) -> DiagnosticStatus:
+    """STALE without images, WARN when images were unusable or failed within the last seconds, else OK.
+
+    publishers: how many there are of the input topic.
+    published: output -> messages sent.
+    wanted: whether anybody subscribes to a result.
+    stale_after: seconds.
+    """
+    level, text = DiagnosticStatus.OK, f"{report.rate_hz:.1f} results per second"
+    if report.age_s is None:
+        hint = "nobody publishes it" if publishers == 0 else f"{publishers} publish it; is its QoS compatible?"
+        level, text = DiagnosticStatus.STALE, f"no image yet on {topic}: {hint}"
+    elif report.age_s > stale_after:
+        level, text = DiagnosticStatus.STALE, f"no image on {topic} for {report.age_s:.1f} s"
+    elif report.has_recent_problem:
+        level, text = DiagnosticStatus.WARN, report.last_problem
+    elif not wanted:
+        text = "idle: nobody subscribes to a result"
+    values = {"topic": topic, "received": report.received, "processed": report.processed,
+              "rate_hz": f"{report.rate_hz:.2f}",
+              "age_s": "" if report.age_s is None else f"{report.age_s:.3f}",
+              **{f"dropped: {reason}": count for reason, count in sorted(report.dropped.items())},
+              "repeated_stamps": report.repeated_stamps, "backward_stamps": report.backward_stamps,
+              "last_problem": report.last_problem,
+              **{f"latency_ms {stage} p{percent}": f"{value:.2f}" for stage, row in report.latency_ms.items()
+                 for percent, value in zip((50, 95, 99), row, strict=True)},
+              **{f"published: {output}": count for output, count in published.items()}}
+    return _status(name, level, text, values, device)
+
+
+def _status(name: str, level: bytes, text: str, values: Mapping[str, Any], device: str) -> DiagnosticStatus:
+    return DiagnosticStatus(level=level, name=name, message=text, hardware_id=device,
+                            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()])

@@ -1,0 +1,315 @@
+"""The lifecycle node: wires topics, parameters and diagnostics around the perception."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from threading import RLock
+from typing import Any
+
+import torch
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import Trigger
+
+from panoptic_ros.association import TrackerSettings
+from panoptic_ros.errors import InputError
+from panoptic_ros.model import load_model
+from panoptic_ros.perception import Perception
+from panoptic_ros.ros import qos
+from panoptic_ros.ros.diagnostics import NodeReport, camera_status, node_status
+from panoptic_ros.ros.outputs import CameraOutputs, OverlaySettings
+from panoptic_ros.ros.pairing import subscribe_paired
+from panoptic_ros.ros.parameters import NodeSettings, ParameterGroup
+from panoptic_ros.ros.spinning import spin_until_signal
+from panoptic_ros.ros.statistics import StreamStatistics
+from panoptic_ros.ros.worker import Worker, warm_up
+from panoptic_ros.viewing.overlay import OverlayStyle
+
+
+@dataclass
+class Configured:
+    """What the node has from `configure` to `cleanup`; outputs and statistics are per camera."""
+
+    perception: Perception
+    thresholds: ParameterGroup
+    outputs: dict[str, CameraOutputs] = field(default_factory=dict)
+    statistics: dict[str, StreamStatistics] = field(default_factory=dict)
+
+
+class PanopticNode(LifecycleNode):
+    """Camera topics in, panoptic segments with tracks out; topics and parameters are listed in the README.
+
+    Unconfigured it has parameters and diagnostics, inactive a model and its outputs, active a worker and its inputs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("panoptic_ros")
+        # Transitions come from the executor, and from the main thread at the end.
+        self._lock = RLock()
+        self._settings = ParameterGroup(self, NodeSettings())
+        self._tracking = ParameterGroup(self, TrackerSettings(), "tracking.")
+        self._overlay = ParameterGroup(self, OverlayStyle(), "overlay.")
+        self._configured: Configured | None = None
+        self._candidate: Perception | None = None
+        self._worker: Worker | None = None
+        self._inputs: Sequence[Any] = ()
+        self._input_group = MutuallyExclusiveCallbackGroup()
+        self._problem = ""
+        self.add_on_set_parameters_callback(self._validate)
+        self.add_post_set_parameters_callback(self._apply)
+        self.create_service(Trigger, "~/reset_tracks", self._reset_tracks)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # On a steady clock: diagnostics go on while a bag is paused.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._diagnose, clock=steady)
+        self._autostart = self.create_timer(0.0, self._start, clock=steady)
+
+    def close(self) -> None:
+        """End in order, from any state."""
+        with self._lock:
+            if self._state() in ("unconfigured", "inactive", "active"):
+                self.trigger_shutdown()
+            self.destroy_node()
+
+    # Lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and offer the outputs; whatever fails is logged and undone."""
+        with self._lock:
+            try:
+                self._configure(self._settings.read())
+            except Exception as error:
+                self._clean_up()
+                self._problem = f"cannot be configured: {_reason(error)}"
+                self.get_logger().error(f"The node {self._problem}")
+                return TransitionCallbackReturn.FAILURE
+            return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start the worker, then subscribe to the cameras."""
+        with self._lock:
+            try:
+                self._activate(self._settings.read())
+            except Exception as error:
+                self._stop()
+                self._problem = f"cannot be activated: {_reason(error)}"
+                self.get_logger().error(f"The node {self._problem}")
+                return TransitionCallbackReturn.FAILURE
+            return TransitionCallbackReturn.SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Take no more images and let the worker finish; an error when the worker had given up."""
+        with self._lock:
+            self._stop()
+            return TransitionCallbackReturn.ERROR if self._problem else TransitionCallbackReturn.SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget the model, take the outputs back."""
+        with self._lock:
+            self._clean_up()
+            return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """The same, from any state."""
+        return self.on_cleanup(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After failures that do not end: back to unconfigured, from where it can be configured again."""
+        return self.on_cleanup(state)
+
+    def _start(self) -> None:
+        self._autostart.cancel()
+        with self._lock:
+            if self.get_parameter("autostart").value and self._state() == "unconfigured" \
+                    and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+                self.trigger_activate()
+
+    def _configure(self, settings: NodeSettings) -> None:
+        perception = self._load(settings)
+        self._configured = configured = Configured(
+            perception, ParameterGroup(self, perception.model.thresholds, "thresholds."))
+        perception.thresholds = configured.thresholds.read()
+        height, width = settings.warm_up_size
+        if min(height, width) > 0:
+            warm_up(perception, height, width, len(settings.cameras))
+        for camera in settings.cameras:
+            configured.statistics[camera] = StreamStatistics()
+            configured.outputs[camera] = CameraOutputs(self, f"~/{camera}" if camera else "~")
+            configured.outputs[camera].publish_label_info(perception.model)
+        self._problem = ""
+        self.get_logger().info(f"Model {perception.model.model_id} on {perception.engine.name}, "
+                               f"{perception.engine.device}")
+
+    def _load(self, settings: NodeSettings) -> Perception:
+        return Perception(load_model(settings.model), settings.engine, settings.device, self._tracking.read())
+
+    def _activate(self, settings: NodeSettings) -> None:
+        assert self._configured is not None
+        self._problem = ""
+        self._worker = Worker(self._configured.perception, self._configured.outputs, self._configured.statistics,
+                              self._overlay_settings(), settings.max_failures, self.get_logger())
+        kind = Image if settings.transport == "raw" else CompressedImage
+        topics = {camera: self._topic(camera) for camera in settings.cameras}
+        options = {"qos_profile": qos.newest_image(), "callback_group": self._input_group,
+                   "qos_overriding_options": qos.overridable()}
+        if settings.synchronise:
+            self._inputs = subscribe_paired(self, kind, topics, settings.synchronise_tolerance, self._worker.receive,
+                                            options)
+        else:
+            self._inputs = [self.create_subscription(kind, topic, partial(self._receive, camera), **options)
+                            for camera, topic in topics.items()]
+
+    def _topic(self, camera: str) -> str:
+        """The input topic of a camera; as in image_transport, remapping `image` moves its compressed form as well."""
+        topic = str(self.resolve_topic_name(f"{camera}/image" if camera else "image"))
+        return topic if self.get_parameter("transport").value == "raw" else f"{topic}/compressed"
+
+    def _receive(self, camera: str, image: Any) -> None:
+        if worker := self._worker:
+            worker.receive({camera: image})
+
+    def _stop(self) -> None:
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs = ()
+        if self._worker:
+            self._worker.stop()
+            self._problem = self._worker.failure
+            self._worker = None
+
+    def _clean_up(self) -> None:
+        self._stop()
+        if self._configured:
+            self._configured.thresholds.undeclare()
+            for outputs in self._configured.outputs.values():
+                outputs.destroy()
+        self._configured = self._candidate = None
+
+    def _state(self) -> str:
+        return str(self._state_machine.current_state[1])
+
+    # Parameters
+
+    def _validate(self, changes: list[Parameter]) -> SetParametersResult:
+        """Refuse what cannot be, with the reason; a new model is made ready here, for it may turn out unusable."""
+        values = {change.name: change.value for change in changes}
+        self._candidate = None
+        try:
+            for group in self._groups():
+                mine = [name for name in values if name in group]
+                if fixed := [name for name in mine if self._configured and not group.is_live(name)]:
+                    raise InputError(f"{fixed[0]} is fixed while the node is configured: clean it up first")
+                if mine:
+                    group.read(values)
+            if self._configured and "model" in values:
+                candidate = self._load(self._settings.read(values))
+                for (height, width), count in (self._worker.sizes if self._worker else {}).items():
+                    warm_up(candidate, height, width, count)
+                self._candidate = candidate
+        except Exception as error:
+            return SetParametersResult(successful=False, reason=_reason(error))
+        return SetParametersResult(successful=True)
+
+    def _apply(self, changes: list[Parameter]) -> None:
+        """Have the changes take effect, from the next frame on."""
+        configured = self._configured
+        if configured is None or not any(change.name in group for change in changes for group in self._groups()):
+            return
+        with self._lock:
+            if self._candidate:
+                self._replace_model(configured, self._candidate, {change.name: change.value for change in changes})
+                self._candidate = None
+            configured.perception.thresholds = configured.thresholds.read()
+            configured.perception.tracking = self._tracking.read()
+            if self._worker:
+                self._worker.overlay = self._overlay_settings()
+                self._worker.max_failures = self.get_parameter("max_failures").value
+
+    def _replace_model(self, configured: Configured, perception: Perception, changes: dict[str, Any]) -> None:
+        """Go on with another model; it brings its own thresholds, unless a parameter file or this change has others."""
+        model = perception.model
+        configured.thresholds.undeclare()
+        given = {name: changes[f"thresholds.{name}"] for name in vars(model.thresholds)
+                 if f"thresholds.{name}" in changes}
+        configured.thresholds = ParameterGroup(self, replace(model.thresholds, **given), "thresholds.")
+        if self._worker:
+            self._worker.replace_perception(perception)
+        else:
+            perception.continue_tracks_of(configured.perception)
+        configured.perception = perception
+        for outputs in configured.outputs.values():
+            outputs.publish_label_info(model)
+        self.get_logger().info(f"Model {model.model_id} from the next frame on")
+
+    def _groups(self) -> Iterator[ParameterGroup]:
+        yield from (self._settings, self._tracking, self._overlay)
+        if self._configured:
+            yield self._configured.thresholds
+
+    def _overlay_settings(self) -> OverlaySettings:
+        return OverlaySettings(self._overlay.read(), self.get_parameter("jpeg_quality").value)
+
+    # Tracks and diagnostics
+
+    def _reset_tracks(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        with self._lock:
+            response.success = self._configured is not None
+            response.message = "tracks start anew" if response.success else "the node is not configured: no tracks"
+            if self._worker:
+                self._worker.reset_tracks()
+            elif self._configured:
+                self._configured.perception.reset_tracks()
+        return response
+
+    def _diagnose(self) -> None:
+        with self._lock:
+            if self._worker and self._worker.failure:
+                self.get_logger().error(f"The node {self._worker.failure}")
+                self.trigger_deactivate()
+            message = DiagnosticArray(status=list(self._status()))
+            message.header.stamp = self.get_clock().now().to_msg()
+            self._diagnostics.publish(message)
+
+    def _status(self) -> Iterator[DiagnosticStatus]:
+        name, facts = self.get_fully_qualified_name(), {}
+        if self._configured:
+            perception = self._configured.perception
+            facts = {"model": perception.model.model_id, "engine": perception.engine.name,
+                     "device": str(perception.engine.device), "tracks": str(perception.tracks_born())}
+            if torch.cuda.is_initialized():
+                facts["gpu_memory_mib"] = f"{torch.cuda.memory_allocated() / 2**20:.0f}"
+        yield node_status(name, NodeReport(self._state(), self._problem, facts))
+        if self._worker and self._configured:
+            for camera, outputs in self._configured.outputs.items():
+                topic = self._topic(camera)
+                yield camera_status(f"{name}/{camera or 'camera'}", topic, self.count_publishers(topic),
+                                    self._configured.statistics[camera].report(), outputs.published, outputs.wanted(),
+                                    self.get_parameter("stale_after").value, facts["device"])
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong; errors that are not meant for users come with their type."""
+    return str(error) if isinstance(error, InputError | ParameterException) else f"{type(error).__name__}: {error}"
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; 0 when it ended as asked, 2 when a parameter given at start is wrong."""
+    try:
+        spin_until_signal(PanopticNode, PanopticNode.close, args)
+    except (InputError, ParameterException) as error:
+        print(f"panoptic_ros node: {_reason(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""What the node publishes for one camera; what nobody subscribes to is neither computed nor converted."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.util import find_spec
+from time import perf_counter
+from typing import Any
+
+import cv2
+import numpy as np
+from rclpy.node import Node
+
+from panoptic_ros import messages
+from panoptic_ros.frame import PanopticFrame
+from panoptic_ros.model import Model
+from panoptic_ros.ros import qos
+from panoptic_ros.viewing.overlay import OverlayStyle, draw_overlay
+
+DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
+DETECTIONS = "vision_msgs/msg/Detection2DArray"
+LABEL_INFO = "vision_msgs/msg/LabelInfo"
+
+
+@dataclass(frozen=True)
+class OverlaySettings:
+    """How overlays are drawn and compressed."""
+
+    style: OverlayStyle
+    jpeg_quality: int
+
+
+class CameraOutputs:
+    """The publishers of one camera's results.
+
+    prefix: of the topics, `~` or `~/<camera>`.
+    published: topic below the prefix -> messages published; a topic that is missing was never computed.
+    """
+
+    def __init__(self, node: Node, prefix: str) -> None:
+        self.published: Counter[str] = Counter()
+        self._node = node
+        self._publishers = {
+            topic: node.create_publisher(message_class(type_name), f"{prefix}/{topic}", qos.result(),
+                                         qos_overriding_options=qos.overridable())
+            for topic, (type_name, _) in _OUTPUTS.items() if _is_installed(type_name)}
+        self._label_info = None
+        if _is_installed(LABEL_INFO):
+            self._label_info = node.create_publisher(message_class(LABEL_INFO), f"{prefix}/semantic/label_info",
+                                                     qos.latched())
+
+    def wanted(self) -> bool:
+        """Whether anybody subscribes to any result."""
+        return any(publisher.get_subscription_count() for publisher in self._publishers.values())
+
+    def publish(self, frame: PanopticFrame, model: Model, overlay: OverlaySettings,
+                latency_ms: dict[str, float]) -> None:
+        """Send the results of a frame to who wants them; adds the milliseconds it took to `latency_ms`."""
+        start = perf_counter()
+        view = _FrameView(frame, model, overlay, latency_ms)
+        for topic, (_, message_of) in _OUTPUTS.items():
+            publisher = self._publishers.get(topic)
+            if publisher is not None and publisher.get_subscription_count():
+                if topic == "timings":  # the last one, so that it tells of the others
+                    latency_ms["publish"] = 1e3 * (perf_counter() - start)
+                publisher.publish(message_of(view))
+                self.published[topic] += 1
+        latency_ms["publish"] = 1e3 * (perf_counter() - start)
+
+    def publish_label_info(self, model: Model) -> None:
+        """Tell the names of the classes, once per model."""
+        if self._label_info is not None:
+            self._label_info.publish(_label_info(model, self._node.get_clock().now().to_msg()))
+
+    def destroy(self) -> None:
+        """Take the topics back."""
+        for publisher in (*self._publishers.values(), *([self._label_info] if self._label_info else [])):
+            self._node.destroy_publisher(publisher)
+
+
+@cache
+def message_class(name: str) -> Any:
+    """The generated class of a type such as `sensor_msgs/msg/Image`."""
+    package, kind, class_name = name.split("/")
+    return getattr(importlib.import_module(f"{package}.{kind}"), class_name)
+
+
+TYPES = messages.generated_types(message_class)
+
+
+def _is_installed(type_name: str) -> bool:
+    return find_spec(type_name.split("/")[0]) is not None
+
+
+class _FrameView:
+    """One frame as each of its messages; the overlay, which two of them show, is drawn once."""
+
+    def __init__(self, frame: PanopticFrame, model: Model, overlay: OverlaySettings,
+                 latency_ms: dict[str, float]) -> None:
+        self.frame, self.model, self.overlay, self.latency_ms = frame, model, overlay, latency_ms
+
+    @cached_property
+    def drawing(self) -> np.ndarray:
+        return draw_overlay(self.frame, self.model.classes, self.overlay.style)
+
+    def header(self) -> Any:
+        return messages.header(self.frame.image, TYPES)
+
+
+def _overlay_image(view: _FrameView) -> Any:
+    return messages.image_message(view.drawing, "bgr8", view.header(), TYPES)
+
+
+def _compressed_overlay(view: _FrameView) -> Any:
+    _, jpeg = cv2.imencode(".jpg", view.drawing, [cv2.IMWRITE_JPEG_QUALITY, view.overlay.jpeg_quality])
+    return TYPES.create(messages.COMPRESSED_IMAGE, header=view.header(), format="bgr8; jpeg compressed bgr8",
+                        data=TYPES.sequence(jpeg.reshape(-1)))
+
+
+def _timings(view: _FrameView) -> Any:
+    values = [TYPES.create("diagnostic_msgs/msg/KeyValue", key=stage, value=f"{value:.3f}")
+              for stage, value in view.latency_ms.items()]
+    status = TYPES.create("diagnostic_msgs/msg/DiagnosticStatus", name=view.frame.image.camera, values=values)
+    return TYPES.create(DIAGNOSTICS, header=view.header(), status=[status])
+
+
+def _detections(view: _FrameView) -> Any:
+    rows, names = view.frame.segments, view.model.classes.names
+    detections = []
+    for k in np.flatnonzero(rows.is_thing).tolist():
+        x0, y0, x1, y1 = rows.box[k].tolist()
+        detection = TYPES.create("vision_msgs/msg/Detection2D", header=view.header(), id=str(rows.track_id[k]))
+        detection.bbox.center.position.x, detection.bbox.center.position.y = (x0 + x1) / 2, (y0 + y1) / 2
+        detection.bbox.size_x, detection.bbox.size_y = float(x1 - x0), float(y1 - y0)
+        hypothesis = TYPES.create("vision_msgs/msg/ObjectHypothesisWithPose")
+        hypothesis.hypothesis.class_id = names[rows.class_id[k]]
+        hypothesis.hypothesis.score = float(rows.score[k])
+        detection.results = [hypothesis]
+        detections.append(detection)
+    return TYPES.create(DETECTIONS, header=view.header(), detections=detections)
+
+
+def _label_info(model: Model, stamp: Any) -> Any:
+    classes = [TYPES.create("vision_msgs/msg/VisionClass", class_id=k, class_name=name)
+               for k, name in enumerate(model.classes.names)]
+    message = TYPES.create(LABEL_INFO, class_map=classes)
+    message.header.stamp = stamp
+    return message
+
+
+# topic below the prefix -> type and how a frame becomes it, in the order of publishing.
+_OUTPUTS: dict[str, tuple[str, Callable[[_FrameView], Any]]] = {
+    "panoptic/image": (messages.IMAGE, lambda view: messages.panoptic_image_message(view.frame, TYPES)),
+    "panoptic/segments": (messages.SEGMENTS, lambda view: messages.segments_message(
+        view.frame, view.model.classes, view.model.model_id, TYPES)),
+    "panoptic/embeddings": (messages.EMBEDDINGS, lambda view: messages.embeddings_message(
+        view.frame, view.model.model_id, TYPES)),
+    "semantic/image": (messages.IMAGE, lambda view: messages.semantic_image_message(view.frame, TYPES)),
+    "detections": (DETECTIONS, _detections),
+    "overlay/image": (messages.IMAGE, _overlay_image),
+    "overlay/image/compressed": (messages.COMPRESSED_IMAGE, _compressed_overlay),
+    "timings": (DIAGNOSTICS, _timings),
+}

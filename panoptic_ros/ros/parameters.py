@@ -1,0 +1,122 @@
+"""The node's parameters: declared with type, range and description, validated as a whole, read as values."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
+from rclpy.node import Node
+
+from panoptic_ros.errors import InputError
+
+TRANSPORTS = ("raw", "compressed")
+
+
+def _setting(default: Any, description: str, choices: tuple[str, ...] = (), limits: tuple[float, float] | None = None,
+             live: bool = False) -> Any:
+    return field(default=default, metadata={"description": description, "choices": choices, "range": limits,
+                                            "live": live})
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """The parameters that are the same for every model; those that are not live are fixed while configured."""
+
+    model: str = _setting("city", "model folder, or the name of a shipped model", live=True)
+    engine: str = _setting("auto", "how the network is executed; `panoptic-ros doctor` lists what there is")
+    device: str = _setting("auto", "where the network is executed, such as cpu or cuda:0")
+    cameras: tuple[str, ...] = _setting(
+        ("",), "names of the cameras; each has its input `<name>/image` and its outputs below `~/<name>`. "
+        "One empty name: a single camera, input `image`, outputs below `~`")
+    transport: str = _setting("raw", "type of the input: Image on `image`, or CompressedImage on `image/compressed`",
+                              TRANSPORTS)
+    synchronise: bool = _setting(False, "pair the images of several cameras by their stamps; needs message_filters")
+    synchronise_tolerance: float = _setting(0.02, "largest difference of the stamps in a pair, seconds",
+                                            limits=(0.0, 1.0))
+    warm_up_size: tuple[int, ...] = _setting(
+        (0, 0), "height and width of the images to come: the engine is made ready for them while configuring. "
+        "0, 0: with the first image")
+    max_failures: int = _setting(5, "failures in a row after which the node gives up and becomes unconfigured",
+                                 limits=(1, 10000), live=True)
+    stale_after: float = _setting(2.0, "seconds without an image after which a camera is reported as stale",
+                                  limits=(0.1, 3600.0), live=True)
+    jpeg_quality: int = _setting(85, "of the compressed overlay", limits=(1, 100), live=True)
+    autostart: bool = _setting(True, "configure and activate at start, without a lifecycle manager")
+
+    def __post_init__(self) -> None:
+        for row in fields(self):
+            choices = row.metadata["choices"]
+            if choices and (value := getattr(self, row.name)) not in choices:
+                raise InputError(f"{row.name} is '{value}'; possible are: {', '.join(choices)}")
+        named = [name for name in self.cameras if name]
+        if len(set(self.cameras)) != len(self.cameras) or not self.cameras or (len(self.cameras) > 1
+                                                                              and len(named) < len(self.cameras)):
+            raise InputError(f"cameras are {list(self.cameras)}: every camera needs a name of its own")
+        if bad := [name for name in named if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name)]:
+            raise InputError(f"'{bad[0]}' cannot be part of a topic: letters, digits and _ make a camera's name")
+        if len(self.warm_up_size) != 2 or min(self.warm_up_size) < 0 or max(self.warm_up_size) > 16384:
+            raise InputError(f"warm_up_size is {list(self.warm_up_size)}: give height and width in pixels")
+        if self.synchronise and len(self.cameras) < 2:
+            raise InputError("synchronise needs two cameras or more")
+
+
+class ParameterGroup:
+    """The parameters of a node that are the fields of one frozen dataclass.
+
+    The fields' metadata has `description` and, for numbers, `range`; the dataclass refuses what does not fit together.
+    Raises rclpy's InvalidParameter exceptions where a parameter file or argument gives a value that cannot be.
+    """
+
+    def __init__(self, node: Node, defaults: Any, prefix: str = "") -> None:
+        self._node, self._kind, self._prefix = node, type(defaults), prefix
+        self._fields: dict[str, Field[Any]] = {prefix + row.name: row for row in fields(defaults)}
+        for name, row in self._fields.items():
+            value = getattr(defaults, row.name)
+            try:
+                node.declare_parameter(name, list(value) if isinstance(value, tuple) else value,
+                                       _descriptor(row, value))
+            except ParameterException:
+                self.undeclare()
+                raise
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._fields
+
+    def is_live(self, name: str) -> bool:
+        """Whether the parameter may change while the node is configured."""
+        return bool(self._fields[name].metadata.get("live", True))
+
+    def read(self, changes: Mapping[str, Any] | None = None) -> Any:
+        """The dataclass of the present values, or of what they would be with these changes.
+
+        Raises InputError when they do not fit together.
+        """
+        values = {}
+        for name, row in self._fields.items():
+            value = changes[name] if changes and name in changes else self._node.get_parameter(name).value
+            values[row.name] = tuple(value) if isinstance(value, list | array) else value
+        return self._kind(**values)
+
+    def undeclare(self) -> None:
+        """Take the parameters back."""
+        for name in self._fields:
+            if self._node.has_parameter(name):
+                self._node.undeclare_parameter(name)
+
+
+def _descriptor(row: Field[Any], value: Any) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=row.metadata.get("description", ""))
+    if choices := row.metadata.get("choices"):
+        descriptor.additional_constraints = f"one of: {', '.join(choices)}"
+    if limits := row.metadata.get("range"):
+        if isinstance(value, float):
+            descriptor.floating_point_range = [FloatingPointRange(from_value=float(limits[0]),
+                                                                  to_value=float(limits[1]))]
+        else:
+            descriptor.integer_range = [IntegerRange(from_value=int(limits[0]), to_value=int(limits[1]))]
+    return descriptor

@@ -1,0 +1,55 @@
+"""Running a node until somebody asks the process to end, and ending it in order."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from threading import Event, Thread
+from typing import Any
+
+import rclpy
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+
+def spin_until_signal(create: Callable[[], Node], close: Callable[[Any], None], args: Sequence[str] | None) -> None:
+    """Create a node, run its callbacks until SIGINT or SIGTERM, close it while ROS is still there.
+
+    Raises what a callback raised, after closing.
+    """
+    # Our own signal handlers: with those of rclpy the context is gone before the node could end in order.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    stop = Event()
+
+    def ask_to_stop(*_: Any) -> None:
+        # Ctrl-C may come twice, from the terminal and from a launcher; SIGTERM ends a node that hangs.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        stop.set()
+
+    signal.signal(signal.SIGINT, ask_to_stop)
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    node = create()
+    # One thread for images, one for everything else: a model may load for seconds while images go on.
+    executor = MultiThreadedExecutor(num_threads=2)
+    executor.add_node(node)
+    raised: list[Exception] = []
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except Exception as error:
+            raised.append(error)
+        stop.set()
+
+    # Not in this thread: it would not see a signal while it waits in C code.
+    spinning = Thread(target=spin, name="executor", daemon=True)
+    spinning.start()
+    stop.wait()
+    executor.shutdown()
+    spinning.join()
+    close(node)
+    rclpy.shutdown()
+    if raised:
+        raise raised[0]

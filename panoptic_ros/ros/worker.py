@@ -1,0 +1,164 @@
+"""The thread that turns the newest images into results; the executor's callbacks only leave images for it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
+from time import perf_counter
+from traceback import format_exception
+from typing import Any
+
+import torch
+
+from panoptic_ros.errors import InputError
+from panoptic_ros.frame import CameraImage
+from panoptic_ros.perception import Perception
+from panoptic_ros.ros.conversions import camera_image
+from panoptic_ros.ros.mailbox import Mailbox
+from panoptic_ros.ros.outputs import CameraOutputs, OverlaySettings
+from panoptic_ros.ros.statistics import StreamStatistics
+
+# Reasons for which an image gets no result.
+OVERTAKEN = "overtaken by a newer image"
+UNUSABLE = "unusable image"
+UNWANTED = "nobody subscribes to a result"
+FAILED = "processing failed"
+STOPPED = "deactivated meanwhile"
+
+# Warnings of one kind are not repeated sooner, seconds.
+QUIET = 5.0
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An image message and when it came (perf_counter, seconds)."""
+
+    message: Any
+    time: float
+
+
+class Worker:
+    """Takes images from the mailbox, runs the perception, publishes; one thread, from construction to `stop`.
+
+    sizes: (height, width) of the last images -> how many there were at once.
+    failure: why it gave up after `max_failures` failures in a row, empty while it runs.
+    """
+
+    def __init__(self, perception: Perception, outputs: Mapping[str, CameraOutputs],
+                 statistics: Mapping[str, StreamStatistics], overlay: OverlaySettings, max_failures: int,
+                 logger: Any) -> None:
+        self.perception = perception
+        self.overlay = overlay
+        self.max_failures = max_failures
+        self.failure = ""
+        self._outputs, self._statistics, self._logger = outputs, statistics, logger
+        self._failures_in_row = 0
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self._requests: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._mailbox: Mailbox[Arrival] = Mailbox()
+        self._thread = Thread(target=self._run, name="perception", daemon=True)
+        self._thread.start()
+
+    def receive(self, messages: Mapping[str, Any]) -> None:
+        """Images of some cameras that are to be processed together; called by the executor."""
+        now = perf_counter()
+        for camera in messages:
+            self._statistics[camera].receive()
+        overtaken = self._mailbox.put({camera: Arrival(message, now) for camera, message in messages.items()})
+        for camera in overtaken:
+            self._statistics[camera].drop(STOPPED if self.failure else OVERTAKEN)
+
+    def reset_tracks(self) -> None:
+        """Forget the tracks before anything that comes from now on is processed."""
+        self._requests.put(lambda: self.perception.reset_tracks())
+
+    def replace_perception(self, perception: Perception) -> None:
+        """Go on with another model from the next frame on; tracks start anew, their ids go on."""
+
+        def replace() -> None:
+            perception.continue_tracks_of(self.perception)
+            self.perception = perception
+
+        self._requests.put(replace)
+
+    def stop(self) -> None:
+        """Finish the frame that is being processed, then end; images that wait are counted as dropped."""
+        for camera in self._mailbox.close():
+            self._statistics[camera].drop(STOPPED)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self.failure and (arrivals := self._mailbox.take()):
+            self._do_requests()
+            unfinished = set(arrivals)
+            try:
+                self._process(arrivals, unfinished)
+                self._failures_in_row = 0
+            except Exception as error:
+                self._fail(error, unfinished)
+
+    def _do_requests(self) -> None:
+        while True:
+            try:
+                self._requests.get_nowait()()
+            except Empty:
+                return
+
+    def _process(self, arrivals: Mapping[str, Arrival], unfinished: set[str]) -> None:
+        """Results for these images; takes each camera out of `unfinished` as soon as its image is accounted for."""
+        start = perf_counter()
+        images = []
+        for camera, arrival in arrivals.items():
+            if (image := self._usable(camera, arrival)) is None:
+                unfinished.remove(camera)
+            else:
+                images.append(image)
+        if not images:
+            return
+        self.sizes = Counter((image.height, image.width) for image in images)
+        converted = perf_counter()
+        for frame in self.perception(images):
+            camera = frame.image.camera
+            arrived = arrivals[camera].time
+            latency_ms = {"wait": 1e3 * (start - arrived), "convert": 1e3 * (converted - start), **frame.timings_ms}
+            self._outputs[camera].publish(frame, self.perception.model, self.overlay, latency_ms)
+            self._statistics[camera].finish({**latency_ms, "total": 1e3 * (perf_counter() - arrived)})
+            unfinished.remove(camera)
+
+    def _usable(self, camera: str, arrival: Arrival) -> CameraImage | None:
+        """The image, if there is one in the message and somebody wants its results; else it is counted as dropped."""
+        statistics = self._statistics[camera]
+        if not self._outputs[camera].wanted():
+            statistics.drop(UNWANTED)
+            return None
+        try:
+            image = camera_image(arrival.message, camera)
+        except InputError as error:
+            statistics.drop(UNUSABLE, str(error))
+            self._logger.warning(f"An image is left out: {error}", throttle_duration_sec=QUIET)
+            return None
+        if behind := statistics.stamp(image.stamp_ns):
+            self._logger.warning(f"Stamps jumped back by {behind * 1e-9:.3f} s: tracks start anew",
+                                 throttle_duration_sec=QUIET)
+        return image
+
+    def _fail(self, error: Exception, unfinished: set[str]) -> None:
+        self._failures_in_row += 1
+        problem = f"{type(error).__name__}: {error}"
+        for camera in unfinished:
+            self._statistics[camera].drop(FAILED, problem)
+        self._logger.error(f"Processing failed, {self._failures_in_row} times in a row:\n"
+                           + "".join(format_exception(error)), throttle_duration_sec=QUIET)
+        if self._failures_in_row >= self.max_failures:
+            self.failure = f"gave up after {self._failures_in_row} failures in a row, the last was {problem}"
+
+
+@torch.inference_mode()
+def warm_up(perception: Perception, height: int, width: int, batch: int) -> None:
+    """Make the engine ready for images of this size, so that the first of them does not wait."""
+    model = perception.model
+    image = torch.zeros(batch, 3, *model.input_shape(height, width), device=perception.engine.device)
+    model.decode(perception.engine(image), perception.thresholds, (height, width))
