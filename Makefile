@@ -26,5 +26,5 @@ bench: ## the budgets of the pipeline, measured on this machine
 set_up: ## only make the environment and build the messages
 	scripts/set_up
 
-clean: ## remove what was built and generated; .venv stays
-	rm -rf build out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+clean: ## remove what was built; .venv and out/ stay
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
