@@ -59,7 +59,8 @@ def compressed_pixels(image_format: str, buffer: Any) -> tuple[np.ndarray, str]:
     Raises BrokenImageError for depth images and for anything that cannot be decoded to its end.
     """
     if "compressedDepth" in image_format:
-        raise BrokenImageError("unknown encoding", f"the compressed image's format is '{image_format}': depth, no colours")
+        raise BrokenImageError("unknown encoding",
+                               f"the compressed image's format is '{image_format}': depth, not a camera's colours")
     return decode_image_file(buffer, f"the compressed image (format '{image_format}')"), "bgr8"
 
 
@@ -86,7 +87,7 @@ def decode_image_file(buffer: Any, name: str) -> np.ndarray:
 
 
 def _rows(rows: int, row_bytes: int, step: int, buffer: Any, name: str) -> np.ndarray:
-    """A view (rows, row_bytes) of the buffer without its padding; raises BrokenImageError where the sizes do not agree."""
+    """A view (rows, row_bytes) of the buffer without its padding, where the sizes agree."""
     if rows < 1 or row_bytes < 1:
         raise BrokenImageError("no pixels", f"the image is {name}: it has no pixels")
     if step < row_bytes:

@@ -1,0 +1,90 @@
+"""`panoptic-ros replay`: a recording -> result.mcap, overlay.mp4 and summary.json."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from panoptic_ros.bags.interruption import stop_on_interrupt
+from panoptic_ros.bags.read import open_recording
+from panoptic_ros.bags.recording import Recording
+from panoptic_ros.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument("input", type=Path, help="rosbag2 folder, .mcap or .db3 file, video, or folder of images")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: out/NAME_OF_INPUT)")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that are in the folder already")
+    parser.add_argument("--topic", action="append", default=[], metavar="T",
+                        help="image topic of a bag, or subfolder of a folder of images; once for each camera")
+    parser.add_argument("--model", default="city", help="model folder, or name of a shipped model")
+    parser.add_argument("--engine", default="auto", help="auto, openvino or torch")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--no-overlay", action="store_true", help="write no video")
+    parser.add_argument("--live", action="store_true",
+                        help="send the images through the ROS 2 node at the speed at which they were recorded")
+    parser.add_argument("--rate", type=float, metavar="FACTOR", help="with --live: speed, 1 = as recorded (default: 1)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay; returns 0, 1 when not one frame had a result, or 130 when interrupted."""
+    if args.rate is not None and not args.live:
+        raise InputError("--rate goes with --live: in process every frame is taken as fast as it can be")
+    if args.rate is not None and not 0.001 <= args.rate <= 1000:
+        raise InputError(f"--rate is {args.rate:g}; it must lie between 0.001 and 1000")
+    out = args.out or Path("out") / args.input.resolve().stem
+    recording = open_recording(args.input, args.topic)
+    for notice in recording.notices:
+        print(f"note: {notice}", file=sys.stderr)
+    summary = _replay_live(recording, out, args) if args.live else _replay_in_process(recording, out, args)
+    _print(summary, out)
+    if summary["interrupted"]:
+        return 130
+    return 0 if summary["frames_out"] else 1
+
+
+def _replay_in_process(recording: Recording, out: Path, args: argparse.Namespace) -> dict[str, Any]:
+    from panoptic_ros.bags.replay import replay
+    from panoptic_ros.bags.result import ResultWriter, check_output
+    from panoptic_ros.model import load_model
+    from panoptic_ros.perception import Perception
+
+    check_output(out, args.overwrite)
+    model = load_model(args.model)
+    perception = Perception(model, args.engine, args.device)
+    with stop_on_interrupt() as stop:
+        result = ResultWriter(out, recording, model.classes, model.model_id, not args.no_overlay)
+        return replay(recording, perception, result, stop)
+
+
+def _replay_live(recording: Recording, out: Path, args: argparse.Namespace) -> dict[str, Any]:
+    from panoptic_ros.bags.result import ResultWriter, check_output
+    from panoptic_ros.model import load_model
+
+    try:
+        from panoptic_ros.ros.live_replay import replay_live
+    except ModuleNotFoundError as error:
+        raise InputError(f"--live needs ROS 2 and the messages of this package ({error.name} is missing): source a "
+                         "workspace in which panoptic_ros was built with colcon, or in a checkout run "
+                         "`scripts/with_env panoptic-ros replay --live ...`") from error
+
+    check_output(out, args.overwrite)
+    model = load_model(args.model)
+    with stop_on_interrupt() as stop:
+        result = ResultWriter(out, recording, model.classes, model.model_id, not args.no_overlay)
+        summary: dict[str, Any] = replay_live(recording, result, stop, model=args.model, engine=args.engine,
+                                              device=args.device, rate=args.rate or 1.0)
+        return summary
+
+
+def _print(summary: dict[str, Any], out: Path) -> None:
+    dropped = ", ".join(f"{count} {reason}" for reason, count in summary["dropped"].items()) or "none"
+    times = summary["latency_ms"].get("end_to_end")
+    latency = "{p50:.1f} / {p95:.1f} / {p99:.1f} ms (p50 / p95 / p99)".format(**times) if times else "unknown"
+    print(f"{summary['frames_out']} of {summary['frames_in']} frames segmented (dropped: {dropped}), "
+          f"{summary['tracks']} tracks\n"
+          f"{summary['fps']:.1f} frames/s, latency {latency}; {summary['model']} on {summary['engine']}, "
+          f"{summary['device']}\n" + "\n".join(f"  {out / name}" for name in summary["files"]))
