@@ -50,11 +50,22 @@ class Perception:
                 frames[i] = frame
         return [self._associate(frames[i]) for i in range(len(images))]
 
+    @torch.inference_mode()
+    def warm_up(self, height: int, width: int, batch: int = 1) -> None:
+        """Make the engine ready for images of this size, so that the first of them does not wait; no track is born."""
+        image = torch.zeros(batch, 3, *self.model.input_shape(height, width), device=self.engine.device)
+        self.model.decode(self.engine(image), self.thresholds, (height, width))
+
     def reset_tracks(self, camera: str | None = None) -> None:
         """Forget the tracks of one camera, or of all; ids that were given out are not given out again."""
         for name, tracker in self._trackers.items():
             if camera in (None, name):
                 tracker.reset()
+
+    def continue_tracks_of(self, other: Perception) -> None:
+        """Take the place of another perception: tracks start anew, but ids it gave out are not given out again."""
+        self._trackers, self._track_ids = other._trackers, other._track_ids
+        self.reset_tracks()
 
     def tracks_born(self) -> int:
         """How many tracks there have been so far, over all cameras."""
