@@ -32,10 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        args = _parser(arguments).parse_args(arguments)
-        status: int = args.run(args)
-        sys.stdout.flush()
-        return status
+        try:
+            args = _parser(arguments).parse_args(arguments)
+            status: int = args.run(args)
+            return status
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe is caught; after --help too, which leaves with SystemExit
     except InputError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
