@@ -154,6 +154,8 @@ def _ros() -> Iterator[Finding]:
 
 
 def _transport() -> Iterator[Finding]:
+    if find_spec("rclpy") is None:
+        return
     middleware = os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
     if "fastrtps" in middleware:
         yield _fastdds_profile()
