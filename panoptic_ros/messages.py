@@ -158,6 +158,5 @@ def read_segments(panoptic_image: Any, segments: Any, embeddings: Any = None) ->
 def _as_array(values: np.ndarray) -> array.array[Any]:
     """NumPy -> array.array with one copy of the bytes; rclpy takes it as it is."""
     sequence: array.array[Any] = array.array(values.dtype.char)
-    if values.size:  # an empty NumPy array has no buffer to take from
-        sequence.frombytes(np.ascontiguousarray(values).data)
+    sequence.frombytes(np.ascontiguousarray(values).view(np.uint8).data)
     return sequence

@@ -75,7 +75,7 @@ def decode_image_file(buffer: Any, name: str) -> np.ndarray:
     # OpenCV fills what is missing of a cut-off file with grey and says nothing.
     head, tail = content[:8].tobytes(), content[content.size // 2:].tobytes()
     is_jpeg, is_png = head.startswith(b"\xff\xd8"), head == b"\x89PNG\r\n\x1a\n"
-    if (is_jpeg and b"\xff\xd9" not in tail) or (is_png and b"IEND" not in tail):
+    if (is_jpeg and b"\xff\xd9" not in tail) or (is_png and b"IEND\xaeB`\x82" not in tail):
         raise BrokenImageError("image cut off", f"{name} is cut off after {content.size} bytes")
     try:
         pixels = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)

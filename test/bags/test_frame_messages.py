@@ -1,0 +1,131 @@
+"""Frames as messages and back, for both families of message classes."""
+
+from __future__ import annotations
+
+import array
+from dataclasses import fields
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from panoptic_ros.bags.types import bag_types, bag_typestore
+from panoptic_ros.classes import load_class_table
+from panoptic_ros.errors import InputError
+from panoptic_ros.frame import CameraImage, PanopticFrame, Segments
+from panoptic_ros.messages import (
+    camera_image_message,
+    embeddings_message,
+    generated_types,
+    header,
+    image_message,
+    panoptic_image_message,
+    read_segments,
+    segments_message,
+    semantic_image_message,
+    stamp_in_ns,
+)
+
+
+@pytest.fixture
+def frame() -> PanopticFrame:
+    """3 x 4 pixels: road, car with track 7, and sky that has no embedding."""
+    image = CameraImage(np.arange(36, dtype=np.uint8).reshape(3, 4, 3), "rgb8", 1_700_000_000_123_456_789, "camera",
+                        "front")
+    segments = Segments(np.array([0, 13, 10], np.int32), np.array([False, True, False]),
+                        np.array([0.5, 0.75, 1.0], np.float32), np.array([5, 2, 4], np.int32),
+                        np.array([[0, 1, 4, 3], [1, 1, 3, 2], [0, 0, 4, 1]], np.int32),
+                        np.array([[1, 0], [0.6, 0.8], [0, 0]], np.float32), np.array([0, 7, 0], np.int32),
+                        np.array([0, 3, 0], np.int32))
+    return PanopticFrame(image, np.array([[3, 3, 3, 3], [1, 2, 2, 0], [1, 1, 1, 1]], np.uint16), segments)
+
+
+def through_cdr(message: Any) -> Any:
+    store = bag_typestore()
+    return store.deserialize_cdr(store.serialize_cdr(message, message.__msgtype__), message.__msgtype__)
+
+
+def test_segments_come_back_from_serialized_messages_as_they_were(frame: PanopticFrame) -> None:
+    types, classes = bag_types(), load_class_table("cityscapes")
+    segment_map, segments = read_segments(through_cdr(panoptic_image_message(frame, types)),
+                                          through_cdr(segments_message(frame, classes, "m@1", types)),
+                                          through_cdr(embeddings_message(frame, "m@1", types)))
+    assert segment_map.dtype == np.uint16
+    assert segment_map.tolist() == frame.segment_map.tolist()
+    for field in fields(Segments):
+        assert getattr(segments, field.name).tolist() == getattr(frame.segments, field.name).tolist(), field.name
+
+
+def test_the_messages_say_what_their_definitions_promise(frame: PanopticFrame) -> None:
+    types, classes = bag_types(), load_class_table("cityscapes")
+    image = panoptic_image_message(frame, types)
+    assert (image.encoding, image.is_bigendian, image.step, image.height, image.width) == ("mono16", 0, 8, 3, 4)
+    assert image.data[:4].tolist() == [3, 0, 3, 0]
+    car = segments_message(frame, classes, "m@1", types).segments[1]
+    assert (car.id, car.class_id, car.class_name, car.is_thing) == (2, 13, "car", True)
+    assert (car.track_id, car.track_age) == (7, 3)
+    assert (car.roi.x_offset, car.roi.y_offset, car.roi.width, car.roi.height) == (1, 1, 2, 1)
+    embeddings = embeddings_message(frame, "m@1", types)
+    assert (embeddings.dimension, embeddings.segment_ids.tolist(), embeddings.track_ids.tolist()) == (2, [1, 2], [0, 7])
+    assert np.allclose(embeddings.data, [1, 0, 0.6, 0.8])
+    semantic = semantic_image_message(frame, types)
+    assert semantic.encoding == "mono8"
+    assert semantic.data.tolist() == [10, 10, 10, 10, 0, 13, 13, 255, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("sec", "nanosec"), [(0, 0), (1, 999_999_999), (2**31 - 1, 1), (-1, 5), (-2**31, 999_999_999)])
+def test_the_header_comes_out_bit_for_bit(sec: int, nanosec: int) -> None:
+    types = bag_types()
+    time = types.create("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec)
+    given = types.create("std_msgs/msg/Header", stamp=time, frame_id="a/b é")
+    image = CameraImage(np.zeros((1, 1, 1), np.uint8), "mono8", stamp_in_ns(given), "camera", given.frame_id)
+    assert through_cdr(header(image, types)) == through_cdr(given)
+
+
+def test_a_stamp_with_more_than_a_second_of_nanoseconds_is_refused() -> None:
+    types = bag_types()
+    time = types.create("builtin_interfaces/msg/Time", sec=1, nanosec=1_000_000_000)
+    with pytest.raises(InputError, match="1000000000 nanoseconds"):
+        stamp_in_ns(types.create("std_msgs/msg/Header", stamp=time, frame_id=""))
+
+
+def test_a_frame_without_segments_or_embeddings_is_written_and_read(frame: PanopticFrame) -> None:
+    types, classes = bag_types(), load_class_table("cityscapes")
+    empty = PanopticFrame(frame.image, np.zeros((3, 4), np.uint16), Segments.empty())
+    embeddings = through_cdr(embeddings_message(empty, "m@1", types))
+    assert (embeddings.dimension, len(embeddings.segment_ids), len(embeddings.data)) == (0, 0, 0)
+    segment_map, segments = read_segments(through_cdr(panoptic_image_message(empty, types)),
+                                          through_cdr(segments_message(empty, classes, "m@1", types)), embeddings)
+    assert len(segments) == 0
+    assert segments.embedding is None
+    assert not segment_map.any()
+
+
+def test_messages_that_do_not_belong_together_are_refused(frame: PanopticFrame) -> None:
+    types, classes = bag_types(), load_class_table("cityscapes")
+    image, segments = panoptic_image_message(frame, types), segments_message(frame, classes, "m@1", types)
+    segments.segments.pop()
+    with pytest.raises(InputError, match="id 3, but there are 2 segments"):
+        read_segments(image, segments)
+    segments.segments.pop(0)
+    with pytest.raises(InputError, match="ids must be 1"):
+        read_segments(image, segments)
+    with pytest.raises(InputError, match="mono16"):
+        read_segments(camera_image_message(frame.image, types), segments)
+
+
+def test_an_image_with_row_padding_is_sent_without_it() -> None:
+    padded = np.arange(24, dtype=np.uint8).reshape(2, 12)[:, :9].reshape(2, 3, 3)
+    message = image_message(padded, "bgr8", None, bag_types())
+    assert (message.step, message.data.tolist()) == (9, [*range(9), *range(12, 21)])
+
+
+def test_generated_classes_get_arrays_of_the_type_they_take_without_conversion(frame: PanopticFrame) -> None:
+    types = generated_types(lambda name: SimpleNamespace)
+    assert camera_image_message(frame.image, types).data == array.array("B", range(36))
+    embeddings = embeddings_message(frame, "m@1", types)
+    assert (embeddings.segment_ids, embeddings.track_ids) == (array.array("H", [1, 2]), array.array("I", [0, 7]))
+    assert embeddings.data.typecode == "f"
+    none = embeddings_message(PanopticFrame(frame.image, frame.segment_map, Segments.empty(2)), "m@1", types)
+    assert none.data == array.array("f")
