@@ -31,19 +31,22 @@ def place_of_boxes(box: np.ndarray, image_height: int) -> np.ndarray:
     return np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, np.log(size)], axis=1)
 
 
-def log_affinity(tracks: Cues, segments: Cues, elapsed: np.ndarray, settings: TrackerSettings) -> np.ndarray:
+def log_affinity(tracks: Cues, segments: Cues, elapsed: np.ndarray, interval: float,
+                 settings: TrackerSettings) -> np.ndarray:
     """Logarithm of Phi between M predicted tracks and N segments, (M, N) float32.
 
     elapsed: (M,) seconds since each track was last seen.
+    interval: seconds since the last frame.
 
     Phi = exp(-d_cos / (2 sigma_e^2) - d_place^2 / (2 sigma_s^2)) as in Eq. 7 and 8 with two additions for time.
-    Sigma_s grows while a track is out of sight, and the kernel is divided by the area this spreads over: a track that
-    may be anywhere does not outbid the one that is expected here. Sizes are compared in the same way as places.
+    Sigma_s grows while a track is out of sight, and then the kernel is divided by the area this spreads over: a track
+    that may be anywhere does not outbid the one that is expected here. Sizes are compared in the same way as places.
     """
     x, y, width, height = (_squared_differences(tracks.place[:, i], segments.place[:, i]) for i in range(4))
     variance = settings.sigma_position**2 + (settings.sigma_speed * elapsed[:, None])**2
+    variance_in_sight = settings.sigma_position**2 + (settings.sigma_speed * interval)**2
     result: np.ndarray = (x + y) / (-2 * variance)
-    result -= np.log(variance / settings.sigma_position**2)
+    result -= np.log(variance / variance_in_sight)
     result -= (width + height) / (2 * settings.sigma_size**2)
     if tracks.embedding is not None and segments.embedding is not None:
         result -= (1 - tracks.embedding @ segments.embedding.T) / (2 * settings.sigma_embedding**2)

@@ -20,17 +20,17 @@ class TrackerSettings:
     """
 
     sigma_embedding: float = _setting(
-        0.3, 0.01, 2.0, "spread of an object's embedding from frame to frame, sigma of Eq. 7; larger trusts it less")
+        0.2, 0.01, 2.0, "spread of an object's embedding from frame to frame, sigma of Eq. 7; larger trusts it less")
     sigma_overlap: float = _setting(
         0.5, 0.01, 2.0, "the same for 1 - IoU of the boxes, which stands in where a method has no embedding")
     sigma_position: float = _setting(
         0.06, 0.005, 1.0, "how far an object may be from where its track predicts it, image heights")
     sigma_speed: float = _setting(
-        0.25, 0.0, 5.0, "how much that grows with the time since the track was seen, image heights per second")
+        0.5, 0.0, 5.0, "how much that grows with the time since the track was seen, image heights per second")
     sigma_size: float = _setting(
-        0.5, 0.05, 5.0, "how much the logarithm of a box's width and height may differ from the track's")
+        0.8, 0.05, 5.0, "how much the logarithm of a box's width and height may differ from the track's")
     min_affinity: float = _setting(
-        0.003, 1e-6, 1.0, "a segment and a track with less affinity than this are not the same object")
+        0.001, 1e-6, 1.0, "a segment and a track with less affinity than this are not the same object")
     class_change: float = _setting(
         0.1, 0.0, 1.0, "factor on the affinity when the class differs; 0 = an object never changes its class")
     birth_score: float = _setting(

@@ -47,6 +47,7 @@ class Tracker:
         stamp_ns = frame.image.stamp_ns
         if stamp_ns < self._stamp_ns:
             self.reset()
+        interval = (stamp_ns - self._stamp_ns) * 1e-9
         self._stamp_ns = stamp_ns
         things = np.flatnonzero(frame.segments.is_thing)
         segments = _cues(frame, things)
@@ -54,7 +55,7 @@ class Tracker:
             segments = replace(segments, embedding=self._tracks.embedding[:0])
         tracks = self._tracks_to_match(segments, settings)
 
-        log_phi = log_affinity(tracks.predicted(stamp_ns), segments, tracks.elapsed(stamp_ns), settings)
+        log_phi = log_affinity(tracks.predicted(stamp_ns), segments, tracks.elapsed(stamp_ns), interval, settings)
         track_rows, segment_rows = assign(log_phi, settings.min_affinity)
         seen = tracks.select(track_rows).seen(_rows(segments, segment_rows), stamp_ns, settings)
         fresh_rows = np.setdiff1d(np.arange(len(things)), segment_rows)

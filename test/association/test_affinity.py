@@ -33,47 +33,48 @@ def test_a_box_becomes_its_centre_and_log_size_in_image_heights() -> None:
 
 def test_the_same_thing_at_the_same_place_has_affinity_one() -> None:
     same = cue([10, 10, 30, 30], [1, 0])
-    assert log_affinity(same, same, NOW, SETTINGS) == pytest.approx(np.zeros((1, 1)), abs=1e-6)
+    assert log_affinity(same, same, NOW, 0, SETTINGS) == pytest.approx(np.zeros((1, 1)), abs=1e-6)
 
 
 def test_an_embedding_at_a_right_angle_costs_one_over_two_sigma_squared() -> None:
     # d_cos = 1, sigma = 0.5: -1 / 0.5 = -2
-    phi = log_affinity(cue([10, 10, 30, 30], [1, 0]), cue([10, 10, 30, 30], [0, 1]), NOW, SETTINGS)
+    phi = log_affinity(cue([10, 10, 30, 30], [1, 0]), cue([10, 10, 30, 30], [0, 1]), NOW, 0, SETTINGS)
     assert phi[0, 0] == pytest.approx(-2)
 
 
 def test_a_step_of_one_sigma_to_the_side_and_two_down_costs_two_and_a_half() -> None:
     # 10 and 20 of 100 pixels, sigma 0.1: -(1 + 4) / 2
-    phi = log_affinity(cue([10, 10, 30, 30], [1, 0]), cue([20, 30, 40, 50], [1, 0]), NOW, SETTINGS)
+    phi = log_affinity(cue([10, 10, 30, 30], [1, 0]), cue([20, 30, 40, 50], [1, 0]), NOW, 0, SETTINGS)
     assert phi[0, 0] == pytest.approx(-2.5, abs=1e-5)
 
 
 def test_twice_the_size_costs_the_logarithm_of_two_squared() -> None:
     # width and height both double, sigma 1: -(ln 2^2 + ln 2^2) / 2
-    phi = log_affinity(cue([20, 20, 40, 40], [1, 0]), cue([10, 10, 50, 50], [1, 0]), NOW, SETTINGS)
+    phi = log_affinity(cue([20, 20, 40, 40], [1, 0]), cue([10, 10, 50, 50], [1, 0]), NOW, 0, SETTINGS)
     assert phi[0, 0] == pytest.approx(-np.log(2) ** 2, abs=1e-5)
 
 
 def test_without_embeddings_the_overlap_of_the_boxes_stands_in() -> None:
     # one sigma to the side: -0.5; boxes of 20 x 20 share 10 x 20: IoU 200 / 600, -(2 / 3) / (2 * 0.25) = -4 / 3
-    phi = log_affinity(cue([10, 10, 30, 30]), cue([20, 10, 40, 30]), NOW, SETTINGS)
+    phi = log_affinity(cue([10, 10, 30, 30]), cue([20, 10, 40, 30]), NOW, 0, SETTINGS)
     assert phi[0, 0] == pytest.approx(-0.5 - 4 / 3, abs=1e-5)
 
 
 def test_another_class_costs_its_factor_and_zero_forbids_it() -> None:
     car, truck = cue([10, 10, 30, 30], [1, 0]), cue([10, 10, 30, 30], [1, 0], class_id=14)
-    assert log_affinity(car, truck, NOW, SETTINGS)[0, 0] == pytest.approx(np.log(0.1), abs=1e-5)
-    assert log_affinity(car, truck, NOW, TrackerSettings(class_change=0.0))[0, 0] == -np.inf
+    assert log_affinity(car, truck, NOW, 0, SETTINGS)[0, 0] == pytest.approx(np.log(0.1), abs=1e-5)
+    assert log_affinity(car, truck, NOW, 0, TrackerSettings(class_change=0.0))[0, 0] == -np.inf
 
 
 def test_a_track_out_of_sight_may_be_further_away_but_does_not_outbid_one_that_is_expected_here() -> None:
     settings = TrackerSettings(sigma_position=0.1, sigma_speed=0.1)
     track, here, away = (cue([x, 10, x + 20, 30], [1, 0]) for x in (10, 10, 50))
     just_now, long_ago = np.zeros(1, np.float32), np.full(1, 3, np.float32)
-    # sigma^2 = 0.01 + 0.09 = 0.1: log of the spread is ln 10, and 40 pixels cost 0.16 / 0.2 rather than 0.16 / 0.02
-    assert log_affinity(track, away, long_ago, settings)[0, 0] == pytest.approx(-np.log(10) - 0.8, abs=1e-4)
-    assert log_affinity(track, away, just_now, settings)[0, 0] == pytest.approx(-8, abs=1e-4)
-    assert log_affinity(track, here, long_ago, settings) < log_affinity(track, here, just_now, settings)
+    # sigma^2 = 0.01 + 0.09 = 0.1 against 0.01: ln 10, and 40 pixels cost 0.16 / 0.2 rather than 0.16 / 0.02
+    assert log_affinity(track, away, long_ago, 0, settings)[0, 0] == pytest.approx(-np.log(10) - 0.8, abs=1e-4)
+    assert log_affinity(track, away, just_now, 0, settings)[0, 0] == pytest.approx(-8, abs=1e-4)
+    assert log_affinity(track, here, long_ago, 3, settings)[0, 0] == pytest.approx(0, abs=1e-6)  # no frame between
+    assert log_affinity(track, here, long_ago, 0, settings) < log_affinity(track, here, just_now, 0, settings)
 
 
 def test_box_iou_agrees_with_counting_pixels() -> None:
