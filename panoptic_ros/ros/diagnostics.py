@@ -36,12 +36,12 @@ def node_status(name: str, report: NodeReport) -> DiagnosticStatus:
 
 
 def camera_status(name: str, topic: str, publishers: int, report: StreamReport, published: Mapping[str, int],
-                  wanted: bool, stale_after: float, device: str) -> DiagnosticStatus:
+                  subscribers: Mapping[str, int], stale_after: float, device: str) -> DiagnosticStatus:
     """STALE without images, WARN when images were unusable or failed within the last seconds, else OK.
 
     publishers: how many there are of the input topic.
     published: output -> messages sent.
-    wanted: whether anybody subscribes to a result.
+    subscribers: output -> how many subscribe to it.
     stale_after: seconds.
     """
     level, text = DiagnosticStatus.OK, f"{report.rate_hz:.1f} results per second"
@@ -52,7 +52,7 @@ def camera_status(name: str, topic: str, publishers: int, report: StreamReport, 
         level, text = DiagnosticStatus.STALE, f"no image on {topic} for {report.age_s:.1f} s"
     elif report.has_recent_problem:
         level, text = DiagnosticStatus.WARN, report.last_problem
-    elif not wanted:
+    elif not subscribers:
         text = "idle: nobody subscribes to a result"
     values = {"topic": topic, "received": report.received, "processed": report.processed,
               "rate_hz": f"{report.rate_hz:.2f}",
@@ -62,7 +62,8 @@ def camera_status(name: str, topic: str, publishers: int, report: StreamReport, 
               "last_problem": report.last_problem,
               **{f"latency_ms {stage} p{percent}": f"{value:.2f}" for stage, row in report.latency_ms.items()
                  for percent, value in zip((50, 95, 99), row, strict=True)},
-              **{f"published: {output}": count for output, count in published.items()}}
+              **{f"published: {output}": count for output, count in published.items()},
+              **{f"subscribers: {output}": count for output, count in subscribers.items()}}
     return _status(name, level, text, values, device)
 
 

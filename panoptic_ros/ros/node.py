@@ -31,7 +31,7 @@ from panoptic_ros.ros.pairing import subscribe_paired
 from panoptic_ros.ros.parameters import NodeSettings, ParameterGroup
 from panoptic_ros.ros.spinning import spin_until_signal
 from panoptic_ros.ros.statistics import StreamStatistics
-from panoptic_ros.ros.worker import Worker, warm_up
+from panoptic_ros.ros.worker import Worker
 from panoptic_ros.viewing.overlay import OverlayStyle
 
 
@@ -140,7 +140,7 @@ class PanopticNode(LifecycleNode):
         perception.thresholds = configured.thresholds.read()
         height, width = settings.warm_up_size
         if min(height, width) > 0:
-            warm_up(perception, height, width, len(settings.cameras))
+            perception.warm_up(height, width, len(settings.cameras))
         for camera in settings.cameras:
             configured.statistics[camera] = StreamStatistics()
             configured.outputs[camera] = CameraOutputs(self, f"~/{camera}" if camera else "~")
@@ -213,7 +213,7 @@ class PanopticNode(LifecycleNode):
             if self._configured and "model" in values:
                 candidate = self._load(self._settings.read(values))
                 for (height, width), count in (self._worker.sizes if self._worker else {}).items():
-                    warm_up(candidate, height, width, count)
+                    candidate.warm_up(height, width, count)
                 self._candidate = candidate
         except Exception as error:
             return SetParametersResult(successful=False, reason=_reason(error))
@@ -292,8 +292,8 @@ class PanopticNode(LifecycleNode):
             for camera, outputs in self._configured.outputs.items():
                 topic = self._topic(camera)
                 yield camera_status(f"{name}/{camera or 'camera'}", topic, self.count_publishers(topic),
-                                    self._configured.statistics[camera].report(), outputs.published, outputs.wanted(),
-                                    self.get_parameter("stale_after").value, facts["device"])
+                                    self._configured.statistics[camera].report(), outputs.published,
+                                    outputs.subscribers(), self.get_parameter("stale_after").value, facts["device"])
 
 
 def _reason(error: Exception) -> str:

@@ -136,15 +136,16 @@ class Participant:
         self.node.destroy_node()
         rclpy.shutdown(context=self._context)
 
-    def subscribe(self, message_class: Any, topic: str, callback: Callable[[Any], None], profile: Any) -> Any:
-        """A subscription after whose callbacks `wait_for` looks again."""
+    def subscribe(self, message_class: Any, topic: str, callback: Callable[[Any], None], profile: Any,
+                  raw: bool = False) -> Any:
+        """A subscription after whose callbacks `wait_for` looks again; raw: of serialized messages."""
 
         def receive(message: Any) -> None:
             callback(message)
             with self._changed:
                 self._changed.notify_all()
 
-        return self.node.create_subscription(message_class, topic, receive, profile)
+        return self.node.create_subscription(message_class, topic, receive, profile, raw=raw)
 
     def wait_for(self, condition: Callable[[], Result], what: str, patience: float = 60.0) -> Result:
         """Wait until the condition is true and return what it returned.

@@ -53,9 +53,10 @@ class CameraOutputs:
             self._label_info = node.create_publisher(message_class(LABEL_INFO), f"{prefix}/semantic/label_info",
                                                      qos.latched())
 
-    def wanted(self) -> bool:
-        """Whether anybody subscribes to any result."""
-        return any(publisher.get_subscription_count() for publisher in self._publishers.values())
+    def subscribers(self) -> dict[str, int]:
+        """Topic below the prefix -> how many subscribe to it, without those to which nobody does."""
+        counts = {topic: publisher.get_subscription_count() for topic, publisher in self._publishers.items()}
+        return {topic: count for topic, count in counts.items() if count}
 
     def publish(self, frame: PanopticFrame, model: Model, overlay: OverlaySettings,
                 latency_ms: dict[str, float]) -> None:

@@ -11,8 +11,6 @@ from time import perf_counter
 from traceback import format_exception
 from typing import Any
 
-import torch
-
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import CameraImage
 from panoptic_ros.perception import Perception
@@ -131,7 +129,7 @@ class Worker:
     def _usable(self, camera: str, arrival: Arrival) -> CameraImage | None:
         """The image, if there is one in the message and somebody wants its results; else it is counted as dropped."""
         statistics = self._statistics[camera]
-        if not self._outputs[camera].wanted():
+        if not self._outputs[camera].subscribers():
             statistics.drop(UNWANTED)
             return None
         try:
@@ -154,11 +152,3 @@ class Worker:
                            + "".join(format_exception(error)), throttle_duration_sec=QUIET)
         if self._failures_in_row >= self.max_failures:
             self.failure = f"gave up after {self._failures_in_row} failures in a row, the last was {problem}"
-
-
-@torch.inference_mode()
-def warm_up(perception: Perception, height: int, width: int, batch: int) -> None:
-    """Make the engine ready for images of this size, so that the first of them does not wait."""
-    model = perception.model
-    image = torch.zeros(batch, 3, *model.input_shape(height, width), device=perception.engine.device)
-    model.decode(perception.engine(image), perception.thresholds, (height, width))
