@@ -15,20 +15,25 @@ SMALLEST_TEXT = 8
 # How much of the image shines through a plate.
 PLATE_LIGHT = 0.3
 MOST_LABELS = 60
+# The part of its box that an object must fill to be labelled.
+LEAST_VISIBLE = 0.2
 
 
 def draw_labels(picture: np.ndarray, segments: Segments, classes: ClassTable, colors: np.ndarray) -> None:
     """Write on the picture (H, W, 3), the largest objects first; no label covers another or leaves the image.
 
     colors: (N, 3), the segments' colours in the order of the picture's channels.
-    An object lower than its text gets none; one much narrower than its label gets its track id alone.
+    An object lower than its text gets none, and neither does one that fills little of its box, for a label there
+    would seem to be of what hides it. One much narrower than its label gets its track id alone.
     """
     height, width = picture.shape[:2]
     text_height = max(SMALLEST_TEXT, round(TEXT_HEIGHT * (height * width) ** 0.5))
     scale = cv2.getFontScaleFromHeight(FONT, text_height, 1)
     margin = max(2, text_height // 3)
     taken = np.zeros((0, 4), np.int64)
-    rows = np.flatnonzero(segments.is_thing & (segments.box[:, 3] - segments.box[:, 1] > 1.5 * text_height))
+    box_size = segments.box[:, 2:] - segments.box[:, :2]
+    visible = segments.area > LEAST_VISIBLE * box_size.prod(axis=1)
+    rows = np.flatnonzero(segments.is_thing & visible & (box_size[:, 1] > 1.5 * text_height))
     for row in rows[np.argsort(-segments.area[rows], kind="stable")][:MOST_LABELS]:
         box, track = segments.box[row].tolist(), int(segments.track_id[row])
         name = classes.names[segments.class_id[row]]

@@ -66,6 +66,13 @@ def test_an_object_lower_than_its_text_gets_no_label(written: Written) -> None:
     assert not written
 
 
+def test_an_object_that_is_mostly_hidden_gets_no_label(written: Written) -> None:
+    segments = segments_of([[100, 100, 200, 160]])
+    segments.area[:] = 1000  # of 6000
+    labels.draw_labels(np.zeros((256, 512, 3), np.uint8), segments, CLASSES, np.zeros((1, 3), np.uint8))
+    assert not written
+
+
 def test_a_narrow_object_gets_its_number_alone(written: Written) -> None:
     draw([[100, 100, 118, 160]], [2])
     assert [text for text, _ in written] == ["1"]
