@@ -24,7 +24,10 @@ else:
 
 _MAGIC = b"\x89MCAP0\r\n"
 _DECOMPRESSION_ERRORS = (zstd.ZstdError, RuntimeError, EOFError)  # lz4 raises RuntimeError
-_SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END, _FOOTER = 0x03, 0x04, 0x05, 0x06, 0x0F, 0x02
+_FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _CHUNK_INDEX, _DATA_END = 0x02, 0x03, 0x04, 0x05, 0x06, 0x08, 0x0F
+_HEAD = 9  # a byte for the kind, eight for the length
+_FOOTER_SIZE = _HEAD + 20 + len(_MAGIC)
+_LARGEST_RECORD = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,59 @@ def recover(file: Path) -> Iterator[RawMessage | Damage]:
 def _recover_mcap(file: Path) -> Iterator[RawMessage | Damage]:
     topics = _McapTopics()
     with file.open("rb") as stream:
-        stream.seek(len(_MAGIC))
-        for start, kind, content, is_whole in _records(stream):
-            if kind in (_DATA_END, _FOOTER):
+        chunk_starts = _chunk_starts(stream)
+        position = len(_MAGIC)
+        while record := _read_record(stream, position):
+            if record.kind in (_DATA_END, _FOOTER) and record.is_whole:
                 return
-            if kind == _CHUNK:
-                yield from _recover_chunk(content, is_whole, topics, f"{file}, byte {start}")
-            elif is_whole:
-                yield from topics.take(kind, content)
-        yield Damage(f"{file} ends at byte {file.stat().st_size} without an MCAP footer: it was cut off")
+            if record.kind == _CHUNK:
+                yield from _recover_chunk(record, topics, f"{file}, byte {position}")
+            elif record.is_whole:
+                with suppress(struct.error, ValueError):  # what looks like a record behind damage may be none
+                    yield from topics.take(record)
+            if record.is_whole and record.kind <= _DATA_END:
+                position += _HEAD + len(record.content)
+                continue
+            following = [start for start in chunk_starts if start > position]
+            if not following:
+                break
+            yield Damage(f"{file} is damaged at byte {position}; it is read on from byte {following[0]}")
+            position = following[0]
+        yield Damage(f"{file} ends at byte {file.stat().st_size} without its end mark: it was cut off")
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A record of an MCAP file; content is cut off where is_whole is false."""
+
+    kind: int
+    content: bytes
+    is_whole: bool
+
+
+def _read_record(stream: BinaryIO, position: int) -> _Record | None:
+    """The record that begins at this byte; None at the end of the stream."""
+    stream.seek(position)
+    head = stream.read(_HEAD)
+    if len(head) < _HEAD:
+        return None
+    kind, length = struct.unpack("<BQ", head)
+    content = stream.read(min(length, _LARGEST_RECORD))  # a damaged length can be beyond all memory
+    return _Record(kind, content, len(content) == length)
+
+
+def _chunk_starts(stream: BinaryIO) -> list[int]:
+    """Where the chunks begin, by the index at the end of the file; empty where there is none."""
+    size = stream.seek(0, io.SEEK_END)
+    footer = _read_record(stream, size - _FOOTER_SIZE) if size > _FOOTER_SIZE else None
+    starts: list[int] = []
+    if footer and footer.kind == _FOOTER and len(footer.content) == 20:
+        (position,) = struct.unpack_from("<Q", footer.content)
+        while position and (record := _read_record(stream, position)) and record.is_whole and record.kind != _FOOTER:
+            if record.kind == _CHUNK_INDEX and len(record.content) >= 24:
+                starts += struct.unpack_from("<Q", record.content, 16)
+            position += _HEAD + len(record.content)
+    return sorted(starts)
 
 
 class _McapTopics:
@@ -84,15 +131,16 @@ class _McapTopics:
         self.type_names: dict[int, str] = {}
         self.channels: dict[int, tuple[str, str]] = {}
 
-    def take(self, kind: int, content: bytes) -> Iterator[RawMessage]:
+    def take(self, record: _Record) -> Iterator[RawMessage]:
         """Remember a schema or a channel; yield the message of a message record."""
-        if kind == _SCHEMA:
+        content = record.content
+        if record.kind == _SCHEMA:
             (number,) = struct.unpack_from("<H", content)
             self.type_names[number] = _text(content, 2)
-        elif kind == _CHANNEL:
+        elif record.kind == _CHANNEL:
             number, schema = struct.unpack_from("<HH", content)
             self.channels[number] = (_text(content, 4), self.type_names.get(schema, ""))
-        elif kind == _MESSAGE:
+        elif record.kind == _MESSAGE:
             number, _, time_ns = struct.unpack_from("<HIQ", content)
             if number in self.channels:
                 topic, type_name = self.channels[number]
@@ -104,36 +152,22 @@ def _text(content: bytes, offset: int) -> str:
     return content[offset + 4:offset + 4 + length].decode()
 
 
-def _records(stream: BinaryIO) -> Iterator[tuple[int, int, bytes, bool]]:
-    """Start, kind and content of each record of a stream, and whether the content is whole; stops at the first cut."""
-    while True:
-        start = stream.tell()
-        head = stream.read(9)
-        if len(head) < 9:
-            return
-        kind, length = struct.unpack("<BQ", head)
-        # A damaged length can be beyond all memory.
-        content = stream.read(min(length, 1 << 40))
-        yield start, kind, content, len(content) == length
-        if len(content) < length:
-            return
-
-
-def _recover_chunk(content: bytes, is_whole: bool, topics: _McapTopics, place: str) -> Iterator[RawMessage | Damage]:
+def _recover_chunk(chunk: _Record, topics: _McapTopics, place: str) -> Iterator[RawMessage | Damage]:
     """The messages of a chunk as far as it goes; the cut of one that is not whole is reported by the caller."""
     try:
-        length, checksum, compression = *struct.unpack_from("<QI", content, 16), _text(content, 28)
-        plain = _decompressed(content[40 + len(compression):], compression)
-        for _, kind, inner, inner_is_whole in _records(io.BytesIO(plain)):
-            if inner_is_whole:
-                yield from topics.take(kind, inner)
-    except (struct.error, UnicodeDecodeError) as error:
-        if is_whole:
+        length, checksum, compression = *struct.unpack_from("<QI", chunk.content, 16), _text(chunk.content, 28)
+        plain = _decompressed(chunk.content[40 + len(compression):], compression)
+        stream, position = io.BytesIO(plain), 0
+        while (record := _read_record(stream, position)) and record.is_whole:
+            yield from topics.take(record)
+            position += _HEAD + len(record.content)
+    except (struct.error, ValueError) as error:
+        if chunk.is_whole:
             yield Damage(f"{place}: a chunk cannot be read to its end ({error})")
         return
-    if is_whole and len(plain) < length:
-        yield Damage(f"{place}: a chunk of {length} bytes is damaged after {len(plain)}")
-    elif is_whole and checksum and crc32(plain) != checksum:
+    if chunk.is_whole and position < length:
+        yield Damage(f"{place}: a chunk of {length} bytes is damaged after {position}")
+    elif chunk.is_whole and checksum and crc32(plain) != checksum:
         yield Damage(f"{place}: the checksum of a chunk does not match; its messages were taken as they are")
 
 
@@ -156,11 +190,13 @@ def _decompressor(compression: str) -> Any:
         return lz4.frame.LZ4FrameDecompressor()
     if compression == "zstd":
         return zstd.ZstdDecompressor()
-    raise InputError(f"the bag is compressed with '{compression}'; lz4 and zstd can be read")
+    raise ValueError(f"compressed with '{compression}'; lz4 and zstd can be read")
 
 
 def _recover_sqlite(file: Path) -> Iterator[RawMessage | Damage]:
     with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+        # Without it, SQLite refuses a file that is shorter than its header says.
+        database.execute("PRAGMA writable_schema = ON")
         try:
             topics = {number: (name, type_name)
                       for number, name, type_name in database.execute("SELECT id, name, type FROM topics")}

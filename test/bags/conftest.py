@@ -23,8 +23,8 @@ STEP_NS = 100_000_000
 def numbered_image() -> Callable[..., CameraImage]:
     def make(k: int, height: int = 64, width: int = 128, encoding: str = "bgr8") -> CameraImage:
         channels = {"mono8": 1, "bgr8": 3}[encoding]
-        return CameraImage(np.full((height, width, channels), k, np.uint8), encoding, START_NS + k * STEP_NS, "camera",
-                           "front_optical")
+        pixels = np.full((height, width, channels), k % 256, np.uint8)
+        return CameraImage(pixels, encoding, START_NS + k * STEP_NS, "camera", "front_optical")
 
     return make
 
