@@ -107,7 +107,7 @@ def test_damage_between_chunks_does_not_take_the_chunks_that_follow(
     with Reader(file) as reader:
         second = reader.storage.chunks[1].chunk_start_offset
     content = bytearray(file.read_bytes())
-    content[second:second + 9] = b"\xfe" * 9
+    content[second:second + 100] = b"\xfe" * 100  # the head of the chunk and of the first message in it
     file.write_bytes(content)
     numbers, reports = numbers_and_reports(file)
     assert numbers == [*range(9), *range(18, 30)]
