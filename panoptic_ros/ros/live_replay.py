@@ -120,15 +120,17 @@ class _Drive:
             message = camera_image_message(item, TYPES)
             if stop.wait(schedule.seconds_until(item)):
                 break
-            if not process.is_running():
-                raise InputError(f"the node ended in the middle of the drive; its last lines:\n{process.log()}")
+            if not process.is_running() or self._has_given_up():
+                raise InputError(f"the node gave up in the middle of the drive; its last lines:\n{process.log()}")
             with self._lock:
                 self._last_sent = monotonic()
                 self._sent_count += 1
                 self._sent.setdefault((item.camera, item.stamp_ns, item.frame_id), []).append(
                     _Sent(index, perf_counter()))
             publishers[item.camera].publish(message)
-        participant.wait_for(self._is_over, "the last results", 6 * PATIENCE)
+        participant.wait_for(lambda: self._is_over() or self._has_given_up(), "the last results", 6 * PATIENCE)
+        if self._has_given_up():
+            raise InputError(f"the node gave up at the end of the drive; its last lines:\n{process.log()}")
 
     def write(self, result: ResultWriter, facts: Mapping[str, Any], interrupted: bool) -> dict[str, Any]:
         """Read the recording once more and write each image with its results, then what became of the others."""
@@ -167,6 +169,10 @@ class _Drive:
             reasons[LOST_ON_THE_WAY_OUT] = processed - sum(one.is_complete() for one in mine)
             lost[stream.camera] = {reason: count for reason, count in reasons.items() if count > 0}
         return lost
+
+    def _has_given_up(self) -> bool:
+        with self._lock:
+            return self._reports.get(NODE, {}).get("state", "active") != "active"
 
     def _is_heard(self) -> bool:
         """Whether the node knows all of our subscriptions."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
 from panoptic_ros import messages
@@ -123,10 +124,8 @@ def _compressed_overlay(view: _FrameView) -> Any:
 
 
 def _timings(view: _FrameView) -> Any:
-    values = [TYPES.create("diagnostic_msgs/msg/KeyValue", key=stage, value=f"{value:.3f}")
-              for stage, value in view.latency_ms.items()]
-    status = TYPES.create("diagnostic_msgs/msg/DiagnosticStatus", name=view.frame.image.camera, values=values)
-    return TYPES.create(DIAGNOSTICS, header=view.header(), status=[status])
+    values = [KeyValue(key=stage, value=f"{value:.3f}") for stage, value in view.latency_ms.items()]
+    return DiagnosticArray(header=view.header(), status=[DiagnosticStatus(name=view.frame.image.camera, values=values)])
 
 
 def _detections(view: _FrameView) -> Any:
