@@ -1,0 +1,8 @@
+"""Drives through a made-up city in perspective, with exact truth: for the demo, the tests and training."""
+
+from __future__ import annotations
+
+from panoptic_ros.synthetic_city.camera import CityCamera
+from panoptic_ros.synthetic_city.drive import CityDrive, CityFrame
+
+__all__ = ["CityCamera", "CityDrive", "CityFrame"]

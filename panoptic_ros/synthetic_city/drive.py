@@ -1,0 +1,272 @@
+"""A drive through a made-up city: images with exact truth, a function of seed, camera and time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+from panoptic_ros.synthetic_city import people, photography
+from panoptic_ros.synthetic_city.camera import CityCamera
+from panoptic_ros.synthetic_city.light import choose_weather, paint
+from panoptic_ros.synthetic_city.mesh import COMPACT, TWO_SIDED, Mesh, Scene, join, polygons
+from panoptic_ros.synthetic_city.raster import inverse_depth, rasterise
+from panoptic_ros.synthetic_city.route import Convoy, Route
+from panoptic_ros.synthetic_city.scenery import (
+    Frame, Palette, add_signal, build_backdrop, build_junction, build_segment, signal_posts,
+)
+from panoptic_ros.synthetic_city.shadows import shadow_map
+from panoptic_ros.synthetic_city.textures import tile_of
+from panoptic_ros.synthetic_city.town import Town
+from panoptic_ros.synthetic_city.traffic import Actor, Traffic
+from panoptic_ros.synthetic_city.vehicles import KINDS, build_vehicle
+
+VOID = 255
+SKY = 10
+_STREET_RANGE = 190.0  # metres; the street ahead is built as far as this
+_SIDE_RANGE = 120.0  # side streets of junctions up to here
+_PEOPLE_RANGE = 90.0
+
+
+@dataclass(frozen=True)
+class CityFrame:
+    """One image of a drive and the truth about it.
+
+    image: (H, W, 3) uint8, red, green, blue.
+    class_map: (H, W) uint8 Cityscapes train ids, 255 = void (the camera car's bonnet).
+    instance_map: (H, W) int32, 0 = no thing, else an id that is the object's own for the whole drive.
+    depth: (H, W) float32 metres along the camera's axis, infinite at the sky.
+    camera_pose: (4, 4) float64 camera-to-world; camera x right, y down, z ahead; world x, y on the ground, z up.
+    stamp_ns: time since the start of the drive in nanoseconds.
+    """
+
+    image: np.ndarray
+    class_map: np.ndarray
+    instance_map: np.ndarray
+    depth: np.ndarray
+    camera_pose: np.ndarray
+    stamp_ns: int
+
+
+class CityDrive:
+    """A drive of a camera car through the town of this seed.
+
+    World and motion are functions of seed and time; camera and frame rate only sample them, so a frame is the same
+    whatever was rendered before. The 19 classes of Cityscapes occur, trams ("train") rarely.
+    """
+
+    def __init__(self, seed: int, camera: CityCamera | None = None, frame_rate: float = 10.0) -> None:
+        rng = np.random.default_rng([seed, 0])
+        self.seed = seed
+        self.camera = camera or CityCamera.of_size(512, 1024)
+        self.frame_rate = frame_rate
+        self.town = Town.of_seed(seed)
+        self.palette = Palette(self.town)
+        self.weather = choose_weather(rng)
+        self.lens = photography.choose_lens(rng, self.weather)
+        start_time = rng.uniform(0, 0.5) * Town.PERIOD
+        self._start_time = start_time
+        route = Route(self.town)
+        self.convoy = Convoy(self.town, route, start_time)
+        self.traffic = Traffic(self.town, route, self.convoy, start_time)
+        self._mount = (rng.uniform(1.15, 2.2), rng.normal(0.0, 0.035) - 0.02, rng.normal(0, 0.008),
+                       rng.normal(0, 0.03), rng.uniform(0, 6.3, 3))
+        self._bonnet = rng.uniform(0.35, 0.6) if rng.random() < 0.25 else 0.0
+        self._bonnet_color = rng.uniform(0.03, 0.7)
+        self._segment = lru_cache(maxsize=96)(lambda along, i, j: build_segment(self.town, self.palette, along, i, j))
+        self._junction = lru_cache(maxsize=48)(lambda i, j: build_junction(self.town, self.palette, i, j))
+        self._parked = lru_cache(maxsize=96)(
+            lambda along, i, j: Traffic.parked(self.town, Frame(self.town, along, i, j), i, j))
+
+    def stamp_ns(self, k: int) -> int:
+        """Time of frame k in nanoseconds since the start."""
+        return round(k * 1e9 / self.frame_rate)
+
+    def camera_at(self, k: int) -> np.ndarray:
+        """Pose of the camera at frame k, (4, 4) float64 camera-to-world."""
+        time = k / self.frame_rate
+        place = float(self.convoy.places(time)[self.convoy.own])
+        point, plan_yaw = self.traffic.route.at(place)
+        height, pitch, roll, turn, phase = self._mount
+        yaw = self.town.heading(point, plan_yaw) + turn
+        pitch = pitch + 0.004 * np.sin(7.1 * time + phase[0]) + 0.003 * np.sin(3.3 * time + phase[1])
+        roll = roll + 0.004 * np.sin(4.7 * time + phase[2])
+        position = np.append(self.town.bend(point), height + 0.015 * np.sin(8.3 * time + phase[1]))
+        ahead = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
+        right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
+        down = np.cross(ahead, right)
+        right, down = right * np.cos(roll) + down * np.sin(roll), down * np.cos(roll) - right * np.sin(roll)
+        pose = np.eye(4)
+        pose[:3, :3] = np.stack([right, down, ahead], 1)
+        pose[:3, 3] = position
+        return pose
+
+    def render(self, k: int) -> CityFrame:
+        """Frame k, k >= 0; any order."""
+        pose = self.camera_at(k)
+        time = k / self.frame_rate
+        eye = pose[:3, 3]
+        scene = self._scene(pose, time)
+        mesh = join(scene.seen_from(eye))
+        surfaces = rasterise(mesh, self.camera, pose)
+        inverse = inverse_depth(surfaces, self.camera)
+        faces = mesh.faces[surfaces.rows]
+        shown = surfaces.face_map.astype(np.intp)
+        class_map = np.concatenate([[SKY], faces["class_id"]]).astype(np.uint8).take(shown)
+        instance_map = np.concatenate([[0], faces["thing"]]).astype(np.int32).take(shown)
+        with np.errstate(divide="ignore"):
+            depth = np.where(inverse > 0, 1 / inverse, np.inf).astype(np.float32)
+        shadow = shadow_map(scene.casters, self.camera, pose, self.weather)
+        light = paint(mesh, surfaces, inverse, shadow, self.camera, pose, self.weather)
+        image = photography.photograph(light, self.camera, self.lens, self.weather, np.random.default_rng([self.seed, 30, k]))
+        return CityFrame(image, class_map, instance_map, depth, pose, self.stamp_ns(k))
+
+    def _scene(self, pose: np.ndarray, time: float) -> Scene:
+        """All that may be seen from a pose at a time."""
+        scene = Scene()
+        eye, turn = pose[:3, 3], pose[:3, :3]
+        reach = self._reach(pose)
+        scene.add(*build_backdrop(self.town, self.palette, eye))
+        streets: dict[tuple[int, int], list[float]] = {}
+        for along, i, j in self._segments(pose):
+            part = self._segment(along, i, j)
+            for name in ("meshes", "rods", "blobs", "casters"):
+                getattr(scene, name).extend(getattr(part, name))
+            frame = Frame(self.town, along, i, j)
+            low = (i, j)[along] * self.town.block[along]
+            span = streets.setdefault((along, (i, j)[1 - along]), [low, low])
+            span[0], span[1] = min(span[0], low), max(span[1], low + self.town.block[along])
+            for actor in self._parked(along, i, j):
+                self._add_actor(scene, actor, reach)
+            if self.town.people > 0.02:
+                for actor in self.traffic.people(frame, i, j, time):
+                    if np.hypot(*(actor.position[:2] - eye[:2])) < _PEOPLE_RANGE:
+                        self._add_actor(scene, actor, reach)
+        for i, j in self._junctions(pose):
+            part = self._junction(i, j)
+            for name in ("meshes", "rods", "blobs", "casters"):
+                getattr(scene, name).extend(getattr(part, name))
+            for foot, yaw, along in signal_posts(self.town, i, j):
+                if reach(foot, 2.0) > 4:
+                    add_signal(scene, self.town, self.palette, foot, yaw, along, self._start_time + time)
+        for (along, street), (low, high) in streets.items():
+            for actor in self.traffic.street(along, street, low, high, time):
+                self._add_actor(scene, actor, reach)
+        for actor in self.traffic.neighbours(time):
+            self._add_actor(scene, actor, reach)
+        if self._bonnet:
+            scene.add(self._bonnet_face(pose))
+        return scene
+
+    def _reach(self, pose: np.ndarray) -> Any:
+        """A function of (position, radius): pixels per metre there, 0 where it cannot be seen."""
+        x, y = self.camera.rays()
+        left, right = float(x[0]), float(x[-1])
+        focal = self.camera.fx
+
+        def pixels_per_metre(position: np.ndarray, radius: float) -> float:
+            seen = (position - pose[:3, 3]) @ pose[:3, :3]
+            z = float(seen[2])
+            if z < -radius:
+                return 0.0
+            slack = radius * 1.8
+            if seen[0] < left * max(z, 0) - slack or seen[0] > right * max(z, 0) + slack:
+                return 0.0
+            return focal / max(z, 1.0)
+
+        return pixels_per_metre
+
+    def _segments(self, pose: np.ndarray) -> list[tuple[int, int, int]]:
+        """(along, i, j) of the street segments that may be seen."""
+        block = self.town.block
+        here, ahead = pose[:2, 3], pose[:2, 2] / np.linalg.norm(pose[:2, 2])
+        found: dict[tuple[int, int, int], None] = {}
+
+        def may_be_seen(along: int, i: int, j: int, limit: float) -> bool:
+            steps = np.linspace(0, 1, 9)[:, None]
+            a = np.array([i * block[0], j * block[1]])
+            b = a + ([block[0], 0] if along == 0 else [0, block[1]])
+            away = self.town.bend(a + (b - a) * steps) - here
+            distance = np.linalg.norm(away, axis=1)
+            forward = away @ ahead
+            return bool(np.any((distance < limit) & ((forward > 0.35 * distance) | (distance < 14))))
+
+        plan = self._plan_of(here)
+        for along in (0, 1):
+            street = round(plan[1 - along] / block[1 - along])
+            if abs(plan[1 - along] - street * block[1 - along]) > self.town.half_width(along) + 8 or (along and not self.town.has_junctions):
+                continue
+            at = int(np.floor(plan[along] / block[along]))
+            span = int(_STREET_RANGE / block[along]) + 2
+            for n in range(at - span, at + span + 1):
+                key = (0, n, street) if along == 0 else (1, street, n)
+                if may_be_seen(*key, _STREET_RANGE):
+                    found[key] = None
+        if self.town.has_junctions:
+            for along, i, j in list(found):
+                for i0, j0 in ((i, j), (i + (along == 0), j + (along == 1))):
+                    for key in ((1 - along, i0, j0), (1 - along, i0 - (along == 1), j0 - (along == 0))):
+                        if key not in found and may_be_seen(*key, _SIDE_RANGE):
+                            found[key] = None
+        return list(found)
+
+    def _junctions(self, pose: np.ndarray) -> list[tuple[int, int]]:
+        if not self.town.has_junctions:
+            return []
+        found: dict[tuple[int, int], None] = {}
+        for along, i, j in self._segments(pose):
+            found[(i, j)] = None
+            found[(i + (along == 0), j + (along == 1))] = None
+        return list(found)
+
+    def _plan_of(self, world: np.ndarray) -> np.ndarray:
+        """The plan coordinates of a world point, by a few steps of correction."""
+        plan = world.copy()
+        for _ in range(12):
+            plan = plan + (world - self.town.bend(plan)) * 0.8
+        return plan
+
+    def _add_actor(self, scene: Scene, actor: Actor, reach: Any) -> None:
+        long = KINDS[actor.kind].size[0] / 2 if actor.kind in KINDS else 1.0
+        scale = reach(actor.position, long)
+        if scale == 0:
+            return
+        looks = np.random.default_rng([self.seed, 40, actor.thing])
+        if actor.kind in KINDS:
+            high = KINDS[actor.kind].size[2]
+            mesh, size = build_vehicle(actor.kind, actor.thing, actor.position, actor.yaw, looks, scale * high, self.weather.night)
+            scene.add(mesh)
+            c, s = np.cos(actor.yaw), np.sin(actor.yaw)
+            corner = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * size[:2] / 2
+            foot = corner @ np.array([[c, s], [-s, c]]) + actor.position[:2]
+            scene.add_casters(foot[None], 0.1, size[2] * 0.85)
+            return
+        position, yaw, thing = actor.position, actor.yaw, actor.thing
+        if actor.kind == "person":
+            people.add_person(scene, thing, position, yaw, looks, actor.travelled)
+        elif actor.kind == "bicycle":
+            people.add_bicycle(scene, thing, position, yaw, looks)
+        elif actor.kind == "motorcycle":
+            people.add_motorcycle(scene, thing, position, yaw, looks)
+        elif actor.kind == "cyclist":
+            people.add_bicycle(scene, thing + 1, position, yaw, looks)
+            people.add_rider(scene, thing, position, yaw, looks, actor.travelled, False)
+        else:
+            people.add_motorcycle(scene, thing + 1, position, yaw, looks)
+            people.add_rider(scene, thing, position, yaw, looks, actor.travelled, True)
+        square = np.array([[-0.25, -0.25], [0.25, -0.25], [0.25, 0.25], [-0.25, 0.25]]) + position[:2]
+        scene.add_casters(square[None], 0.0, 1.7)
+
+    def _bonnet_face(self, pose: np.ndarray) -> Mesh:
+        """The bonnet of the camera car, at the lower edge of the picture; its class is void."""
+        x = np.linspace(-0.95, 0.95, 13)
+        edge = 1.75 - 0.35 * (x / 0.95) ** 2
+        flat = np.concatenate([np.stack([x, edge], 1), [[0.95, 0.5], [-0.95, 0.5]]])[::-1]
+        local = np.stack([flat[:, 0], np.full(len(flat), self._bonnet + 0.12), flat[:, 1]], 1)
+        points = local @ pose[:3, :3].T + pose[:3, 3]
+        return polygons(points[None], VOID, COMPACT, tile_of("paint", 1), np.ones(3) * self._bonnet_color, tile_size=(3.0, 1.4),
+                        flags=TWO_SIDED, anchor=pose[:2, 3])

@@ -1,0 +1,203 @@
+"""Light and weather of a drive: sun, sky, fog, rain and night, and the colour of every pixel under them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from panoptic_ros.synthetic_city.camera import CityCamera
+from panoptic_ros.synthetic_city.mesh import GROUND, NIGHT_LIGHT, Mesh
+from panoptic_ros.synthetic_city.raster import Surfaces
+from panoptic_ros.synthetic_city.textures import LEVELS, TILE, build_atlas, octave_noise
+
+_NOISE_SIZE = 512
+
+
+@dataclass(frozen=True)
+class Weather:
+    """What the light of a drive is like.
+
+    sun: (3,) unit vector towards the sun. sunlight, skylight: (3,) strength of each, red, green, blue.
+    horizon, zenith, cloud: (3,) colours of the sky. cover: how much of it is cloud, 0 to 1.
+    haze: share of light that fog takes per metre. rain: 0 = dry to 1. wet: how far the road mirrors, 0 to 1.
+    headlights: strength of the car's own light, 0 by day.
+    """
+
+    sun: np.ndarray
+    sunlight: np.ndarray
+    skylight: np.ndarray
+    horizon: np.ndarray
+    zenith: np.ndarray
+    cloud: np.ndarray
+    cover: float
+    haze: float
+    rain: float
+    wet: float
+    headlights: float
+
+    @property
+    def night(self) -> bool:
+        return self.headlights > 0
+
+
+def choose_weather(rng: np.random.Generator) -> Weather:
+    """Sunshine of all hours, overcast, dusk and night; fog and rain now and then."""
+    kind = rng.choice(["sun", "veil", "overcast", "dusk", "night"], p=[0.42, 0.18, 0.22, 0.10, 0.08])
+    height = {"sun": rng.uniform(0.3, 1.2), "veil": rng.uniform(0.3, 1.1), "dusk": rng.uniform(0.05, 0.25)}.get(kind, 1.0)
+    azimuth = rng.uniform(0, 2 * np.pi)
+    sun = np.array([np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)])
+    warm = np.clip(1.2 - height, 0, 1) * rng.uniform(0.5, 1.0)
+    sun_color = np.array([1.0, 1.0 - 0.22 * warm, 1.0 - 0.5 * warm])
+    strength = {"sun": rng.uniform(0.75, 1.25), "veil": rng.uniform(0.25, 0.5), "dusk": rng.uniform(0.1, 0.5)}.get(kind, 0.0)
+    sky = {"sun": rng.uniform(0.25, 0.5), "veil": rng.uniform(0.5, 0.7), "overcast": rng.uniform(0.6, 1.0),
+           "dusk": rng.uniform(0.25, 0.45), "night": rng.uniform(0.07, 0.16)}[kind]
+    blue = np.array([1.0, 1.04, 1.1 + 0.1 * rng.random()]) if kind == "sun" else np.array([0.99, 1.0, 1.04])
+    if kind == "night":
+        horizon = np.array([0.05, 0.045, 0.05]) * rng.uniform(0.2, 1.6)
+        zenith, cloud = horizon * 0.5, horizon * 1.4
+    elif kind == "dusk":
+        horizon = np.array([0.95, rng.uniform(0.55, 0.8), rng.uniform(0.4, 0.75)]) * rng.uniform(0.5, 1.0)
+        zenith = np.array([0.25, 0.32, 0.5]) * rng.uniform(0.6, 1.3)
+        cloud = (horizon + zenith) / 2 * rng.uniform(0.6, 1.1)
+    else:
+        horizon = np.array([0.78, 0.87, 0.97]) * rng.uniform(0.8, 1.3)
+        zenith = np.array([rng.uniform(0.2, 0.45), rng.uniform(0.4, 0.62), rng.uniform(0.7, 0.95)]) * rng.uniform(0.75, 1.2)
+        cloud = np.array([1.0, 1.0, 1.02]) * rng.uniform(0.75, 1.25)
+        if kind == "overcast":
+            horizon = cloud * rng.uniform(0.85, 1.1)
+            zenith = cloud * rng.uniform(0.75, 1.1)
+    cover = {"overcast": rng.uniform(0.7, 1.0), "veil": rng.uniform(0.5, 0.9)}.get(kind, float(rng.beta(0.8, 1.4)))
+    rain = rng.uniform(0.2, 1.0) if kind in ("overcast", "night", "dusk") and rng.random() < 0.35 else 0.0
+    wet = rng.uniform(0.15, 0.6) if rain or rng.random() < 0.06 else 0.0
+    haze = float(rng.uniform(0.0005, 0.003))
+    if rng.random() < 0.12 or rain > 0.6:
+        haze = float(rng.uniform(0.006, 0.03))
+    return Weather(sun, strength * sun_color, sky * blue, horizon, zenith, cloud, float(cover), haze, float(rain),
+                   float(wet), float(rng.uniform(0.5, 1.2)) if kind == "night" else 0.0)
+
+
+@lru_cache(maxsize=1)
+def _stains() -> np.ndarray:
+    """Broad tileable noise, mean 1, laid over all surfaces."""
+    noise = octave_noise(np.random.default_rng(5), _NOISE_SIZE, 4, 7, 0.7)
+    return np.clip(1 + 0.11 * noise, 0.6, 1.4).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _cloud_noise() -> np.ndarray:
+    return octave_noise(np.random.default_rng(6), _NOISE_SIZE, 3, 7, 0.55)
+
+
+def paint(mesh: Mesh, surfaces: Surfaces, inverse_depth: np.ndarray, shadow: np.ndarray, camera: CityCamera,
+          pose: np.ndarray, weather: Weather) -> np.ndarray:
+    """The light that arrives from each pixel, (H, W, 3) float32, about 0 to 1, before any lens or sensor.
+
+    shadow: (H, W) float32, share of the sun that is kept from the ground.
+    """
+    faces = mesh.faces[surfaces.rows]
+    face_map = surfaces.face_map.astype(np.intp)
+    x, y = camera.rays()
+    y = y[:, None]
+    z = 1 / np.maximum(inverse_depth, 1e-5)
+
+    tile, stain = _texture(faces, surfaces, face_map, inverse_depth, z, x, y, camera)
+    world_normal = surfaces.normal @ pose[:3, :3].T.astype(np.float32)
+    facing = np.maximum(world_normal @ weather.sun.astype(np.float32), 0)
+    full = weather.skylight * (0.8 + 0.2 * world_normal[:, 2:]) + weather.sunlight * facing[:, None]
+    gain = np.zeros((len(faces) + 1, 3), np.float32)
+    gain[1:] = faces["color"] * full / 200
+    light = gain.take(face_map, axis=0)
+    light *= tile[..., :3]
+
+    shade = stain
+    ground = np.concatenate([[False], faces["layer"] == GROUND])
+    total = float(np.mean(weather.skylight + weather.sunlight * weather.sun[2]))
+    kept = float(np.mean(weather.skylight)) / total
+    shade *= 1 - (1 - kept) * shadow * ground.take(face_map)
+    if weather.night:
+        beam = np.exp(-(x / 0.45) ** 2 - ((y - 0.06) / 0.16) ** 2) / (1 + (z / 14) ** 2)
+        shade *= 1 + weather.headlights * 3.5 * beam
+    light *= shade[..., None]
+
+    glow = np.zeros(len(faces) + 1, np.float32)
+    glow[1:] = np.where((faces["flags"] & NIGHT_LIGHT > 0) & (not weather.night), 0, faces["glow"])
+    if glow.any():
+        shine = glow.take(face_map)
+        shine = np.where(shine < 0, -255 * shine, shine * tile[..., 3]) / 255
+        lamp = np.zeros((len(faces) + 1, 3), np.float32)
+        lamp[1:] = np.where(faces["glow"][:, None] < 0, faces["color"], np.array([1.0, 0.85, 0.6], np.float32))
+        light += shine[..., None] * lamp.take(face_map, axis=0)
+
+    clear = np.exp(-weather.haze * z)[..., None]
+    light *= clear
+    light += (1 - clear) * (weather.horizon * 0.92).astype(np.float32)
+    _paint_sky(light, surfaces.face_map == 0, camera, pose, weather)
+    return light
+
+
+def _texture(faces: np.ndarray, surfaces: Surfaces, face_map: np.ndarray, inverse_depth: np.ndarray, z: np.ndarray,
+             x: np.ndarray, y: np.ndarray, camera: CityCamera) -> tuple[np.ndarray, np.ndarray]:
+    """The tiles as seen (H, W, 4) uint8 and the stains upon them (H, W) float32."""
+    atlas = build_atlas()
+
+    def gather(column: np.ndarray) -> np.ndarray:
+        table = np.zeros(len(faces) + 1, np.float32)
+        table[1:] = column
+        return table.take(face_map)
+
+    def coordinate(axis: np.ndarray, origin: np.ndarray) -> np.ndarray:
+        value = gather(axis[:, 0]) * x
+        value += gather(axis[:, 1]) * y
+        value += gather(axis[:, 2])
+        value *= z
+        value -= gather(origin)
+        return value
+
+    across, along = coordinate(surfaces.across, surfaces.across_0), coordinate(surfaces.along, surfaces.along_0)
+    # A pixel covers z / f across its ray, and more along a slanted face; the geometric mean of both picks the level.
+    size = np.sqrt(faces["tile_size"].prod(1))
+    texels = TILE / (camera.fx * size)
+    slant = np.sqrt(np.maximum(inverse_depth * gather(-surfaces.offset), 0.02))
+    detail = gather(texels) * z / slant
+    level = np.clip(np.frexp(detail)[1], 0, LEVELS - 1)
+    tile = np.zeros(len(faces) + 1, np.intp)
+    tile[1:] = faces["tile"]
+    place = tile.take(face_map)
+    place *= LEVELS
+    place += level
+    side = np.ldexp(np.float32(TILE), -level)
+    map_x = (across - np.floor(across)) * side + atlas.origin_x.take(place) - 0.5
+    map_y = (np.ceil(along) - along) * side + atlas.origin_y.take(place) - 0.5
+    pixels = cv2.remap(atlas.pixels, map_x, map_y, cv2.INTER_LINEAR)
+    metres = gather(faces["tile_size"][:, 0])
+    stain = cv2.remap(_stains(), across * metres * 13 % _NOISE_SIZE, along * metres * 13 % _NOISE_SIZE,
+                      cv2.INTER_NEAREST, borderMode=cv2.BORDER_WRAP)
+    return pixels, stain
+
+
+def _paint_sky(light: np.ndarray, sky: np.ndarray, camera: CityCamera, pose: np.ndarray, weather: Weather) -> None:
+    rows, columns = np.nonzero(sky)
+    if len(rows) == 0:
+        return
+    x, y = camera.rays()
+    ray = np.stack([x[columns], y[rows], np.ones(len(rows), np.float32)], 1) @ pose[:3, :3].T.astype(np.float32)
+    ray /= np.linalg.norm(ray, axis=1, keepdims=True)
+    up = np.maximum(ray[:, 2:], 0)
+    color = weather.horizon + (weather.zenith - weather.horizon) * np.sqrt(up)
+    spread = 130 / (up[:, 0] + 0.12)
+    place = (ray[:, :2] + [7 * weather.cover, 0]) * spread[:, None] % _NOISE_SIZE
+    # OpenCV takes no row longer than 32767, so the pixels are folded into many rows.
+    folded = np.zeros((-(-len(place) // 512), 512, 2), np.float32)
+    folded.reshape(-1, 2)[:len(place)] = place
+    noise = cv2.remap(_cloud_noise(), folded, None, cv2.INTER_LINEAR,
+                      borderMode=cv2.BORDER_WRAP).reshape(-1)[:len(place)]
+    amount = np.clip((noise - 1.6 + 3.4 * weather.cover) * 0.6, 0, 1)[:, None] * min(1.0, 3 * weather.cover)
+    amount = amount * np.clip(up * 8 + 0.25, 0, 1)
+    color = color + (weather.cloud * (0.88 + 0.10 * noise[:, None]) - color) * amount
+    if weather.sunlight.any():
+        toward = np.maximum(ray @ weather.sun.astype(np.float32), 0)[:, None]
+        color = color + weather.sunlight * (0.25 * toward ** 12 + 1.5 * toward ** 600) * (1 - 0.7 * amount)
+    light[rows, columns] = color
