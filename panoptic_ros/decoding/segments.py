@@ -8,21 +8,29 @@ from torch import Tensor
 from panoptic_ros.frame import Segments
 
 
-def count_by_label(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """How many pixels of each label 0..count-1 lie in each row and in each column of a label map.
+def measure_labels(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Area (count,) int64 and box (count, 4) int64 of each label 0..count-1 in a label map (H, W) int.
 
-    labels: (H, W) int. Returns (count, H) and (count, W) int64.
+    A box is x0, y0, x1, y1, the last two exclusive; of a label without a pixel it means nothing. Works on the horizontal
+    runs of equal labels, of which there are a hundred times fewer than pixels.
     """
     height, width = labels.shape
-    flat = labels.long()
-    ones = torch.ones((), dtype=torch.int64, device=labels.device).expand(height * width)
-    y = torch.arange(height, device=labels.device)[:, None]
-    x = torch.arange(width, device=labels.device)
-    per_row = torch.zeros(count * height, dtype=torch.int64, device=labels.device)
-    per_row.scatter_add_(0, (flat * height + y).flatten(), ones)
-    per_column = torch.zeros(count * width, dtype=torch.int64, device=labels.device)
-    per_column.scatter_add_(0, (flat * width + x).flatten(), ones)
-    return per_row.view(count, height), per_column.view(count, width)
+    flat = labels.flatten()
+    begins = torch.ones(height * width, dtype=torch.bool, device=labels.device)
+    torch.ne(flat[1:], flat[:-1], out=begins[1:])
+    begins.view(height, width)[:, 0] = True
+    start = begins.nonzero()[:, 0]
+    end = torch.cat([start[1:], start.new_tensor([height * width])])
+    label = flat[start].long()
+    x, y, length = start % width, start // width, end - start
+
+    def reduce(values: Tensor, how: str, initial: int) -> Tensor:
+        return values.new_full((count,), initial).scatter_reduce_(0, label, values, how)
+
+    area = reduce(length, "sum", 0)
+    box = torch.stack([reduce(x, "amin", width), reduce(y, "amin", height), reduce(x + length, "amax", 0),
+                       reduce(y + 1, "amax", 0)], 1)
+    return area, box
 
 
 def make_segments(segment_map: Tensor, class_id: Tensor, is_thing: Tensor, score: Tensor,
@@ -33,17 +41,9 @@ def make_segments(segment_map: Tensor, class_id: Tensor, is_thing: Tensor, score
     score (N,), embedding (N, D) or None. Returns the map, renumbered where a row was dropped, and the Segments.
     """
     n = len(class_id)
-    rows, columns = (counts[1:] for counts in count_by_label(segment_map, n + 1))
-    area = rows.sum(1)
-
-    def span(counts: Tensor) -> tuple[Tensor, Tensor]:
-        seen = (counts > 0).to(torch.uint8)
-        return seen.argmax(1), counts.shape[1] - seen.flip(1).argmax(1)
-
-    (x0, x1), (y0, y1) = span(columns), span(rows)
+    area, box = (values[1:] for values in measure_labels(segment_map, n + 1))
     none = torch.zeros(n, dtype=torch.int32, device=segment_map.device)
-    segments = Segments(class_id.int(), is_thing, score.float(), area.int(), torch.stack([x0, y0, x1, y1], 1).int(),
-                        embedding, none, none)
+    segments = Segments(class_id.int(), is_thing, score.float(), area.int(), box.int(), embedding, none, none)
     seen = area > 0
     if bool(seen.all()):
         return segment_map, segments

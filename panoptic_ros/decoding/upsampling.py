@@ -26,23 +26,23 @@ def upsample_labels(labels: Tensor, score: Tensor, output_size: tuple[int, int])
     (height, width), device = labels.shape, labels.device
     y0, y1, wy, y_nearest = _sample_positions(height, output_size[0], device)
     x0, x1, wx, x_nearest = _sample_positions(width, output_size[1], device)
-    result = labels[y_nearest][:, x_nearest]
+    # Columns first: the second step then copies whole rows.
+    result = labels.index_select(1, x_nearest).index_select(0, y_nearest)
     # A block of 2 x 2 cells, named by its upper left cell, is mixed when its labels differ.
     mixed = torch.zeros(height, width, dtype=torch.bool, device=device)
     mixed[:-1] |= labels[:-1] != labels[1:]
     mixed[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     mixed[:, :-1] |= mixed[:, 1:].clone()
     mixed[:-1] |= mixed[1:].clone()
-    rows, columns = mixed[y0][:, x0].nonzero(as_tuple=True)
-    corners = [(y0, x0, (1 - wy)[rows] * (1 - wx)[columns]), (y0, x1, (1 - wy)[rows] * wx[columns]),
-               (y1, x0, wy[rows] * (1 - wx)[columns]), (y1, x1, wy[rows] * wx[columns])]
-    cells = [(y[rows] * width + x[columns], weight) for y, x, weight in corners]
-    label = torch.stack([labels.flatten()[cell] for cell, _ in cells])  # (4, M)
-    vote = torch.stack([score.flatten()[cell] * weight for cell, weight in cells])
-    total = vote.clone()
-    for a in range(4):
-        for b in range(4):
-            if a != b:
-                total[a] += vote[b] * (label[a] == label[b])
-    result[rows, columns] = label.gather(0, total.argmax(0, keepdim=True))[0]
+    pixels = mixed.index_select(1, x0).index_select(0, y0).flatten().nonzero()[:, 0]
+    rows, columns = pixels // output_size[1], pixels % output_size[1]
+    upper, lower, left, right = y0[rows] * width, y1[rows] * width, x0[columns], x1[columns]
+    down, across = wy[rows], wx[columns]
+    cells = torch.stack([upper + left, upper + right, lower + left, lower + right])  # (4, M)
+    weights = torch.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across])
+    label = labels.flatten()[cells]
+    vote = score.flatten()[cells] * weights
+    # Each corner collects the votes of all corners with its label.
+    total = ((label[:, None] == label[None]) * vote[None]).sum(1)
+    result.view(-1)[pixels] = label.gather(0, total.argmax(0, keepdim=True))[0]
     return result

@@ -8,39 +8,44 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from panoptic_ros.methods.hle.kernels import log_class_kernel, log_instance_kernel, position_grid
+from panoptic_ros.methods.hle.kernels import (
+    log_class_kernel,
+    log_instance_kernel,
+    pixel_features,
+    position_grid,
+)
 
 
 def test_positions_are_pixel_centres_in_units_of_the_height() -> None:
     grid = position_grid(2, 4)
-    assert grid[:, 0, 0].tolist() == [0.25, 0.25]
-    assert grid[:, 1, 3].tolist() == [1.75, 0.75]
+    assert grid[0, 0].tolist() == [0.25, 0.25]
+    assert grid[1, 3].tolist() == [1.75, 0.75]
 
 
 def test_class_kernel_is_equation_7() -> None:
-    mean, embedding = F.normalize(torch.randn(3, 5), dim=1), F.normalize(torch.randn(5, 7), dim=0)
+    mean, embedding = F.normalize(torch.randn(3, 5), dim=1), F.normalize(torch.randn(7, 5), dim=1)
     log_sigma = torch.tensor([-1.0, 0.0, 0.5])
     result = log_class_kernel(embedding, mean, log_sigma)
     for k in range(3):
         for i in range(7):
-            distance = 1 - float(mean[k] @ embedding[:, i])
-            assert result[k, i].item() == pytest.approx(-distance / (2 * math.exp(log_sigma[k]) ** 2), abs=1e-5)
+            distance = 1 - float(mean[k] @ embedding[i])
+            assert result[i, k].item() == pytest.approx(-distance / (2 * math.exp(log_sigma[k]) ** 2), abs=1e-5)
 
 
 def test_instance_kernel_is_equation_8() -> None:
-    embedding, position = F.normalize(torch.randn(5, 7), dim=0), torch.rand(2, 7)
+    embedding, position = F.normalize(torch.randn(7, 5), dim=1), torch.rand(7, 2)
     mean, centre = F.normalize(torch.randn(3, 5), dim=1), torch.rand(3, 2)
     log_sigma, spatial = torch.tensor([-1.0, 0.0, 0.5]), torch.tensor(-0.3)
-    result = log_instance_kernel(embedding, position, mean, centre, log_sigma, spatial)
+    result = log_instance_kernel(pixel_features(embedding, position), mean, centre, log_sigma, spatial)
     for j in range(3):
         for i in range(7):
-            distance = 1 - float(mean[j] @ embedding[:, i])
-            apart = float((position[:, i] - centre[j]).square().sum())
+            distance = 1 - float(mean[j] @ embedding[i])
+            apart = float((position[i] - centre[j]).square().sum())
             expected = -distance / (2 * math.exp(log_sigma[j]) ** 2) - apart / (2 * math.exp(spatial) ** 2)
-            assert result[j, i].item() == pytest.approx(expected, abs=1e-4)
+            assert result[i, j].item() == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_pixel_at_the_mean_and_the_centre_scores_one() -> None:
-    e, rho = F.normalize(torch.randn(4, 1), dim=0), torch.tensor([[0.4], [0.6]])
-    score = log_instance_kernel(e, rho, e.T, rho.T, torch.tensor([-2.0]), torch.tensor(-1.0)).exp()
+    e, rho = F.normalize(torch.randn(1, 4), dim=1), torch.tensor([[0.4, 0.6]])
+    score = log_instance_kernel(pixel_features(e, rho), e, rho, torch.tensor([-2.0]), torch.tensor(-1.0)).exp()
     assert score.item() == pytest.approx(1, abs=1e-5)

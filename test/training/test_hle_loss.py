@@ -112,7 +112,7 @@ def test_class_term_is_the_lovasz_softmax_of_psi_and_leaves_the_class_means_alon
 
 def test_class_means_move_towards_the_mean_of_the_batch() -> None:
     mean = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], requires_grad=True)
-    embedding = torch.tensor([[0.0, 0.6], [1.0, 0.8]])  # two pixels of class 0: (0, 1) and (0.6, 0.8)
+    embedding = torch.tensor([[0.0, 1.0], [0.6, 0.8]])  # two pixels of class 0
     loss = class_mean_loss(mean, embedding, torch.tensor([0, 0]))
     # Their sum (0.6, 1.8) has length sqrt(3.6); brought to unit length it is (0.31623, 0.94868).
     assert loss.item() == pytest.approx((1 - 0.31623) ** 2 + 0.94868**2, abs=1e-4)

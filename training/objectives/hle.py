@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from panoptic_ros.methods.hle.kernels import log_class_kernel, log_instance_kernel, position_grid
+from panoptic_ros.methods.hle.kernels import log_class_kernel, log_instance_kernel, pixel_features, position_grid
 from training.losses.lovasz import lovasz_binary, lovasz_softmax
 
 VOID = 255
@@ -42,34 +42,34 @@ def hle_loss(outputs: dict[str, Tensor], class_map: Tensor, instance_map: Tensor
     batch, _, height, width = embedding.shape
     class_map, instance_map = (F.interpolate(m[:, None].float(), (height, width), mode="nearest-exact")[:, 0].long()
                                for m in (class_map, instance_map))
-    position = position_grid(height, width, embedding.device).flatten(1)
+    position = position_grid(height, width, embedding.device).view(-1, 2)
     zero = embedding.sum() * 0
     ins, ins_var, seed_loss = [], [], []
     for b in range(batch):
         known = class_map[b].flatten() != VOID
-        e, s, log_s = (x[b].flatten(1)[:, known] for x in (embedding, seed, log_sigma))
-        target = torch.zeros_like(s[0])
+        e, s, log_s = (x[b].flatten(1).T[known] for x in (embedding, seed, log_sigma))
+        s, log_s = s[:, 0], log_s[:, 0]
+        target = torch.zeros_like(s)
         ids, index = instance_map[b].flatten()[known].unique(return_inverse=True)
         member = index == (ids > 0).nonzero()  # (L, P)
         if len(member):
-            rho = position[:, known]
-            phi = instance_probability(e, log_s[0], rho, member, outputs["spatial_log_sigma"][0])
+            phi = instance_probability(e, log_s, position[known], member, outputs["spatial_log_sigma"][0])
             ins.append(lovasz_binary(phi, member))  # Eq. 11
             inside = member.any(0)
             owner = member.int().argmax(0)
             target = torch.where(inside, phi.detach().gather(0, owner[None])[0], 0)
-            ins_var.append(variance_loss(log_s[0], member))
+            ins_var.append(variance_loss(log_s, member))
         # Eq. 13; a pixel of a thing class outside all instances (a crowd) has no known seed.
         is_target = (target > 0) | ~is_thing[class_map[b].flatten()[known]]
-        seed_loss.append((s[0] - target).square()[is_target])
+        seed_loss.append((s - target).square()[is_target])
 
     known = (class_map != VOID).flatten()
     classes = class_map.flatten()[known]
-    pixels = embedding.transpose(0, 1).flatten(1)[:, known]  # (D, P)
+    pixels = embedding.permute(0, 2, 3, 1).flatten(0, 2)[known]  # (P, D)
     # Eq. 9 with the class means held fixed: they are moved by Eq. 15 alone.
-    log_psi = log_class_kernel(pixels, outputs["class_mean"].detach(), outputs["class_log_sigma"]).log_softmax(0)
+    log_psi = log_class_kernel(pixels, outputs["class_mean"].detach(), outputs["class_log_sigma"]).log_softmax(1)
     terms = {
-        "seg": lovasz_softmax(log_psi.exp(), classes),  # Eq. 12
+        "seg": lovasz_softmax(log_psi.exp().T, classes),  # Eq. 12
         "seg_mean": class_mean_loss(class_mean, pixels.detach(), classes),
         "ins": torch.cat(ins).mean() if ins else zero,
         "ins_var": weights.gamma * torch.cat(ins_var).mean() if ins_var else zero,  # Eq. 14
@@ -78,19 +78,20 @@ def hle_loss(outputs: dict[str, Tensor], class_map: Tensor, instance_map: Tensor
     total = (weights.seg * terms["seg"] + weights.seg_mean * terms["seg_mean"]
              + weights.ins * terms["ins"] + terms["ins_var"] + weights.seed * terms["seed"])  # Eq. 16
     if weights.cross_entropy and len(classes):
-        terms["cross_entropy"] = F.nll_loss(log_psi.T, classes)
+        terms["cross_entropy"] = F.nll_loss(log_psi, classes)
         total = total + weights.cross_entropy * terms["cross_entropy"]
     return {"total": total, **terms}
 
 
 def instance_probability(embedding: Tensor, log_sigma: Tensor, position: Tensor, member: Tensor,
                          spatial_log_sigma: Tensor) -> Tensor:
-    """phi_l(e_i) of Eq. 8 with the means of Eq. 10: embedding (D, P), position (2, P), log_sigma (P,), member (L, P)
+    """phi_l(e_i) of Eq. 8 with the means of Eq. 10: embedding (P, D), position (P, 2), log_sigma (P,), member (L, P)
     bool -> (L, P)."""
     share = member.float() / member.sum(1, keepdim=True)
-    mean = F.normalize(share @ embedding.T, dim=1)
-    return log_instance_kernel(embedding, position, mean, share @ position.T, share @ log_sigma,
-                               spatial_log_sigma).clamp(max=0).exp()
+    mean = F.normalize(share @ embedding, dim=1)
+    log_phi = log_instance_kernel(pixel_features(embedding, position), mean, share @ position, share @ log_sigma,
+                                  spatial_log_sigma)
+    return log_phi.T.contiguous().clamp(max=0).exp()
 
 
 def variance_loss(log_sigma: Tensor, member: Tensor) -> Tensor:
@@ -107,10 +108,10 @@ def variance_loss(log_sigma: Tensor, member: Tensor) -> Tensor:
 def class_mean_loss(class_mean: Tensor, embedding: Tensor, classes: Tensor) -> Tensor:
     """Eq. 15, averaged over the classes in the batch; the batch means are brought back to unit length.
 
-    class_mean: (C, D) parameter; embedding: (D, P) without gradient; classes: (P,) ids. Returns ().
+    class_mean: (C, D) parameter; embedding: (P, D) without gradient; classes: (P,) ids. Returns ().
     """
     count = len(class_mean)
-    sums = torch.zeros(count, len(embedding), device=embedding.device).index_add_(0, classes, embedding.T.contiguous())
+    sums = torch.zeros(count, embedding.shape[1], device=embedding.device).index_add_(0, classes, embedding)
     present = torch.bincount(classes, minlength=count) > 0
     if not bool(present.any()):
         return class_mean.sum() * 0

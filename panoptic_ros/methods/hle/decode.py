@@ -14,7 +14,7 @@ from panoptic_ros.decoding.peaks import greedy_suppression, local_maxima
 from panoptic_ros.decoding.segments import make_segments
 from panoptic_ros.decoding.upsampling import upsample_labels
 from panoptic_ros.frame import Segments
-from panoptic_ros.methods.hle.kernels import log_class_kernel, log_instance_kernel, position_grid
+from panoptic_ros.methods.hle.kernels import log_class_kernel, log_instance_kernel, pixel_features, position_grid
 
 # Pixels whose kernels are held in memory at once: bounds the memory of a full-resolution decode.
 PIXELS_AT_ONCE = 1 << 16
@@ -65,23 +65,23 @@ def _decode_one(embedding: Tensor, log_sigma: Tensor, seed: Tensor, class_mean: 
                 output_size: tuple[int, int]) -> tuple[Tensor, Segments]:
     """One image: embedding (D, h, w), log_sigma and seed (h, w); the rest as in `decode`."""
     size = embedding.shape[1:]
-    position = position_grid(*size, device=embedding.device).flatten(1)
-    embedding, log_sigma = embedding.flatten(1), log_sigma.flatten()
+    embedding, log_sigma = embedding.flatten(1).T.contiguous(), log_sigma.flatten()
+    features = pixel_features(embedding, position_grid(*size, device=embedding.device).view(-1, 2))
 
     class_id, psi = _classify(embedding, class_mean, class_log_sigma)
     # Only a pixel of a thing class can be the seed of an instance: the instance takes its class from there.
     candidates = local_maxima(seed * is_thing[class_id].view(size), thresholds.seed, thresholds.instances)
 
-    def kernel(seeds: Tensor, pixels: Any) -> Tensor:
-        return log_instance_kernel(embedding[:, pixels], position[:, pixels], embedding[:, seeds].T,
-                                   position[:, seeds].T, log_sigma[seeds], spatial_log_sigma)
+    def kernel(pixels: Any, seeds: Tensor) -> Tensor:
+        return log_instance_kernel(features[pixels], embedding[seeds], features[seeds, -3:-1], log_sigma[seeds],
+                                   spatial_log_sigma)
 
-    seeds = candidates[greedy_suppression(kernel(candidates, candidates) > _log(thresholds.merge))]
+    seeds = candidates[greedy_suppression(kernel(candidates, candidates).T > _log(thresholds.merge))]
     label, score = torch.zeros_like(class_id), torch.zeros_like(psi)
     if len(seeds):
         for start in range(0, len(psi), PIXELS_AT_ONCE):
             part = slice(start, start + PIXELS_AT_ONCE)
-            log_phi, best = kernel(seeds, part).max(0)
+            log_phi, best = kernel(part, seeds).max(1)
             inside = log_phi > _log(thresholds.mask)
             label[part] = torch.where(inside, best + 1, 0)
             score[part] = torch.where(inside, log_phi.exp(), 0)
@@ -100,7 +100,7 @@ def _decode_one(embedding: Tensor, log_sigma: Tensor, seed: Tensor, class_mean: 
     too_small = torch.cat([is_thing.new_zeros(1), low_resolution_area[1:] * pixels_per_cell < smallest])
     label = torch.where(too_small[label], 0, label)
 
-    sums = torch.zeros(count, len(embedding), device=psi.device).index_add_(0, label, embedding.T.contiguous())
+    sums = torch.zeros(count, embedding.shape[1], device=psi.device).index_add_(0, label, embedding)
     psi_sum = torch.zeros(count, device=psi.device).scatter_add_(0, label, psi)
     confidence = psi_sum[1:] / low_resolution_area[1:].clamp(min=1)
     confidence[:len(seeds)] = seed.flatten()[seeds]
@@ -115,8 +115,8 @@ def _decode_one(embedding: Tensor, log_sigma: Tensor, seed: Tensor, class_mean: 
 def _classify(embedding: Tensor, class_mean: Tensor, class_log_sigma: Tensor) -> tuple[Tensor, Tensor]:
     """Nearest class mean of each pixel: argmax of psi (Eq. 9) and its value, (P,) each."""
     log_kernel = log_class_kernel(embedding, class_mean, class_log_sigma)
-    best, class_id = log_kernel.max(0)
-    return class_id, 1 / (log_kernel - best).exp().sum(0)
+    best, class_id = log_kernel.max(1)
+    return class_id, 1 / (log_kernel - best[:, None]).exp().sum(1)
 
 
 def _log(probability: float) -> float:

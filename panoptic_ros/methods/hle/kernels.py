@@ -11,36 +11,40 @@ from torch import Tensor
 
 
 def position_grid(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """Coordinates rho (2, H, W) of pixel centres, x then y, in units of the image height.
+    """Coordinates rho (H, W, 2) of pixel centres, x then y, in units of the image height.
 
     At an image of 2:1 that is x in [0, 2] and y in [0, 1].
     """
     y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
     x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / height
-    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)])
+    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], 2)
 
 
 def log_class_kernel(embedding: Tensor, class_mean: Tensor, class_log_sigma: Tensor) -> Tensor:
     """log p_k(e_i) of Eq. 7 for classes: -d_cos(e_i, mu_k) / (2 sigma_k^2).
 
-    embedding (D, P) unit columns, class_mean (C, D) unit rows, class_log_sigma (C,) -> (C, P). Its softmax over the
+    embedding (P, D) unit rows, class_mean (C, D) unit rows, class_log_sigma (C,) -> (P, C). Its softmax over the
     classes is psi (Eq. 9).
     """
-    precision = 0.5 * torch.exp(-2 * class_log_sigma)[:, None]
-    return torch.addmm(-precision, precision * class_mean, embedding)
+    precision = 0.5 * torch.exp(-2 * class_log_sigma)
+    return torch.addmm(-precision, embedding, (precision[:, None] * class_mean).T)
 
 
-def log_instance_kernel(embedding: Tensor, position: Tensor, mean: Tensor, centre: Tensor, log_sigma: Tensor,
+def pixel_features(embedding: Tensor, position: Tensor) -> Tensor:
+    """What Eq. 8 is linear in: embedding (P, D) and position (P, 2) -> (P, D + 3), see `log_instance_kernel`."""
+    return torch.cat([embedding, position, position.square().sum(1, keepdim=True)], 1)
+
+
+def log_instance_kernel(features: Tensor, mean: Tensor, centre: Tensor, log_sigma: Tensor,
                         spatial_log_sigma: Tensor) -> Tensor:
     """log phi_l(e_i) of Eq. 8, which is log Phi of section 3.5 when the instances are seeds.
 
-    embedding (D, P) unit columns, position (2, P), mean (L, D) unit rows, centre (L, 2), log_sigma (L,),
-    spatial_log_sigma () -> (L, P).
+    features (P, D + 3) of the pixels, mean (L, D) unit rows, centre (L, 2), log_sigma (L,), spatial_log_sigma ()
+    -> (P, L).
     """
     precision = 0.5 * torch.exp(-2 * log_sigma)[:, None]
     spatial = 0.5 * torch.exp(-2 * spatial_log_sigma)
-    # |rho_i - rho_l|^2 = |rho_i|^2 - 2 rho_i rho_l + |rho_l|^2: the first term is the same for all instances.
+    # |rho_i - rho_l|^2 = |rho_i|^2 - 2 rho_i rho_l + |rho_l|^2
     offset = -precision - spatial * centre.square().sum(1, keepdim=True)
-    weights = torch.cat([precision * mean, 2 * spatial * centre], 1)
-    features = torch.cat([embedding, position], 0)
-    return torch.addmm(offset, weights, features) - spatial * position.square().sum(0)
+    weights = torch.cat([precision * mean, 2 * spatial * centre, -spatial.expand(len(mean), 1)], 1)
+    return torch.addmm(offset.T, features, weights.T)

@@ -1,0 +1,58 @@
+"""Engines give the same outputs, and the choice of one is explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from panoptic_ros.engines import build_engine, explain_choice
+from panoptic_ros.errors import InputError
+from panoptic_ros.model import load_model
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 64, 128), (2, 3, 96, 64)])
+def test_openvino_agrees_with_torch(model_folder: Path, shape: tuple[int, ...]) -> None:
+    pytest.importorskip("openvino")
+    network = load_model(model_folder).network
+    image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    reference = build_engine(network, "torch", "cpu")(image)
+    outputs = build_engine(network, "openvino")(image)
+    assert outputs.keys() == reference.keys()
+    for name in reference:
+        torch.testing.assert_close(outputs[name], reference[name], atol=1e-3, rtol=1e-3)
+
+
+def test_openvino_outputs_outlive_the_next_call(model_folder: Path) -> None:
+    pytest.importorskip("openvino")
+    engine = build_engine(load_model(model_folder).network, "openvino")
+    first = engine(torch.zeros(1, 3, 64, 64))
+    before = first["embedding"].clone()
+    engine(torch.ones(1, 3, 64, 64))
+    assert torch.equal(first["embedding"], before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees_with_the_cpu(model_folder: Path) -> None:
+    network = load_model(model_folder).network
+    image = torch.randn(1, 3, 64, 128)
+    reference = build_engine(network, "torch", "cpu")(image)
+    for name, output in build_engine(load_model(model_folder).network, "torch", "cuda")(image).items():
+        torch.testing.assert_close(output.cpu(), reference[name], atol=1e-3, rtol=1e-3)
+
+
+def test_auto_prefers_what_is_faster_on_this_machine() -> None:
+    engine, device, reason = explain_choice()
+    assert (engine, device) == (("torch", "cuda") if torch.cuda.is_available() else ("openvino", "cpu"))
+    assert reason
+
+
+@pytest.mark.parametrize(("engine", "device", "reason"), [
+    ("warp", "auto", "engine 'warp' is not known"),
+    ("auto", "tpu", "device 'tpu' is not known"),
+    ("openvino", "cuda:99", "CUDA device"),
+])
+def test_an_impossible_choice_is_refused_with_the_reason(engine: str, device: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        explain_choice(engine, device)

@@ -1,0 +1,113 @@
+"""Model folders: what is saved is loaded, and what does not fit is refused with the reason."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from panoptic_ros.errors import InputError
+from panoptic_ros.model import load_model, save_model
+
+
+@pytest.fixture
+def copy(model_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(model_folder, tmp_path / "copy"))
+
+
+def edit(folder: Path, **changes: object) -> None:
+    text = yaml.safe_load((folder / "model.yaml").read_text())
+    (folder / "model.yaml").write_text(yaml.safe_dump({**text, **changes}))
+
+
+def test_a_saved_model_is_loaded_as_it_was(model_folder: Path, tmp_path: Path) -> None:
+    model = load_model(model_folder)
+    save_model(model, tmp_path / "again")
+    again = load_model(tmp_path / "again")
+    image = torch.randn(1, 3, 64, 128)
+    with torch.no_grad():
+        for name, output in model.network(image).items():
+            assert torch.equal(output, again.network(image)[name])
+    assert (again.classes, again.thresholds, again.input_size) == (model.classes, model.thresholds, model.input_size)
+    assert model.model_id.startswith("tiny@")
+    assert model.model_id.split("@")[1] == again.model_id.split("@")[1]
+
+
+def test_other_weights_have_another_id(copy: Path) -> None:
+    before = load_model(copy).model_id
+    state = load_file(copy / "weights.safetensors")
+    save_file({**state, "head.bias": state["head.bias"] + 1}, copy / "weights.safetensors")
+    assert load_model(copy).model_id != before
+
+
+def test_a_folder_that_is_not_there_is_named_with_the_shipped_models() -> None:
+    with pytest.raises(InputError, match="nowhere.*shipped model"):
+        load_model("nowhere")
+
+
+@pytest.mark.parametrize("name", ["model.yaml", "weights.safetensors"])
+def test_a_missing_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(InputError, match=f"has no {name}"):
+        load_model(copy)
+
+
+def test_damaged_weights_are_refused(copy: Path) -> None:
+    file = copy / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(InputError, match="not a safetensors file, or is damaged"):
+        load_model(copy)
+
+
+def test_missing_wrong_shaped_and_foreign_tensors_are_counted_and_the_first_is_named(copy: Path) -> None:
+    state = load_file(copy / "weights.safetensors")
+    del state["head.bias"]
+    state["class_mean"] = state["class_mean"][:3].contiguous()
+    save_file({**state, "intruder": torch.zeros(1)}, copy / "weights.safetensors")
+    with pytest.raises(InputError) as error:
+        load_model(copy)
+    for part in ("1 missing (first: head.bias)", "1 foreign (first: intruder)", "1 of the wrong shape",
+                 "class_mean is (3, 12) and should be (19, 12)"):
+        assert part in str(error.value)
+
+
+def test_weights_that_are_not_finite_are_refused(copy: Path) -> None:
+    state = load_file(copy / "weights.safetensors")
+    save_file({**state, "head.bias": state["head.bias"] * float("nan")}, copy / "weights.safetensors")
+    with pytest.raises(InputError, match="not finite, first in head.bias"):
+        load_model(copy)
+
+
+@pytest.mark.parametrize(("changes", "reason"), [
+    ({"method": "magic"}, "'magic' is not one of"),
+    ({"hyperparameters": {"backbnoe": "resnet50"}}, "unknown backbnoe; known are"),
+    ({"thresholds": {"sead": 1}}, "unknown sead"),
+    ({"classes": {"name": "x"}}, "class table"),
+    ({"input_size": "large"}, "not a model description"),
+    ({"input_size": [16, 64]}, "at least 32 x 32"),
+    ({"mean": [0.5]}, "three values"),
+])
+def test_a_wrong_description_is_refused_with_the_reason(copy: Path, changes: dict[str, object], reason: str) -> None:
+    edit(copy, **changes)
+    with pytest.raises(InputError, match=reason):
+        load_model(copy)
+
+
+def test_a_description_that_is_no_yaml_is_refused(copy: Path) -> None:
+    (copy / "model.yaml").write_text("method: [")
+    with pytest.raises(InputError, match="not a model description"):
+        load_model(copy)
+
+
+def test_input_shapes_keep_the_aspect_ratio_and_the_number_of_pixels(copy: Path) -> None:
+    edit(copy, input_size=[512, 1024])
+    model = load_model(copy)
+    assert model.input_shape(512, 1024) == (512, 1024)
+    assert model.input_shape(1024, 2048) == (512, 1024)
+    assert model.input_shape(375, 1242) == (384, 1376)
+    assert model.input_shape(540, 960) == (544, 960)
+    assert model.input_shape(1, 100_000)[0] == 32
