@@ -14,6 +14,8 @@ if sys.version_info >= (3, 11):
 else:
     tomllib = pytest.importorskip("tomli")
 
+pytest.importorskip("importlinter", reason="import-linter is not installed: pip install '.[dev]'")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
