@@ -33,14 +33,14 @@ def draw_labels(picture: np.ndarray, segments: Segments, classes: ClassTable, co
     taken = np.zeros((0, 4), np.int64)
     box_size = segments.box[:, 2:] - segments.box[:, :2]
     visible = segments.area > LEAST_VISIBLE * box_size.prod(axis=1)
-    rows = np.flatnonzero(segments.is_thing & visible & (box_size[:, 1] > 1.5 * text_height))
+    rows = np.flatnonzero(segments.is_thing & visible & (box_size[:, 1] > 1.8 * text_height))
     for row in rows[np.argsort(-segments.area[rows], kind="stable")][:MOST_LABELS]:
         box, track = segments.box[row].tolist(), int(segments.track_id[row])
         name = classes.names[segments.class_id[row]]
         for text in (f"{name} {track}", str(track)) if track else (name,):
             (text_width, _), _ = cv2.getTextSize(text, FONT, scale, 1)
             size = (text_width + 3 * margin, text_height + 2 * margin)
-            if size[0] > max(1.5 * (box[2] - box[0]), 3 * text_height):
+            if size[0] > max(1.5 * (box[2] - box[0]), 2.5 * text_height):
                 continue
             plate = _free_place(box, size, (width, height), taken)
             if plate is not None:

@@ -62,7 +62,7 @@ def test_at_the_upper_edge_a_label_goes_inside_the_box(written: Written) -> None
 
 
 def test_an_object_lower_than_its_text_gets_no_label(written: Written) -> None:
-    draw([[100, 100, 200, 111]])
+    draw([[100, 100, 200, 114]])
     assert not written
 
 
