@@ -79,6 +79,7 @@ class CityDrive:
         self._bonnet_color = rng.uniform(0.03, 0.7)
         self._segment = lru_cache(maxsize=96)(lambda along, i, j: build_segment(self.town, self.palette, along, i, j))
         self._junction = lru_cache(maxsize=48)(lambda i, j: build_junction(self.town, self.palette, i, j))
+        self._signals = lru_cache(maxsize=48)(lambda i, j: signal_posts(self.town, i, j))
         self._parked = lru_cache(maxsize=96)(
             lambda along, i, j: Traffic.parked(self.town, Frame(self.town, along, i, j), i, j))
 
@@ -132,10 +133,9 @@ class CityDrive:
         reach = self._reach(pose)
         scene.add(*build_backdrop(self.town, self.palette, eye))
         streets: dict[tuple[int, int], list[float]] = {}
-        for along, i, j in self._segments(pose):
-            part = self._segment(along, i, j)
-            for name in ("meshes", "rods", "blobs", "casters"):
-                getattr(scene, name).extend(getattr(part, name))
+        segments = self._segments(pose)
+        for along, i, j in segments:
+            scene.extend(self._segment(along, i, j))
             frame = Frame(self.town, along, i, j)
             low = (i, j)[along] * self.town.block[along]
             span = streets.setdefault((along, (i, j)[1 - along]), [low, low])
@@ -146,11 +146,9 @@ class CityDrive:
                 for actor in self.traffic.people(frame, i, j, time):
                     if np.hypot(*(actor.position[:2] - eye[:2])) < _PEOPLE_RANGE:
                         self._add_actor(scene, actor, reach)
-        for i, j in self._junctions(pose):
-            part = self._junction(i, j)
-            for name in ("meshes", "rods", "blobs", "casters"):
-                getattr(scene, name).extend(getattr(part, name))
-            for foot, yaw, along in signal_posts(self.town, i, j):
+        for i, j in self._junctions(segments):
+            scene.extend(self._junction(i, j))
+            for foot, yaw, along in self._signals(i, j):
                 if reach(foot, 2.0) > 4:
                     add_signal(scene, self.town, self.palette, foot, yaw, along, self._start_time + time)
         for (along, street), (low, high) in streets.items():
@@ -214,14 +212,12 @@ class CityDrive:
                             found[key] = None
         return list(found)
 
-    def _junctions(self, pose: np.ndarray) -> list[tuple[int, int]]:
+    def _junctions(self, segments: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
+        """(i, j) of the junctions at both ends of these segments."""
         if not self.town.has_junctions:
             return []
-        found: dict[tuple[int, int], None] = {}
-        for along, i, j in self._segments(pose):
-            found[(i, j)] = None
-            found[(i + (along == 0), j + (along == 1))] = None
-        return list(found)
+        return list(dict.fromkeys(end for along, i, j in segments
+                                  for end in ((i, j), (i + (along == 0), j + (along == 1)))))
 
     def _plan_of(self, world: np.ndarray) -> np.ndarray:
         """The plan coordinates of a world point, by a few steps of correction."""
@@ -245,20 +241,21 @@ class CityDrive:
             foot = corner @ np.array([[c, s], [-s, c]]) + actor.position[:2]
             scene.add_casters(foot[None], 0.1, size[2] * 0.85)
             return
-        position, yaw, thing = actor.position, actor.yaw, actor.thing
+        stance = people.Stance(actor.thing, actor.position, actor.yaw, scale)
+        ridden = people.Stance(actor.thing + 1, actor.position, actor.yaw, scale)
         if actor.kind == "person":
-            people.add_person(scene, thing, position, yaw, looks, actor.travelled)
+            people.add_person(scene, stance, looks, actor.travelled)
         elif actor.kind == "bicycle":
-            people.add_bicycle(scene, thing, position, yaw, looks)
+            people.add_bicycle(scene, stance, looks)
         elif actor.kind == "motorcycle":
-            people.add_motorcycle(scene, thing, position, yaw, looks)
+            people.add_motorcycle(scene, stance, looks)
         elif actor.kind == "cyclist":
-            people.add_bicycle(scene, thing + 1, position, yaw, looks)
-            people.add_rider(scene, thing, position, yaw, looks, actor.travelled, False)
+            people.add_bicycle(scene, ridden, looks)
+            people.add_rider(scene, stance, looks, actor.travelled, motorcycle=False)
         else:
-            people.add_motorcycle(scene, thing + 1, position, yaw, looks)
-            people.add_rider(scene, thing, position, yaw, looks, actor.travelled, True)
-        square = np.array([[-0.25, -0.25], [0.25, -0.25], [0.25, 0.25], [-0.25, 0.25]]) + position[:2]
+            people.add_motorcycle(scene, ridden, looks)
+            people.add_rider(scene, stance, looks, actor.travelled, motorcycle=True)
+        square = np.array([[-0.25, -0.25], [0.25, -0.25], [0.25, 0.25], [-0.25, 0.25]]) + actor.position[:2]
         scene.add_casters(square[None], 0.0, 1.7)
 
     def _bonnet_face(self, pose: np.ndarray) -> Mesh:

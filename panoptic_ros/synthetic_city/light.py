@@ -52,7 +52,7 @@ def choose_weather(rng: np.random.Generator) -> Weather:
     warm = np.clip(1.2 - height, 0, 1) * rng.uniform(0.5, 1.0)
     sun_color = np.array([1.0, 1.0 - 0.22 * warm, 1.0 - 0.5 * warm])
     strength = {"sun": rng.uniform(0.75, 1.25), "veil": rng.uniform(0.25, 0.5), "dusk": rng.uniform(0.1, 0.5)}.get(kind, 0.0)
-    sky = {"sun": rng.uniform(0.25, 0.5), "veil": rng.uniform(0.5, 0.7), "overcast": rng.uniform(0.6, 1.0),
+    sky = {"sun": rng.uniform(0.35, 0.65), "veil": rng.uniform(0.5, 0.7), "overcast": rng.uniform(0.6, 1.0),
            "dusk": rng.uniform(0.25, 0.45), "night": rng.uniform(0.07, 0.16)}[kind]
     blue = np.array([1.0, 1.04, 1.1 + 0.1 * rng.random()]) if kind == "sun" else np.array([0.99, 1.0, 1.04])
     if kind == "night":
@@ -75,6 +75,7 @@ def choose_weather(rng: np.random.Generator) -> Weather:
     haze = float(rng.uniform(0.0005, 0.003))
     if rng.random() < 0.12 or rain > 0.6:
         haze = float(rng.uniform(0.006, 0.03))
+        horizon = 0.3 * horizon + 0.7 * horizon.mean()
     return Weather(sun, strength * sun_color, sky * blue, horizon, zenith, cloud, float(cover), haze, float(rain),
                    float(wet), float(rng.uniform(0.5, 1.2)) if kind == "night" else 0.0)
 
@@ -107,40 +108,53 @@ def paint(mesh: Mesh, surfaces: Surfaces, inverse_depth: np.ndarray, shadow: np.
     world_normal = surfaces.normal @ pose[:3, :3].T.astype(np.float32)
     facing = np.maximum(world_normal @ weather.sun.astype(np.float32), 0)
     full = weather.skylight * (0.8 + 0.2 * world_normal[:, 2:]) + weather.sunlight * facing[:, None]
-    gain = np.zeros((len(faces) + 1, 3), np.float32)
-    gain[1:] = faces["color"] * full / 200
-    light = gain.take(face_map, axis=0)
-    light *= tile[..., :3]
+    gain = np.zeros((3, len(faces) + 1), np.float32)
+    gain[:, 1:] = (faces["color"] * full / 200).T
 
-    shade = stain
     ground = np.concatenate([[False], faces["layer"] == GROUND])
     total = float(np.mean(weather.skylight + weather.sunlight * weather.sun[2]))
     kept = float(np.mean(weather.skylight)) / total
-    shade *= 1 - (1 - kept) * shadow * ground.take(face_map)
+    shade = shadow * np.float32(kept - 1)
+    shade *= ground.take(face_map)
+    shade += 1
+    shade *= stain
     if weather.night:
         beam = np.exp(-(x / 0.45) ** 2 - ((y - 0.06) / 0.16) ** 2) / (1 + (z / 14) ** 2)
         shade *= 1 + weather.headlights * 3.5 * beam
-    light *= shade[..., None]
-
-    glow = np.zeros(len(faces) + 1, np.float32)
-    glow[1:] = np.where((faces["flags"] & NIGHT_LIGHT > 0) & (not weather.night), 0, faces["glow"])
-    if glow.any():
-        shine = glow.take(face_map)
-        shine = np.where(shine < 0, -255 * shine, shine * tile[..., 3]) / 255
-        lamp = np.zeros((len(faces) + 1, 3), np.float32)
-        lamp[1:] = np.where(faces["glow"][:, None] < 0, faces["color"], np.array([1.0, 0.85, 0.6], np.float32))
-        light += shine[..., None] * lamp.take(face_map, axis=0)
-
-    clear = np.exp(-weather.haze * z)[..., None]
-    light *= clear
-    light += (1 - clear) * (weather.horizon * 0.92).astype(np.float32)
+    clear = np.exp(z * np.float32(-weather.haze))
+    shade *= clear
+    fog = 1 - clear
+    lamps = _lamps(faces, tile, weather)
+    planes = []
+    # One colour after the other: NumPy is slow over a last axis of three.
+    for channel in range(3):
+        plane = gain[channel].take(face_map)
+        plane *= tile[channel]
+        plane *= shade
+        if lamps is not None:
+            plane += lamps[1][channel].take(face_map) * lamps[0].take(face_map)
+            plane += lamps[2][channel].take(face_map) * tile[3]
+        plane += fog * np.float32(0.92 * weather.horizon[channel])
+        planes.append(plane)
+    light = cv2.merge(planes)
     _paint_sky(light, surfaces.face_map == 0, camera, pose, weather)
     return light
 
 
+def _lamps(faces: np.ndarray, tile: list[np.ndarray], weather: Weather) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Own light by face, 0 being the sky: strength (F + 1,), its colour (3, F + 1), and light behind windows (3, F + 1)."""
+    glow = np.where((faces["flags"] & NIGHT_LIGHT > 0) & (not weather.night), 0, faces["glow"])
+    if not glow.any():
+        return None
+    strength = np.concatenate([[0], np.maximum(-glow, 0)]).astype(np.float32)
+    color = np.concatenate([np.zeros((3, 1)), faces["color"].T], 1).astype(np.float32)
+    window = np.concatenate([[0], np.maximum(glow, 0)]) * np.array([[1.0], [0.85], [0.6]]) / 255
+    return strength, color, window.astype(np.float32)
+
+
 def _texture(faces: np.ndarray, surfaces: Surfaces, face_map: np.ndarray, inverse_depth: np.ndarray, z: np.ndarray,
-             x: np.ndarray, y: np.ndarray, camera: CityCamera) -> tuple[np.ndarray, np.ndarray]:
-    """The tiles as seen (H, W, 4) uint8 and the stains upon them (H, W) float32."""
+             x: np.ndarray, y: np.ndarray, camera: CityCamera) -> tuple[list[np.ndarray], np.ndarray]:
+    """The tiles as seen, four channels (H, W) uint8, and the stains upon them (H, W) float32."""
     atlas = build_atlas()
 
     def gather(column: np.ndarray) -> np.ndarray:
@@ -175,29 +189,37 @@ def _texture(faces: np.ndarray, surfaces: Surfaces, face_map: np.ndarray, invers
     metres = gather(faces["tile_size"][:, 0])
     stain = cv2.remap(_stains(), across * metres * 13 % _NOISE_SIZE, along * metres * 13 % _NOISE_SIZE,
                       cv2.INTER_NEAREST, borderMode=cv2.BORDER_WRAP)
-    return pixels, stain
+    return list(cv2.split(pixels)), stain
 
 
 def _paint_sky(light: np.ndarray, sky: np.ndarray, camera: CityCamera, pose: np.ndarray, weather: Weather) -> None:
-    rows, columns = np.nonzero(sky)
+    """The sky changes slowly, so every fourth pixel is worked out and the rest lies between."""
+    rows = np.flatnonzero(sky.any(1))
     if len(rows) == 0:
         return
+    height = int(rows[-1]) + 1
     x, y = camera.rays()
-    ray = np.stack([x[columns], y[rows], np.ones(len(rows), np.float32)], 1) @ pose[:3, :3].T.astype(np.float32)
-    ray /= np.linalg.norm(ray, axis=1, keepdims=True)
-    up = np.maximum(ray[:, 2:], 0)
+    # One more row and column than needed, so that every pixel lies between two that are known.
+    across = np.linspace(x[0], x[-1], -(-camera.width // 4) + 1, dtype=np.float32)
+    down = np.linspace(y[0], y[height - 1], -(-height // 4) + 1, dtype=np.float32)
+    ray = np.stack([*np.meshgrid(across, down), np.ones((len(down), len(across)), np.float32)], 2)
+    color = _sky_color(ray @ pose[:3, :3].T.astype(np.float32), weather)
+    full = cv2.resize(color.astype(np.float32), (camera.width, height), interpolation=cv2.INTER_LINEAR)
+    cv2.copyTo(full, sky[:height].astype(np.uint8), light[:height])
+
+
+def _sky_color(ray: np.ndarray, weather: Weather) -> np.ndarray:
+    """Colours (H, W, 3) of the sky in world directions (H, W, 3)."""
+    ray = ray / np.linalg.norm(ray, axis=2, keepdims=True)
+    up = np.maximum(ray[..., 2:], 0)
     color = weather.horizon + (weather.zenith - weather.horizon) * np.sqrt(up)
-    spread = 130 / (up[:, 0] + 0.12)
-    place = (ray[:, :2] + [7 * weather.cover, 0]) * spread[:, None] % _NOISE_SIZE
-    # OpenCV takes no row longer than 32767, so the pixels are folded into many rows.
-    folded = np.zeros((-(-len(place) // 512), 512, 2), np.float32)
-    folded.reshape(-1, 2)[:len(place)] = place
-    noise = cv2.remap(_cloud_noise(), folded, None, cv2.INTER_LINEAR,
-                      borderMode=cv2.BORDER_WRAP).reshape(-1)[:len(place)]
-    amount = np.clip((noise - 1.6 + 3.4 * weather.cover) * 0.6, 0, 1)[:, None] * min(1.0, 3 * weather.cover)
+    spread = 110 / (up[..., 0] + 0.25)
+    noise = cv2.remap(_cloud_noise(), (ray[..., 0] + 7 * weather.cover) * spread % _NOISE_SIZE, ray[..., 1] * spread % _NOISE_SIZE,
+                      cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)[..., None]
+    amount = np.clip((noise - 1.6 + 3.4 * weather.cover) * 0.6, 0, 1) * min(1.0, 3 * weather.cover)
     amount = amount * np.clip(up * 8 + 0.25, 0, 1)
-    color = color + (weather.cloud * (0.88 + 0.10 * noise[:, None]) - color) * amount
+    color = color + (weather.cloud * (0.88 + 0.10 * noise) - color) * amount
     if weather.sunlight.any():
-        toward = np.maximum(ray @ weather.sun.astype(np.float32), 0)[:, None]
+        toward = np.maximum(ray @ weather.sun.astype(np.float32), 0)[..., None]
         color = color + weather.sunlight * (0.25 * toward ** 12 + 1.5 * toward ** 600) * (1 - 0.7 * amount)
-    light[rows, columns] = color
+    return color

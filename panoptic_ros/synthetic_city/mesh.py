@@ -28,6 +28,8 @@ FACE = np.dtype([
     ("anchor", np.float32, (2,)),  # x, y whose distance orders the object among the others
 ])
 
+_BYTES = np.dtype((np.void, FACE.itemsize))
+
 
 @dataclass(frozen=True)
 class Mesh:
@@ -87,7 +89,12 @@ def join(meshes: Sequence[Mesh]) -> Mesh:
     if not meshes:
         return EMPTY
     return Mesh(np.concatenate([m.points for m in meshes]), np.concatenate([m.corners for m in meshes]),
-                np.concatenate([m.faces for m in meshes]))
+                _concatenated([m.faces for m in meshes]))
+
+
+def _concatenated(faces: Sequence[np.ndarray]) -> np.ndarray:
+    # NumPy finds out the common type of records anew for each pair; as plain bytes there is nothing to find out.
+    return np.concatenate([f.view(_BYTES) for f in faces]).view(FACE)
 
 
 def placed(mesh: Mesh, scale: Sequence[float], yaw: float, position: Sequence[float]) -> Mesh:
@@ -167,12 +174,15 @@ class Blobs:
 
 
 def _outlines() -> np.ndarray:
-    """(24, 36, 2): a circle first, then ever more ragged ones."""
+    """(24, 44, 2): a circle first, then ever more ragged ones, with lobes of several sizes like crowns of trees."""
     rng = np.random.default_rng(9)
-    angle = np.linspace(0, 2 * np.pi, 36, endpoint=False)
-    rough = np.linspace(0, 0.22, 24)[:, None]
-    lobes = rng.integers(3, 8, (24, 1))
-    radius = 1 + rough * (rng.normal(0, 1, (24, 36)) + np.sin(lobes * angle + rng.uniform(0, 6, (24, 1))))
+    angle = np.linspace(0, 2 * np.pi, 44, endpoint=False)
+    rough = np.linspace(0, 1, 24)[:, None]
+    radius = np.ones((24, 44))
+    for lobes, strength in ((2, 0.10), (3, 0.10), (5, 0.08), (8, 0.08), (13, 0.07)):
+        turn = rng.uniform(0, 2 * np.pi, (24, 1))
+        radius += rough * strength * rng.uniform(0.3, 1.3, (24, 1)) * np.sin(lobes * angle + turn)
+    radius += rough * rng.normal(0, 0.055, (24, 44))
     radius = np.clip(radius, 0.45, 1.5)
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], 2).astype(np.float32)
 
@@ -213,16 +223,28 @@ class Scene:
         self.casters.append(Casters(footprint, none + bottom, none + top))
 
     def packed(self) -> Scene:
-        """The same with each list joined to one entry, for scenes that are looked at many times."""
+        """The same with each list joined to at most one entry, for scenes that are looked at many times."""
         scene = Scene()
         scene.meshes = [join(self.meshes)]
-        for name, kind in (("rods", Rods), ("blobs", Blobs), ("casters", Casters)):
-            parts = getattr(self, name)
-            if parts:
-                columns = [np.concatenate([getattr(p, f) for p in parts]) for f in kind.__dataclass_fields__]
-                setattr(scene, name, [kind(*columns)])
+        scene.rods, scene.blobs, scene.casters = _packed(self.rods), _packed(self.blobs), _packed(self.casters)
         return scene
+
+    def extend(self, other: Scene) -> None:
+        """Take in all of another scene."""
+        self.meshes.extend(other.meshes)
+        self.rods.extend(other.rods)
+        self.blobs.extend(other.blobs)
+        self.casters.extend(other.casters)
 
     def seen_from(self, eye: np.ndarray) -> list[Mesh]:
         """Its meshes with rods and blobs facing the camera at `eye` (3,)."""
-        return self.meshes + [part.seen_from(eye) for part in (*self.rods, *self.blobs)]
+        return self.meshes + [part.seen_from(eye) for part in (*_packed(self.rods), *_packed(self.blobs))]
+
+
+def _packed(parts: list[Any]) -> list[Any]:
+    """Records of arrays of one kind -> one record with their arrays joined."""
+    if len(parts) < 2:
+        return parts
+    kind = type(parts[0])
+    columns = [[getattr(part, field) for part in parts] for field in kind.__dataclass_fields__]
+    return [kind(*(_concatenated(c) if c[0].dtype == FACE else np.concatenate(c) for c in columns))]

@@ -2,199 +2,189 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
-from panoptic_ros.synthetic_city.mesh import COMPACT, TWO_SIDED, Mesh, Scene, polygons, surface
+from panoptic_ros.synthetic_city.mesh import COMPACT, TWO_SIDED, Scene, polygons, surface
 from panoptic_ros.synthetic_city.textures import tile_of
 
 PERSON, RIDER, MOTORCYCLE, BICYCLE = 11, 12, 17, 18
 
 _SKIN = np.array([[0.78, 0.58, 0.47], [0.66, 0.46, 0.35], [0.45, 0.3, 0.22], [0.28, 0.18, 0.13]])
 _HAIR = np.array([[0.08, 0.06, 0.05], [0.2, 0.12, 0.07], [0.5, 0.38, 0.2], [0.55, 0.54, 0.52]])
+_BLACK, _STEEL = (0.06, 0.06, 0.06), (0.45, 0.45, 0.45)
+
+# A rod in its owner's coordinates (x ahead, y to the left, z up): start, end, widths at both ends, colour; metres.
+Point = tuple[float, float, float]
+Rod = tuple[Point, Point, float, float, tuple[float, float, float]]
+
+
+@dataclass(frozen=True)
+class Stance:
+    """Where someone is: id, position (3,), yaw, and how many pixels a metre has there."""
+
+    thing: int
+    position: np.ndarray
+    yaw: float
+    scale: float
+
+    def world(self, points: np.ndarray) -> np.ndarray:
+        """Own coordinates (..., 3) -> world."""
+        c, s = math.cos(self.yaw), math.sin(self.yaw)
+        turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+        return points @ turn + self.position
 
 
 class _Looks:
     """Clothes and build of one person."""
 
     def __init__(self, looks: np.random.Generator) -> None:
-        self.height = float(looks.normal(1.72, 0.1)) if looks.random() > 0.1 else float(looks.uniform(1.05, 1.45))
-        self.girth = float(looks.uniform(0.85, 1.25))
-        self.skin = _SKIN[looks.choice(4, p=[0.5, 0.25, 0.15, 0.1])] * looks.uniform(0.9, 1.1)
-        self.hair = _HAIR[looks.integers(4)]
-        vivid = looks.random() < 0.35
-        self.top = looks.uniform(0.05, 0.85, 3) if vivid else np.full(3, looks.uniform(0.04, 0.6)) * looks.uniform(0.9, 1.1, 3)
-        jeans = np.array([0.12, 0.16, 0.28])
-        self.legs = jeans * looks.uniform(0.5, 1.8) if looks.random() < 0.5 else np.full(3, looks.uniform(0.04, 0.45))
-        self.shoes = np.full(3, looks.choice([0.05, 0.1, 0.7]))
-        self.skirt = looks.random() < 0.15
-        self.bag = looks.random() < 0.3
-        self.bag_color = looks.uniform(0.05, 0.6, 3)
-        self.cloth = int(looks.integers(0, 6))
-        self.stride = float(looks.uniform(0.8, 1.2))
-        self.helmet = looks.random() < 0.5
+        u = looks.random(24).tolist()
+        self.height = 1.52 + 0.4 * (u[0] + u[1]) / 2 if u[2] > 0.1 else 1.05 + 0.4 * u[0]
+        self.girth = 0.85 + 0.4 * u[3]
+        self.skin = tuple(_SKIN[int(u[4] ** 1.6 * 4)] * (0.9 + 0.2 * u[5]))
+        self.hair = tuple(_HAIR[int(u[6] * 4)])
+        grey = 0.04 + 0.56 * u[7]
+        vivid = u[8] < 0.4
+        self.top = tuple(0.05 + 0.75 * v for v in u[9:12]) if vivid else (grey, grey * (0.92 + 0.16 * u[9]), grey)
+        dark = 0.04 + 0.4 * u[12] ** 2
+        jeans = 0.5 + 1.3 * u[12]
+        self.legs = (0.12 * jeans, 0.16 * jeans, 0.28 * jeans) if u[13] < 0.5 else (dark, dark, dark * 0.95)
+        self.shoes = (0.7, 0.7, 0.7) if u[14] < 0.25 else (0.07, 0.06, 0.06)
+        self.skirt, self.bag, self.helmet = u[15] < 0.15, u[16] < 0.3, u[17] < 0.5
+        self.bag_color = tuple(0.05 + 0.5 * v for v in u[18:21])
+        self.helmet_color = tuple(0.05 + 0.8 * v for v in u[18:21])
+        self.cloth = int(u[21] * 6)
+        self.stride = 0.8 + 0.4 * u[22]
 
 
-def _limbs(scene: Scene, class_id: int, thing: int, anchor: np.ndarray, joints: list[tuple[np.ndarray, np.ndarray]],
-           widths: list[tuple[float, float]], colors: list[np.ndarray], cloth: int) -> None:
-    width = np.array(widths, np.float32)
-    faces = surface(len(joints), class_id, COMPACT, tile_of("cloth", cloth), np.array(colors, np.float32),
-                    tile_size=(0.6, 0.6), thing=thing, flags=TWO_SIDED, anchor=anchor[:2])
-    scene.add_rods(np.array([a for a, _ in joints], np.float32), np.array([b for _, b in joints], np.float32),
-                   width[:, 0], width[:, 1], faces)
+def _add_rods(scene: Scene, class_id: int, stance: Stance, rods: list[Rod], cloth: int = 0) -> None:
+    values = np.array([(*a, *b, w0, w1, *color) for a, b, w0, w1, color in rods], np.float32)
+    ends = stance.world(values[:, :6].reshape(-1, 2, 3))
+    faces = surface(len(rods), class_id, COMPACT, tile_of("cloth", cloth), values[:, 8:], tile_size=(0.6, 0.6),
+                    thing=stance.thing, flags=TWO_SIDED, anchor=stance.position[:2])
+    scene.add_rods(ends[:, 0], ends[:, 1], values[:, 6], values[:, 7], faces)
 
 
-def _head(scene: Scene, class_id: int, thing: int, anchor: np.ndarray, center: np.ndarray, size: float, skin: np.ndarray,
-          hair: np.ndarray, ahead: np.ndarray) -> None:
+def _add_head(scene: Scene, class_id: int, stance: Stance, x: float, z: float, size: float, skin: tuple[float, ...],
+              hair: tuple[float, ...]) -> None:
     """A face and, further back and higher, hair or helmet."""
-    centers = np.stack([center + 0.02 * ahead, center - 0.04 * ahead + [0, 0, 0.045 * size / 0.12]])
+    centers = stance.world(np.array([[x + 0.03, 0.0, z], [x - 0.04, 0.0, z + 0.35 * size]]))
     halves = np.array([[size * 0.78, size], [size * 0.86, size * 0.86]], np.float32)
-    faces = surface(2, class_id, COMPACT, tile_of("plain"), np.stack([skin, hair]), thing=thing, flags=TWO_SIDED,
-                    anchor=anchor[:2])
-    scene.add_blobs(centers.astype(np.float32), halves, np.zeros(2, np.int64), faces)
+    faces = surface(2, class_id, COMPACT, tile_of("plain"), np.array([skin, hair]), thing=stance.thing, flags=TWO_SIDED,
+                    anchor=stance.position[:2])
+    scene.add_blobs(centers, halves, np.zeros(2, np.int64), faces)
 
 
-def add_person(scene: Scene, thing: int, position: np.ndarray, yaw: float, looks: np.random.Generator,
-               distance_walked: float) -> None:
-    """Someone who stands or walks at `position` (3,); the legs swing with the distance walked, in metres."""
+def _along(start: Point, angle: float, length: float) -> Point:
+    """The end of a limb that hangs from `start` and swings ahead by `angle`."""
+    return start[0] + math.sin(angle) * length, start[1], start[2] - math.cos(angle) * length
+
+
+def add_person(scene: Scene, stance: Stance, looks: np.random.Generator, distance_walked: float) -> None:
+    """Someone who stands or walks; the legs swing with the distance walked, in metres."""
     who = _Looks(looks)
     unit = who.height / 1.75
-    ahead, aside = np.array([np.cos(yaw), np.sin(yaw), 0]), np.array([-np.sin(yaw), np.cos(yaw), 0])
-    up = np.array([0, 0, 1.0])
-    swing = 0.42 * np.sin(distance_walked / (0.72 * who.stride * unit) * np.pi)
-    hip, shoulder = position + up * 0.92 * unit, position + up * 1.45 * unit
-    joints, widths, colors = [], [], []
-
-    def limb(a: np.ndarray, b: np.ndarray, wide: float, narrow: float, color: np.ndarray) -> None:
-        joints.append((a, b))
-        widths.append((wide * unit * who.girth, narrow * unit * who.girth))
-        colors.append(color)
-
+    broad = unit * who.girth
+    phase = distance_walked / (0.72 * who.stride * unit) * math.pi
+    swing = 0.42 * math.sin(phase)
+    hip, shoulder = 0.92 * unit, 1.45 * unit
+    rods: list[Rod] = []
     for side in (1, -1):
-        angle = side * swing
-        top = hip + aside * side * 0.09 * unit
-        knee = top + (ahead * np.sin(angle) - up * np.cos(angle)) * 0.45 * unit
-        bend = angle - max(0.0, -side * np.cos(distance_walked / (0.72 * who.stride * unit) * np.pi)) * 0.5
-        foot = knee + (ahead * np.sin(bend) - up * np.cos(bend)) * 0.44 * unit
-        limb(top, knee, 0.19, 0.14, who.legs)
-        limb(knee, foot, 0.14, 0.10, who.skin if who.skirt else who.legs)
-        limb(foot, foot + ahead * 0.2 * unit, 0.10, 0.07, who.shoes)
-        arm = -side * swing * 0.8
-        joint = shoulder + aside * side * 0.22 * unit
-        elbow = joint + (ahead * np.sin(arm) - up * np.cos(arm)) * 0.3 * unit + aside * side * 0.03
-        hand = elbow + (ahead * np.sin(arm + 0.4) - up * np.cos(arm + 0.4)) * 0.27 * unit
-        limb(joint, elbow, 0.13, 0.10, who.top)
-        limb(elbow, hand, 0.10, 0.07, who.top)
-        limb(hand, hand - up * 0.07, 0.07, 0.06, who.skin)
-    view = 0.36 * unit  # a chest is wider than deep; half-way between will do from all sides
-    joints.append((hip - up * (0.25 if who.skirt else 0.05) * unit, shoulder + up * 0.02))
-    widths.append(((0.42 if who.skirt else 0.34) * unit * who.girth, view * who.girth * 1.12))
-    colors.append(who.top)
-    limb(shoulder, shoulder + up * 0.12 * unit, 0.12, 0.1, who.skin)
+        top = (0.0, side * 0.09 * unit, hip)
+        knee = _along(top, side * swing, 0.45 * unit)
+        foot = _along(knee, side * swing - max(0.0, -side * math.cos(phase)) * 0.5 * (distance_walked != 0), 0.44 * unit)
+        rods += [(top, knee, 0.19 * broad, 0.14 * broad, who.legs),
+                 (knee, foot, 0.14 * broad, 0.10 * broad, who.skin if who.skirt else who.legs)]
+        joint = (0.0, side * 0.21 * unit, shoulder)
+        elbow = _along(joint, -side * swing * 0.8, 0.3 * unit)
+        hand = _along(elbow, 0.3 - side * swing * 0.8, 0.27 * unit)
+        rods += [(joint, elbow, 0.13 * broad, 0.10 * broad, who.top), (elbow, hand, 0.10 * broad, 0.07 * broad, who.top)]
+        if stance.scale > 25:
+            toe = (foot[0] + 0.2 * unit, foot[1], foot[2])
+            rods += [(foot, toe, 0.10 * broad, 0.07 * broad, who.shoes),
+                     (hand, (hand[0], hand[1], hand[2] - 0.08 * unit), 0.07 * broad, 0.06 * broad, who.skin)]
+    rods.append(((0.0, 0.0, hip - (0.28 if who.skirt else 0.05) * unit), (0.0, 0.0, shoulder + 0.02),
+                 (0.42 if who.skirt else 0.34) * broad, 0.41 * broad, who.top))
+    rods.append(((0.0, 0.0, shoulder), (0.0, 0.0, shoulder + 0.12 * unit), 0.12 * broad, 0.1 * broad, who.skin))
     if who.bag:
-        joints.append((shoulder - ahead * 0.2 * unit - up * 0.05, shoulder - ahead * 0.22 * unit - up * 0.48 * unit))
-        widths.append((0.28 * unit, 0.32 * unit))
-        colors.append(who.bag_color)
-    _limbs(scene, PERSON, thing, position, joints, widths, colors, who.cloth)
-    _head(scene, PERSON, thing, position, position + up * 1.62 * unit, 0.125 * unit, who.skin, who.hair, ahead)
+        rods.append(((-0.18 * unit, 0.0, shoulder - 0.05), (-0.2 * unit, 0.0, shoulder - 0.48 * unit), 0.28 * unit,
+                     0.32 * unit, who.bag_color))
+    _add_rods(scene, PERSON, stance, rods, who.cloth)
+    _add_head(scene, PERSON, stance, 0.0, 1.62 * unit, 0.125 * unit, who.skin, who.hair)
 
 
-def add_bicycle(scene: Scene, thing: int, position: np.ndarray, yaw: float, looks: np.random.Generator) -> None:
-    """A bicycle that stands on its wheels at `position` (3,)."""
-    ahead, up = np.array([np.cos(yaw), np.sin(yaw), 0]), np.array([0, 0, 1.0])
-    aside = np.array([-ahead[1], ahead[0], 0])
-    color = looks.uniform(0.05, 0.7, 3) if looks.random() < 0.6 else np.full(3, looks.uniform(0.04, 0.2))
-    radius = float(looks.uniform(0.31, 0.36))
-
-    def at(x: float, z: float, y: float = 0.0) -> np.ndarray:
-        return position + ahead * x + up * z + aside * y
-
-    tubes = [(at(0.53, radius), at(0.42, 0.92)), (at(0.45, 0.8), at(-0.12, 0.3)), (at(0.44, 0.84), at(-0.2, 0.75)),
-             (at(-0.12, 0.3), at(-0.24, 0.9)), (at(-0.12, 0.3), at(-0.52, radius)), (at(-0.52, radius), at(-0.2, 0.72))]
-    black = np.full(3, 0.06)
-    other = [(at(0.4, 1.0, 0.28), at(0.4, 1.0, -0.28)), (at(-0.36, 0.93), at(-0.12, 0.93)), (at(0.42, 0.92), at(0.4, 1.02))]
-    _limbs(scene, BICYCLE, thing, position, tubes + other, [(0.045, 0.045)] * 6 + [(0.04, 0.04), (0.09, 0.06), (0.04, 0.04)],
-           [color] * 6 + [black] * 3, 0)
-    scene.add(_wheels(BICYCLE, thing, position, ahead, (0.53, -0.52), radius, 0.035, looks.random() < 0.5))
+def add_bicycle(scene: Scene, stance: Stance, looks: np.random.Generator) -> None:
+    """A bicycle that stands on its wheels."""
+    u = looks.random(5)
+    color = tuple(0.05 + 0.65 * u[:3]) if u[3] < 0.6 else (0.12 * u[0] + 0.03,) * 3
+    r = 0.31 + 0.05 * float(u[4])
+    rods: list[Rod] = [
+        ((0.53, 0.0, r), (0.42, 0.0, 0.92), 0.045, 0.045, color), ((0.45, 0.0, 0.8), (-0.12, 0.0, 0.3), 0.05, 0.05, color),
+        ((0.44, 0.0, 0.84), (-0.2, 0.0, 0.75), 0.045, 0.045, color), ((-0.12, 0.0, 0.3), (-0.24, 0.0, 0.9), 0.045, 0.04, color),
+        ((-0.12, 0.0, 0.3), (-0.52, 0.0, r), 0.04, 0.04, color), ((-0.52, 0.0, r), (-0.2, 0.0, 0.72), 0.04, 0.04, color),
+        ((0.4, 0.28, 1.0), (0.4, -0.28, 1.0), 0.04, 0.04, _BLACK), ((-0.36, 0.0, 0.93), (-0.12, 0.0, 0.93), 0.1, 0.07, _BLACK),
+        ((0.42, 0.0, 0.92), (0.4, 0.0, 1.02), 0.04, 0.04, _BLACK)]
+    _add_rods(scene, BICYCLE, stance, rods)
+    _add_wheels(scene, BICYCLE, stance, (0.53, -0.52), r, 0.04)
 
 
-def _wheels(class_id: int, thing: int, position: np.ndarray, ahead: np.ndarray, places: tuple[float, float],
-            radius: float, tyre: float, mudguards: bool) -> Mesh:
-    """Two wheels as rings of quads, with a few spokes."""
-    turn = np.linspace(0, 2 * np.pi, 13)
-    up = np.array([0, 0, 1.0])
-    quads = []
-    for x in places:
-        hub = position + ahead * x + up * radius
-        ring = np.cos(turn)[:, None] * ahead + np.sin(turn)[:, None] * up
-        outer, inner = hub + ring * radius, hub + ring * (radius - tyre)
-        quads.append(np.stack([outer[:-1], outer[1:], inner[1:], inner[:-1]], 1))
-        spoke = ring[:12:2] * (radius - tyre)
-        thin = np.roll(ring, 3, 0)[:12:2] * 0.004
-        quads.append(np.stack([hub - thin, hub + thin, hub + spoke + thin, hub + spoke - thin], 1))
-        if mudguards:
-            arc = slice(1, 7)
-            quads.append(np.stack([outer[arc] * 1.0 + up * 0.05, outer[1:][arc] + up * 0.05, outer[1:][arc] + up * 0.015,
-                                   outer[arc] + up * 0.015], 1))
-    points = np.concatenate(quads)
-    return polygons(points, class_id, COMPACT, tile_of("plain"), (0.06, 0.06, 0.07), thing=thing, flags=TWO_SIDED,
-                    anchor=position[:2])
+def add_motorcycle(scene: Scene, stance: Stance, looks: np.random.Generator) -> None:
+    """A motorcycle or scooter."""
+    color = tuple(0.05 + 0.7 * looks.random(3))
+    rods: list[Rod] = [
+        ((0.7, 0.0, 0.32), (0.45, 0.0, 0.95), 0.07, 0.07, _STEEL), ((0.38, 0.0, 0.72), (0.0, 0.0, 0.8), 0.26, 0.30, color),
+        ((0.0, 0.0, 0.78), (-0.62, 0.0, 0.85), 0.2, 0.14, _BLACK), ((0.3, 0.0, 0.45), (-0.2, 0.0, 0.42), 0.32, 0.36, (0.2, 0.2, 0.2)),
+        ((-0.1, 0.0, 0.35), (-0.68, 0.0, 0.32), 0.1, 0.1, _BLACK), ((0.0, 0.12, 0.25), (-0.7, 0.14, 0.35), 0.09, 0.11, _STEEL),
+        ((0.45, 0.34, 0.95), (0.45, -0.34, 0.95), 0.05, 0.05, _BLACK), ((0.55, 0.0, 0.75), (0.52, 0.0, 1.05), 0.26, 0.2, color),
+        ((-0.6, 0.0, 0.75), (-0.72, 0.0, 0.6), 0.16, 0.1, (0.6, 0.05, 0.05))]
+    _add_rods(scene, MOTORCYCLE, stance, rods)
+    _add_wheels(scene, MOTORCYCLE, stance, (0.7, -0.68), 0.31, 0.12)
 
 
-def add_motorcycle(scene: Scene, thing: int, position: np.ndarray, yaw: float, looks: np.random.Generator) -> None:
-    """A motorcycle or scooter at `position` (3,)."""
-    ahead, up = np.array([np.cos(yaw), np.sin(yaw), 0]), np.array([0, 0, 1.0])
-    aside = np.array([-ahead[1], ahead[0], 0])
-    color = looks.uniform(0.05, 0.75, 3)
-    black, steel = np.full(3, 0.06), np.full(3, 0.45)
+def _add_wheels(scene: Scene, class_id: int, stance: Stance, places: tuple[float, float], radius: float, tyre: float) -> None:
+    """Two wheels: rings of quads with spokes, seen through."""
+    sides = 12 if stance.scale > 20 else 8
+    turn = np.linspace(0, 2 * np.pi, sides + 1)
+    ring = np.stack([np.cos(turn), np.zeros(sides + 1), np.sin(turn)], 1)
+    inner = ring * (1 - tyre / radius)
+    quads = [np.stack([ring[:-1], ring[1:], inner[1:], inner[:-1]], 1)]
+    if stance.scale > 40:
+        thin = np.roll(ring[:sides], sides // 4, 0)[::2] * 0.012
+        end = inner[:sides:2]
+        quads.append(np.stack([-thin, thin, end + thin, end - thin], 1))
+    wheel = np.concatenate(quads) * radius
+    both = np.concatenate([wheel + [x, 0.0, radius] for x in places])
+    # The plane of a wheel holds the line of sight when it is seen from ahead; tyres are as thick as they are wide.
+    scene.add(polygons(stance.world(both), class_id, COMPACT, tile_of("plain"), (0.06, 0.06, 0.07), thing=stance.thing,
+                       flags=TWO_SIDED, anchor=stance.position[:2]))
+    rods: list[Rod] = [((x, 0.0, 0.0), (x, 0.0, 2 * radius), tyre, tyre, _BLACK) for x in places]
+    _add_rods(scene, class_id, stance, rods)
 
-    def at(x: float, z: float, y: float = 0.0) -> np.ndarray:
-        return position + ahead * x + up * z + aside * y
 
-    parts = [(at(0.7, 0.32), at(0.45, 0.95)), (at(0.38, 0.72), at(0.0, 0.8)), (at(0.0, 0.78), at(-0.62, 0.85)),
-             (at(0.3, 0.45), at(-0.2, 0.42)), (at(-0.1, 0.35), at(-0.68, 0.32)), (at(0.0, 0.25, 0.12), at(-0.7, 0.35, 0.14)),
-             (at(0.45, 0.95, 0.34), at(0.45, 0.95, -0.34)), (at(0.55, 0.75), at(0.52, 1.05)), (at(-0.6, 0.75), at(-0.72, 0.6))]
-    widths = [(0.07, 0.07), (0.26, 0.30), (0.2, 0.14), (0.32, 0.36), (0.1, 0.1), (0.09, 0.11), (0.05, 0.05), (0.26, 0.2),
-              (0.16, 0.1)]
-    colors = [steel, color, black, np.full(3, 0.2), black, steel, black, color, np.array([0.6, 0.05, 0.05])]
-    _limbs(scene, MOTORCYCLE, thing, position, parts, widths, colors, 0)
-    scene.add(_wheels(MOTORCYCLE, thing, position, ahead, (0.7, -0.68), 0.31, 0.12, True))
-
-
-def add_rider(scene: Scene, thing: int, position: np.ndarray, yaw: float, looks: np.random.Generator,
-              distance_ridden: float, motorcycle: bool) -> None:
-    """The rider of a bicycle or motorcycle that is at `position` (3,); the feet turn with the distance ridden."""
+def add_rider(scene: Scene, stance: Stance, looks: np.random.Generator, distance_ridden: float, motorcycle: bool) -> None:
+    """The rider of a bicycle or motorcycle at the same place; the feet turn with the distance ridden."""
     who = _Looks(looks)
-    ahead, up = np.array([np.cos(yaw), np.sin(yaw), 0]), np.array([0, 0, 1.0])
-    aside = np.array([-ahead[1], ahead[0], 0])
-
-    def at(x: float, z: float, y: float = 0.0) -> np.ndarray:
-        return position + ahead * x + up * z + aside * y
-
-    seat = at(-0.28, 0.85) if motorcycle else at(-0.25, 0.95)
-    shoulder = at(0.02, 1.38) if motorcycle else at(0.06, 1.45)
-    joints, widths, colors = [], [], []
+    seat, shoulder = ((-0.28, 0.85), (0.02, 1.38)) if motorcycle else ((-0.25, 0.95), (0.06, 1.45))
+    rods: list[Rod] = []
     for side in (1, -1):
-        hip, hand = seat + aside * side * 0.09, at(0.4, 1.0, side * 0.25)
-        turn = distance_ridden / 0.9 + (0 if side > 0 else np.pi)
-        foot = at(-0.05, 0.35, side * 0.2) if motorcycle else at(-0.12 + 0.17 * np.cos(turn), 0.3 - 0.17 * np.sin(turn), side * 0.1)
-        middle = (hip + foot) / 2
-        knee = middle + (ahead * 0.9 + up * 0.45) * (0.22 if motorcycle else np.sqrt(max(0.0, 0.2 - np.sum((hip - foot) ** 2) / 4)))
-        joints += [(hip, knee), (knee, foot), (foot, foot + ahead * 0.18)]
-        widths += [(0.19, 0.14), (0.14, 0.1), (0.1, 0.07)]
-        colors += [who.legs, who.legs, who.shoes]
-        elbow = (shoulder + hand) / 2 - up * 0.08 + aside * side * 0.1
-        joints += [(shoulder + aside * side * 0.2, elbow), (elbow, hand)]
-        widths += [(0.13, 0.1), (0.1, 0.07)]
-        colors += [who.top, who.top]
-    joints.append((seat - up * 0.05, shoulder + up * 0.03))
-    widths.append((0.34 * who.girth, 0.4 * who.girth))
-    colors.append(who.top)
+        hip, hand = (seat[0], side * 0.09, seat[1]), (0.4, side * 0.25, 1.0)
+        turn = distance_ridden / 0.9 + (0.0 if side > 0 else math.pi)
+        foot = (-0.05, side * 0.2, 0.35) if motorcycle else (-0.12 + 0.17 * math.cos(turn), side * 0.1, 0.3 - 0.17 * math.sin(turn))
+        out = 0.22 if motorcycle else math.sqrt(max(0.0, 0.2 - math.dist(hip, foot) ** 2 / 4))
+        knee = ((hip[0] + foot[0]) / 2 + 0.9 * out, (hip[1] + foot[1]) / 2, (hip[2] + foot[2]) / 2 + 0.45 * out)
+        joint = (shoulder[0], side * 0.2, shoulder[1])
+        elbow = ((shoulder[0] + hand[0]) / 2, side * 0.28, (shoulder[1] + hand[2]) / 2 - 0.08)
+        rods += [(hip, knee, 0.19, 0.14, who.legs), (knee, foot, 0.14, 0.1, who.legs),
+                 (foot, (foot[0] + 0.18, foot[1], foot[2]), 0.1, 0.07, who.shoes),
+                 (joint, elbow, 0.13, 0.1, who.top), (elbow, hand, 0.1, 0.07, who.top)]
+    rods.append(((seat[0], 0.0, seat[1] - 0.05), (shoulder[0], 0.0, shoulder[1] + 0.03), 0.34 * who.girth, 0.4 * who.girth, who.top))
     if who.bag:
-        joints.append((shoulder - ahead * 0.16, seat - ahead * 0.1 + up * 0.12))
-        widths.append((0.28, 0.3))
-        colors.append(who.bag_color)
-    _limbs(scene, RIDER, thing, position, joints, widths, colors, who.cloth)
+        rods.append(((shoulder[0] - 0.16, 0.0, shoulder[1]), (seat[0] - 0.1, 0.0, seat[1] + 0.12), 0.28, 0.3, who.bag_color))
+    _add_rods(scene, RIDER, stance, rods, who.cloth)
     covered = motorcycle or who.helmet
-    hair = looks.uniform(0.05, 0.9, 3) if covered else who.hair
-    _head(scene, RIDER, thing, position, shoulder + up * 0.24 + ahead * 0.05, 0.15 if covered else 0.125,
-          hair * 0.5 if motorcycle else who.skin, hair, ahead)
+    skin = tuple(0.4 * v for v in who.helmet_color) if motorcycle else who.skin
+    _add_head(scene, RIDER, stance, shoulder[0] + 0.05, shoulder[1] + 0.24, 0.15 if covered else 0.125, skin,
+              who.helmet_color if covered else who.hair)

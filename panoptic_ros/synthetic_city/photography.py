@@ -18,12 +18,13 @@ _SIZE = 1024  # of the store of noise, pixels
 class Lens:
     """A camera's ways.
 
-    exposure, balance (3,): gain over all and per colour. gamma: of the curve. contrast: of its middle.
+    exposure, balance (3,): gain over all and per colour. adaptation: how fully it follows the light, 0 to 1. gamma: of the curve. contrast: of its middle.
     vignette: loss in the far corners, 0 to 1. blur: standard deviation in pixels. motion: pixels, sideways.
     noise: standard deviation in 8-bit steps. saturation: 1 = as it is. jpeg: quality, 0 = not compressed. bloom: 0 to 1.
     """
 
     exposure: float
+    adaptation: float
     balance: np.ndarray
     gamma: float
     contrast: float
@@ -38,13 +39,18 @@ class Lens:
 
 def choose_lens(rng: np.random.Generator, weather: Weather) -> Lens:
     """Good and bad cameras."""
-    mean = float(np.mean(weather.skylight + weather.sunlight * max(float(weather.sun[2]), 0.2)))
-    exposure = 0.95 * rng.lognormal(0, 0.25) / max(mean, 0.16) ** rng.uniform(0.6, 0.95)
     noise = rng.gamma(1.5, 1.2) + (rng.uniform(1, 5) if weather.night else 0)
-    return Lens(exposure, rng.normal(1, 0.05, 3), rng.uniform(0.75, 1.1), rng.uniform(0.0, 0.8),
+    return Lens(rng.lognormal(0, 0.22), 0.75 if weather.night else rng.uniform(0.8, 1.0), rng.normal(1, 0.04, 3), rng.uniform(0.55, 0.9), rng.uniform(0.0, 0.6),
                 rng.uniform(0, 0.45), rng.uniform(0.3, 1.0), float(rng.random() < 0.2) * rng.uniform(1, 5), noise,
                 rng.uniform(0.6, 1.25), int(rng.integers(35, 96)) if rng.random() < 0.6 else 0,
                 rng.uniform(0, 0.25) + (0.15 if weather.night else 0))
+
+
+def _exposure(light: np.ndarray, lens: Lens) -> float:
+    """What an automatic camera sets: bright scenes stay a little brighter than dark ones."""
+    sample = np.minimum(light[::8, ::8], 1.0)
+    weight = np.linspace(0.5, 1.5, len(sample))[:, None, None]  # the road counts more than the sky
+    return float(lens.exposure * 0.45 / (float((sample * weight).mean()) + 0.02) ** lens.adaptation)
 
 
 @lru_cache(maxsize=1)
@@ -62,15 +68,15 @@ def photograph(light: np.ndarray, camera: CityCamera, lens: Lens, weather: Weath
     scale = camera.fx / 650  # blur and rain look alike at all sizes
     if weather.rain:
         _rain(light, weather, rng, scale)
-    gain = (lens.exposure * lens.balance).astype(np.float32)
-    if lens.saturation != 1:
-        grey = cv2.cvtColor(light, cv2.COLOR_RGB2GRAY)
-        light = cv2.addWeighted(light, lens.saturation, cv2.merge([grey] * 3), 1 - lens.saturation, 0)
+    # Exposure, white balance and saturation are one matrix.
+    grey = np.array([0.3, 0.59, 0.11])
+    mixing = lens.saturation * np.eye(3) + (1 - lens.saturation) * grey
+    mixing *= (_exposure(light, lens) * lens.balance)[:, None]
+    exposed = cv2.transform(light, mixing.astype(np.float32))
     if lens.vignette > 0.03:
         x, y = camera.rays()
-        radius = np.minimum(x[None] ** 2 + y[:, None] ** 2, 1.2)
-        light = light * (1 - lens.vignette * 0.8 * radius)[..., None]
-    exposed = light * gain
+        radius = np.minimum(x[None] ** 2 + y[:, None] ** 2, np.float32(1.2))
+        exposed *= cv2.merge([1 - np.float32(lens.vignette * 0.8) * radius] * 3)
     if lens.bloom > 0.05:
         small = cv2.resize(np.maximum(exposed - 0.95, 0), (max(1, width // 8), max(1, height // 8)), interpolation=cv2.INTER_AREA)
         exposed += lens.bloom * cv2.resize(cv2.GaussianBlur(small, (0, 0), 2.5 * scale + 0.3), (width, height))

@@ -13,6 +13,7 @@ from panoptic_ros.synthetic_city.mesh import COMPACT, GROUND, LARGE, STRIP, TWO_
 NEAR = 0.25  # metres; nothing nearer is drawn
 _SHIFT = 4  # corners are drawn in sixteenths of a pixel
 _FAR_OFF = 1 << 24  # corners are kept below this many sixteenths
+_SMALLEST = 0.9  # pixels; faces that extend less are not drawn
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,20 @@ def rasterise(mesh: Mesh, camera: CityCamera, pose: np.ndarray) -> Surfaces:
     normal[flipped] *= -1
     offset[flipped] *= -1
 
-    depth = points[:, 2]
+    depth = np.ascontiguousarray(points[:, 2])
     nearest, farthest = np.minimum.reduceat(depth, starts), np.maximum.reduceat(depth, starts)
-    safe = np.maximum(depth, NEAR)[:, None]
-    pixels = points[:, :2] / safe * np.array([camera.fx, camera.fy], np.float32)
-    pixels += np.array([camera.cx, camera.cy], np.float32)
-    low, high = np.minimum.reduceat(pixels, starts), np.maximum.reduceat(pixels, starts)
-    extent = (high - low).max(1)
+    inverse = 1 / np.maximum(depth, NEAR)
+    column = points[:, 0] * inverse * camera.fx + camera.cx
+    row = points[:, 1] * inverse * camera.fy + camera.cy
+    left, right = np.minimum.reduceat(column, starts), np.maximum.reduceat(column, starts)
+    upper, lower = np.minimum.reduceat(row, starts), np.maximum.reduceat(row, starts)
     whole = nearest > NEAR
-    inside = ((high[:, 0] > -1) & (low[:, 0] < camera.width) & (high[:, 1] > -1) & (low[:, 1] < camera.height)
-              & (extent > 0.6))
+    inside = ((right > -1) & (left < camera.width) & (lower > -1) & (upper < camera.height)
+              & (np.maximum(right - left, lower - upper) > _SMALLEST))
     seen = (farthest > NEAR) & (offset < -1e-4) & (inside | ~whole)
     rows = _drawing_order(mesh, np.flatnonzero(seen), first, eye, turn)
 
-    corners = np.clip(np.rint(pixels * (1 << _SHIFT)), -_FAR_OFF, _FAR_OFF).astype(np.int32)
+    corners = _fixed_point(np.stack([column, row], 1))
     buffers = _draw(mesh, rows, starts, corners, points, whole, camera)
     tables = _texture_axes(mesh, rows, first, edge, normal, eye, turn)
     surfaces = Surfaces(buffers[0], rows, normal[rows], offset[rows], *tables)
@@ -117,18 +118,21 @@ def _draw(mesh: Mesh, rows: np.ndarray, starts: np.ndarray, corners: np.ndarray,
     return buffers
 
 
+def _fixed_point(pixels: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(pixels * (1 << _SHIFT)), -_FAR_OFF, _FAR_OFF).astype(np.int32)
+
+
 def _cut_near(polygon: np.ndarray, camera: CityCamera) -> np.ndarray:
     """The part of a polygon beyond the near plane, as corners to draw."""
-    following = np.roll(polygon, -1, 0)
     kept = []
-    for a, b in zip(polygon, following, strict=True):
+    ring = polygon.tolist()
+    for a, b in zip(ring, ring[1:] + ring[:1], strict=True):
         if a[2] > NEAR:
-            kept.append(a)
+            kept.append((a[0] / a[2], a[1] / a[2]))
         if (a[2] > NEAR) != (b[2] > NEAR):
-            kept.append(a + (b - a) * ((NEAR - a[2]) / (b[2] - a[2])))
-    part = np.array(kept, np.float32)
-    pixels = part[:, :2] / part[:, 2:] * np.array([camera.fx, camera.fy]) + np.array([camera.cx, camera.cy])
-    return np.clip(np.rint(pixels * (1 << _SHIFT)), -_FAR_OFF, _FAR_OFF).astype(np.int32)
+            share = (NEAR - a[2]) / (b[2] - a[2])
+            kept.append(((a[0] + (b[0] - a[0]) * share) / NEAR, (a[1] + (b[1] - a[1]) * share) / NEAR))
+    return _fixed_point(np.array(kept) * [camera.fx, camera.fy] + [camera.cx, camera.cy])
 
 
 def _texture_axes(mesh: Mesh, rows: np.ndarray, first: np.ndarray, edge: np.ndarray, normal: np.ndarray,

@@ -38,7 +38,7 @@ class Palette:
         if season > 0.75:
             self.grass = np.array([0.55, 0.47, 0.28]) * rng.uniform(0.7, 1.2)
         self.grass_tile = int(tile_of("grass", rng.integers(64)))
-        self.leaf = np.array([rng.uniform(0.18, 0.36), rng.uniform(0.28, 0.46), rng.uniform(0.08, 0.2)])
+        self.leaf = np.array([rng.uniform(0.24, 0.45), rng.uniform(0.36, 0.58), rng.uniform(0.1, 0.26)])
         if season < 0.15:
             self.leaf = np.array([rng.uniform(0.45, 0.65), rng.uniform(0.3, 0.42), rng.uniform(0.06, 0.15)])
         self.marking = np.ones(3) * rng.uniform(0.65, 1.0)

@@ -48,17 +48,17 @@ def _fill(shade: np.ndarray, outlines: np.ndarray, camera: CityCamera, pose: np.
     seen = flat @ pose[:3, :3]
     depth = seen[..., 2]
     front = depth > _NEAR
-    for points, visible in zip(seen, front, strict=True):
-        if not visible.any():
-            continue
-        if not visible.all():
-            points = _cut(points)
-        pixels = points[:, :2] / points[:, 2:] * [camera.fx, camera.fy] + [camera.cx, camera.cy]
-        pixels = np.clip(pixels, -20000, 20000)
-        if pixels[:, 0].max() < 0 or pixels[:, 0].min() > camera.width or pixels[:, 1].min() > camera.height:
-            continue
-        hull = cv2.convexHull(np.rint(pixels * 4).astype(np.int32))
-        cv2.fillConvexPoly(shade, hull, value, 8, 2)
+    pixels = seen[..., :2] / np.maximum(depth, _NEAR)[..., None] * [camera.fx, camera.fy] + [camera.cx, camera.cy]
+    whole = front.all(1)
+    outside = ((pixels[..., 0].max(1) < 0) | (pixels[..., 0].min(1) > camera.width) | (pixels[..., 1].min(1) > camera.height))
+    fixed = np.rint(np.clip(pixels, -20000, 20000) * 4).astype(np.int32)
+    for k in np.flatnonzero(front.any(1) & ~(whole & outside)).tolist():
+        points = fixed[k]
+        if not whole[k]:
+            cut = _cut(seen[k])
+            pixel = cut[:, :2] / cut[:, 2:] * [camera.fx, camera.fy] + [camera.cx, camera.cy]
+            points = np.rint(np.clip(pixel, -20000, 20000) * 4).astype(np.int32)
+        cv2.fillConvexPoly(shade, cv2.convexHull(points), value, 8, 2)
 
 
 def _cut(points: np.ndarray) -> np.ndarray:

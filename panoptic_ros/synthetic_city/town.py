@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,9 +95,10 @@ class Town:
 
     def heading(self, point: np.ndarray, yaw: float) -> float:
         """The world's yaw of a plan direction at a plan point (2,)."""
-        step = 0.25 * np.array([np.cos(yaw), np.sin(yaw)])
-        ahead, behind = self.bend(np.stack([point[:2] + step, point[:2] - step]))
-        return float(np.arctan2(ahead[1] - behind[1], ahead[0] - behind[0]))
+        (a, la, pa), (b, lb, pb) = self.waves
+        x, y = float(point[0]), float(point[1])
+        dx, dy = math.cos(yaw), math.sin(yaw)
+        return math.atan2(dy + a / la * math.cos(x / la + pa) * dx, dx + b / lb * math.cos(y / lb + pb) * dy)
 
     # Traffic lights: all streets along x are green, then all along y; in a green a convoy moves on by one block.
 

@@ -95,7 +95,7 @@ def build_vehicle(kind: str, thing: int, position: np.ndarray, yaw: float, looks
     if sort.class_id in (BUS, TRAIN):
         color = np.where(looks.random() < 0.6, looks.uniform(0.08, 0.8, 3), color).astype(np.float32)
     tile_shift = int(looks.integers(0, 1 << 16))
-    level = 0 if pixels_high < 10 else 1 if pixels_high < 28 else 2
+    level = 0 if pixels_high < 13 else 1 if pixels_high < 34 else 2
     mesh = placed(_template(kind, level), size, yaw, position)
     faces = mesh.faces
     mark = faces["color"][:, 0].copy()
