@@ -15,8 +15,8 @@ from panoptic_ros.synthetic_city import CityCamera, CityDrive
 # Seeds of drives from here on are for training; tests, demos and scores use smaller ones.
 FIRST_TRAINING_SEED = 1_000_000
 FRAMES_PER_DRIVE = 4
-# Training frames are drawn from this many frames of a drive at 10 Hz.
-DRIVE_FRAMES = 300
+FRAMES_APART = 10  # on average, at 10 Hz
+DRIVE_FRAMES = 300  # a drive's samples start anywhere in its first 30 s
 
 
 class CitySamples(Dataset[dict[str, Tensor]]):
@@ -41,12 +41,16 @@ class CitySamples(Dataset[dict[str, Tensor]]):
         scale = max(scale, height / self.full_size[0], width / self.full_size[1])
         view = CityCamera.of_size(round(self.full_size[0] * scale), round(self.full_size[1] * scale))
         # Windows around the horizon show most; a triangular draw prefers the middle of the view.
-        x = random.uniform(0, view.width - width)
-        y = random.triangular(0, (view.height - height) / 2, view.height - height) if view.height > height else 0
-        camera = CityCamera(width, height, view.fx, view.fy, view.cx - x, view.cy - y)
+        x = int(random.integers(view.width - width + 1))
+        spare = view.height - height
+        y = round(random.triangular(0, spare / 2, spare)) if spare else 0
         if self._drive is None or self._drive[0] != seed:
-            self._drive = seed, CityDrive(seed, camera)
-        frame = self._drive[1].with_camera(camera).render(int(random.integers(DRIVE_FRAMES)))
+            self._drive = seed, CityDrive(seed)
+        drive = self._drive[1]
+        drive.camera = view.crop(x, y, width, height)
+        # The frames of a drive lie close together: a street that is built for one serves the others.
+        start = int(np.random.default_rng((seed, 8)).integers(DRIVE_FRAMES))
+        frame = drive.render(start + int(random.integers(FRAMES_PER_DRIVE * FRAMES_APART)))
         image, class_map, instance_map = frame.image, frame.class_map, frame.instance_map
         if random.random() < 0.5:
             image, class_map, instance_map = image[:, ::-1], class_map[:, ::-1], instance_map[:, ::-1]

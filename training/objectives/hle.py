@@ -118,6 +118,7 @@ def class_mean_loss(class_mean: Tensor, embedding: Tensor, classes: Tensor) -> T
     return (class_mean - F.normalize(sums, dim=1)).square().sum(1)[present].mean()
 
 
+@torch.enable_grad()
 def thomson_means(count: int, dimension: int, seed: int = 0, steps: int = 500, rate: float = 0.03) -> Tensor:
     """Points spread over the unit sphere: a local minimum of Eq. 17 by gradient descent, (count, dimension).
 
