@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +62,14 @@ def _replay_in_process(recording: Recording, out: Path, args: argparse.Namespace
 
 
 def _replay_live(recording: Recording, out: Path, args: argparse.Namespace) -> dict[str, Any]:
+    missing = [name for name in ("rclpy", "sensor_msgs", "panoptic_ros.msg") if find_spec(name) is None]
+    if missing:
+        raise InputError(f"--live needs ROS 2 and the messages of this package (missing: {', '.join(missing)}): source "
+                         "a workspace in which panoptic_ros was built with colcon, or in a checkout run "
+                         "`scripts/with_env panoptic-ros replay --live ...`")
     from panoptic_ros.bags.result import ResultWriter, check_output
     from panoptic_ros.model import load_model
-
-    try:
-        from panoptic_ros.ros.live_replay import replay_live
-    except ModuleNotFoundError as error:
-        raise InputError(f"--live needs ROS 2 and the messages of this package ({error.name} is missing): source a "
-                         "workspace in which panoptic_ros was built with colcon, or in a checkout run "
-                         "`scripts/with_env panoptic-ros replay --live ...`") from error
+    from panoptic_ros.ros.live_replay import replay_live
 
     check_output(out, args.overwrite)
     model = load_model(args.model)
