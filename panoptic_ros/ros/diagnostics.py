@@ -54,7 +54,7 @@ def camera_status(name: str, topic: str, publishers: int, report: StreamReport, 
         level, text = DiagnosticStatus.WARN, report.last_problem
     elif not subscribers:
         text = "idle: nobody subscribes to a result"
-    values = {"topic": topic, "received": report.received, "processed": report.processed,
+    values = {"topic": topic, "publishers": publishers, "received": report.received, "processed": report.processed,
               "rate_hz": f"{report.rate_hz:.2f}",
               "age_s": "" if report.age_s is None else f"{report.age_s:.3f}",
               **{f"dropped: {reason}": count for reason, count in sorted(report.dropped.items())},

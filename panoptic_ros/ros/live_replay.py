@@ -175,10 +175,10 @@ class _Drive:
             return self._reports.get(NODE, {}).get("state", "active") != "active"
 
     def _is_heard(self) -> bool:
-        """Whether the node knows all of our subscriptions."""
+        """Whether the node knows all of our publishers and subscriptions, not only we its."""
         with self._lock:
-            wanted = [f"subscribers: {topic}" for topic in (*RESULT_TOPICS, "timings")]
-            return all(name in self._reports.get(self._status_name(stream.camera), {})
+            wanted = ["publishers", *(f"subscribers: {topic}" for topic in (*RESULT_TOPICS, "timings"))]
+            return all(int(self._reports.get(self._status_name(stream.camera), {}).get(name, 0))
                        for stream in self._recording.streams for name in wanted)
 
     def _is_over(self) -> bool:

@@ -103,10 +103,11 @@ class ParameterGroup:
         return self._kind(**values)
 
     def undeclare(self) -> None:
-        """Take the parameters back."""
+        """Take the parameters back; the group has none any more."""
         for name in self._fields:
             if self._node.has_parameter(name):
                 self._node.undeclare_parameter(name)
+        self._fields = {}
 
 
 def _descriptor(row: Field[Any], value: Any) -> ParameterDescriptor:

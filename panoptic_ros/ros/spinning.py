@@ -16,7 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 def spin_until_signal(create: Callable[[], Node], close: Callable[[Any], None], args: Sequence[str] | None) -> None:
     """Create a node, run its callbacks until SIGINT or SIGTERM, close it while ROS is still there.
 
-    Raises what a callback raised, after closing.
+    Raises what `create` raises, and after closing a RuntimeError when a callback raised something.
     """
     # Our own signal handlers: with those of rclpy the context is gone before the node could end in order.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
@@ -52,4 +52,4 @@ def spin_until_signal(create: Callable[[], Node], close: Callable[[Any], None], 
     close(node)
     rclpy.shutdown()
     if raised:
-        raise raised[0]
+        raise RuntimeError("a callback of the node failed") from raised[0]

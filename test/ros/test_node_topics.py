@@ -1,0 +1,209 @@
+"""The active node: what it answers to images, good and bad, and to parameters and services."""
+
+from __future__ import annotations
+
+import array
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import Trigger
+
+from panoptic_ros.messages import read_segments
+from panoptic_ros.msg import InstanceEmbeddingArray, PanopticSegmentArray
+
+MakeImage = Callable[..., Image]
+
+
+@pytest.fixture(scope="module")
+def node(start_node: Callable[..., Any], model_folder: Path) -> Any:
+    """One node for all tests of this file; each subscribes to what it needs and counts from what it finds."""
+    running = start_node(model=str(model_folder), max_failures=3)
+    running.wait_for(lambda: running.state() == "active", "the node to be active")
+    return running
+
+
+@pytest.fixture(scope="module")
+def segments(node: Any) -> list[PanopticSegmentArray]:
+    """All segment messages of this file's node."""
+    return node.subscribe(PanopticSegmentArray, "panoptic/segments")
+
+
+def test_what_nobody_subscribes_to_is_not_computed(node: Any, make_image: MakeImage) -> None:
+    node.wait_for(lambda: not [key for key in node.values() if key.startswith("subscribers")], "no subscribers")
+    node.publish(make_image())
+    node.wait_for(lambda: node.count("dropped: nobody subscribes to a result"), "the image to be left out")
+    images = node.subscribe(Image, "semantic/image")
+    node.publish_until_answered(make_image(), images)
+    node.wait_for(lambda: node.count("processed"), "the image to be counted")
+    published = {key for key in node.values() if key.startswith("published")}
+    assert published == {"published: semantic/image"}
+
+
+def test_all_results_carry_the_header_of_the_image_bit_for_bit(node: Any, make_image: MakeImage) -> None:
+    topics = {"panoptic/image": Image, "panoptic/segments": PanopticSegmentArray, "semantic/image": Image,
+              "panoptic/embeddings": InstanceEmbeddingArray, "overlay/image": Image,
+              "overlay/image/compressed": CompressedImage, "timings": DiagnosticArray}
+    answers = {topic: node.subscribe(kind, topic) for topic, kind in topics.items()}
+    # Far in the future, so that it does not look like time that goes back; an odd frame_id.
+    message = make_image(stamp=(2_000_000_000, 999_999_999), frame_id="Kamera ü/1")
+    node.publish(message)
+    node.wait_for(lambda: all(answers.values()), "every result")
+    assert {topic: answer[0].header for topic, answer in answers.items()} == dict.fromkeys(topics, message.header)
+
+    panoptic, rows = answers["panoptic/image"][0], answers["panoptic/segments"][0]
+    assert (panoptic.encoding, panoptic.height, panoptic.width, panoptic.step) == ("mono16", 64, 128, 256)
+    segment_map, segments = read_segments(panoptic, rows, answers["panoptic/embeddings"][0])
+    assert len(segments) > 0
+    np.testing.assert_array_equal(np.bincount(segment_map.ravel(), minlength=len(segments) + 1)[1:], segments.area)
+    np.testing.assert_allclose(np.linalg.norm(segments.embedding, axis=1), 1, atol=1e-5)
+    semantic = np.frombuffer(answers["semantic/image"][0].data, np.uint8).reshape(64, 128)
+    table = np.concatenate([[255], segments.class_id])
+    np.testing.assert_array_equal(semantic, table[segment_map])
+    stages = {row.key for row in answers["timings"][0].status[0].values}
+    assert {"wait", "convert", "preprocess", "network", "decode", "associate", "publish"} <= stages
+
+
+def test_unusable_images_are_counted_with_the_reason_and_good_ones_go_on(node: Any, make_image: MakeImage,
+                                                                         segments: list[Any]) -> None:
+    node.fresh_diagnostics()
+    before = node.count("dropped: unusable image")
+    bad = [make_image((2_000_000_001, k)) for k in range(4)]
+    bad[0].encoding = "64FC7"
+    bad[1].step = 5
+    bad[2].data = bad[2].data[:-1]
+    bad[3].height = bad[3].width = 0
+    for count, message in enumerate(bad, before + 1):
+        node.publish(message)
+        node.wait_for(lambda count=count: node.count("dropped: unusable image") == count, "the bad image to count")
+    assert "no pixels" in node.values()["last_problem"]
+    assert "no pixels" in node.message("camera")
+    answer = node.publish_until_answered(make_image((2_000_000_002, 0)), segments)
+    assert answer.header.stamp.sec == 2_000_000_002
+
+
+def test_padded_rows_other_encodings_and_other_sizes_are_taken(node: Any, make_image: MakeImage,
+                                                               segments: list[Any]) -> None:
+    plain = make_image((2_000_000_003, 0))
+    padded = copy.deepcopy(plain)
+    padded.step += 16
+    rows = np.frombuffer(plain.data, np.uint8).reshape(plain.height, plain.step)
+    padded.data = array.array("B", np.pad(rows, ((0, 0), (0, 16)), constant_values=99).tobytes())
+    areas = [[s.area for s in node.publish_until_answered(m, segments).segments] for m in (plain, padded)]
+    assert areas[0] == areas[1]
+    mono = make_image((2_000_000_004, 0))
+    mono.encoding, mono.step, mono.data = "mono8", mono.width, mono.data[:mono.width * mono.height]
+    assert node.publish_until_answered(mono, segments).height == 64
+    assert node.publish_until_answered(make_image((2_000_000_005, 0), height=96, width=96), segments).height == 96
+
+
+def test_repeated_stamps_are_counted_and_stamps_that_go_back_start_new_tracks(node: Any, make_image: MakeImage,
+                                                                             segments: list[Any]) -> None:
+    def tracks(stamp: tuple[int, int]) -> set[int]:
+        answer = node.publish_until_answered(make_image(stamp, seed=3), segments)
+        return {s.track_id for s in answer.segments if s.track_id}
+
+    node.fresh_diagnostics()
+    repeated, backward = node.count("repeated_stamps"), node.count("backward_stamps")
+    first = tracks((2_000_000_010, 0))
+    assert first
+    assert tracks((2_000_000_010, 0)) == first
+    assert min(tracks((2_000_000_009, 0))) > max(first)
+    node.wait_for(lambda: node.count("backward_stamps") == backward + 1, "the jump to be counted")
+    assert node.count("repeated_stamps") == repeated + 1
+
+
+def test_reset_tracks_gives_new_ids_to_the_same_objects(node: Any, make_image: MakeImage,
+                                                        segments: list[Any]) -> None:
+    def tracks(stamp: tuple[int, int]) -> set[int]:
+        answer = node.publish_until_answered(make_image(stamp, seed=4), segments)
+        return {s.track_id for s in answer.segments if s.track_id}
+
+    before = tracks((2_000_000_020, 0))
+    assert tracks((2_000_000_020, 1)) == before
+    assert node.participant.call(Trigger, "reset_tracks", Trigger.Request()).success
+    assert min(tracks((2_000_000_020, 2))) > max(before)
+
+
+def test_thresholds_change_live_and_values_out_of_range_are_refused(node: Any, make_image: MakeImage,
+                                                                    segments: list[Any]) -> None:
+    message = make_image((2_000_000_030, 0))
+    assert any(s.is_thing for s in node.publish_until_answered(message, segments).segments)
+    assert "out of range" in node.set_parameter("thresholds.seed", 1.5)
+    assert "Wrong parameter type" in node.set_parameter("thresholds.seed", "high")
+    assert "out of range" in node.set_parameter("thresholds.seed", float("nan"))
+    assert node.set_parameter("thresholds.seed", 1.0) == ""
+    assert not any(s.is_thing for s in node.publish_until_answered(message, segments).segments)
+    assert node.set_parameter("thresholds.seed", 0.05) == ""
+    assert any(s.is_thing for s in node.publish_until_answered(message, segments).segments)
+
+
+def test_tracker_and_overlay_settings_change_live(node: Any, make_image: MakeImage, segments: list[Any]) -> None:
+    overlays = node.subscribe(Image, "overlay/image")
+    message = make_image((2_000_000_040, 0))
+    node.publish_until_answered(message, overlays)
+    for name, value in (("overlay.labels", False), ("overlay.thing_opacity", 0.0), ("overlay.stuff_opacity", 0.0)):
+        assert node.set_parameter(name, value) == ""
+    faint = np.frombuffer(node.publish_until_answered(message, overlays).data, np.uint8).astype(int)
+    changed = (np.abs(faint - np.frombuffer(message.data, np.uint8)) > 2).mean()
+    assert changed < 0.5  # edges are drawn all the same
+    assert "out of range" in node.set_parameter("tracking.max_lost", 1e6)
+    assert node.set_parameter("tracking.birth_score", 1.0) == ""
+    assert node.set_parameter("tracking.confirm_hits", 100) == ""
+    answer = node.publish_until_answered(make_image((2_000_000_050, 0), seed=9), segments)
+    node.participant.call(Trigger, "reset_tracks", Trigger.Request())
+    answer = node.publish_until_answered(make_image((2_000_000_051, 0), seed=9), segments)
+    assert not any(s.track_id for s in answer.segments)
+    assert node.set_parameter("tracking.birth_score", 0.5) == ""
+
+
+def test_what_is_fixed_while_configured_is_refused_with_the_reason(node: Any) -> None:
+    for name, value in (("engine", "torch"), ("cameras", ["left", "right"]), ("transport", "compressed")):
+        assert "fixed while the node is configured" in node.set_parameter(name, value)
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_old_one_running(node: Any, make_image: MakeImage,
+                                                                  segments: list[Any], tmp_path: Path) -> None:
+    model = node.values("")["model"]
+    assert "no model folder" in node.set_parameter("model", str(tmp_path / "nowhere"))
+    (tmp_path / "model.yaml").write_text("method: hle")
+    assert "weights.safetensors" in node.set_parameter("model", str(tmp_path))
+    assert node.publish_until_answered(make_image((2_000_000_060, 0)), segments).model_id == model
+
+
+def test_a_model_is_exchanged_while_the_node_runs(node: Any, make_image: MakeImage, segments: list[Any],
+                                                  model_folder: Path, other_model: Path) -> None:
+    before = node.publish_until_answered(make_image((2_000_000_070, 0), seed=5), segments)
+    assert node.set_parameter("thresholds.merge", 0.31) == ""
+    assert node.set_parameter("model", str(other_model)) == ""
+    after = node.publish_until_answered(make_image((2_000_000_070, 1), seed=5), segments)
+    assert before.model_id.startswith("tiny@")
+    assert after.model_id.startswith("other@")
+    # Ids go on, for they are never given out twice.
+    ids = [{s.track_id for s in answer.segments if s.track_id} for answer in (before, after)]
+    assert min(ids[1]) > max(ids[0])
+    assert node.parameter("thresholds.seed") == pytest.approx(0.06)
+    assert node.parameter("thresholds.merge") == pytest.approx(0.3)
+    assert node.set_parameter("model", str(model_folder)) == ""
+
+
+def test_a_flood_of_images_is_dropped_and_every_image_accounted_for(node: Any, make_image: MakeImage,
+                                                                    segments: list[Any]) -> None:
+    node.fresh_diagnostics()
+    before = node.count("dropped: overtaken by a newer image")
+    answers = len(segments)
+    for k in range(100):
+        node.publish(make_image((2_000_000_080, k), height=512, width=1024))
+    node.wait_for(lambda: node.count("received") == node.count("processed") + sum(
+        int(v) for key, v in node.values().items() if key.startswith("dropped")) and len(segments) > answers,
+        "every image to be accounted for")
+    node.fresh_diagnostics()
+    assert node.count("dropped: overtaken by a newer image") > before
+    stamps = [s.header.stamp.nanosec for s in segments[answers:]]
+    assert stamps == sorted(stamps)
+    assert len(stamps) < 100
