@@ -1,0 +1,118 @@
+"""The node from start to end: transitions, failures to configure, cameras, signals."""
+
+from __future__ import annotations
+
+import array
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import Trigger
+
+from panoptic_ros.msg import PanopticSegmentArray
+
+
+@pytest.fixture(scope="module")
+def node(start_node: Callable[..., Any]) -> Any:
+    """A node that waits for its transitions; each test takes it from unconfigured and leaves it there."""
+    return start_node(autostart=False, model="nowhere")
+
+
+def test_without_autostart_the_node_waits(node: Any) -> None:
+    node.fresh_diagnostics()
+    assert node.state() == "unconfigured"
+    assert node.participant.state() == "unconfigured"
+    answer = node.participant.call(Trigger, "reset_tracks", Trigger.Request())
+    assert not answer.success
+    assert "not configured" in answer.message
+
+
+def test_a_node_that_cannot_be_configured_says_why_and_can_be_configured_again(node: Any, model_folder: Path) -> None:
+    assert not node.participant.transition("configure")
+    assert node.participant.state() == "unconfigured"
+    node.fresh_diagnostics()
+    assert "no model folder 'nowhere'" in node.message()
+    assert "no model folder 'nowhere'" in node.process.log()
+    assert node.set_parameter("model", str(model_folder)) == ""
+    assert node.set_parameter("engine", "steam") == ""
+    assert not node.participant.transition("configure")
+    assert "engine 'steam' is not known" in node.process.log()
+    assert node.set_parameter("engine", "torch") == ""
+    assert node.participant.transition("configure")
+    node.fresh_diagnostics()
+    assert (node.message(), node.values("")["engine"]) == ("inactive", "torch")
+    assert node.participant.transition("cleanup")
+    assert node.set_parameter("engine", "auto") == ""
+
+
+def test_inputs_are_there_while_active_and_outputs_while_configured(node: Any, model_folder: Path,
+                                                                    make_image: Callable[..., Image]) -> None:
+    def topics() -> tuple[int, int]:
+        graph = node.participant.node
+        return graph.count_subscribers("/image"), graph.count_publishers("/panoptic_ros/panoptic/image")
+
+    assert node.set_parameter("model", str(model_folder)) == ""
+    for transition, expected in (("configure", (0, 1)), ("activate", (1, 1)), ("deactivate", (0, 1)),
+                                 ("activate", (1, 1)), ("deactivate", (0, 1)), ("cleanup", (0, 0))):
+        assert node.participant.transition(transition)
+        node.wait_for(lambda expected=expected: topics() == expected, f"{expected} topics after {transition}")
+
+
+def test_cameras_have_their_own_topics_and_share_no_track(node: Any, model_folder: Path) -> None:
+    for name, value in (("model", str(model_folder)), ("cameras", ["left", "right"]), ("transport", "compressed")):
+        assert node.set_parameter(name, value) == ""
+    assert node.participant.transition("configure")
+    assert node.participant.transition("activate")
+    node.wait_for(lambda: node.values("left"), "diagnostics of the left camera")
+    answers = {camera: node.subscribe(PanopticSegmentArray, f"{camera}/panoptic/segments")
+               for camera in ("left", "right")}
+    for number, (camera, results) in enumerate(answers.items()):
+        blocks = np.random.default_rng(number).integers(0, 255, (4, 8, 3), np.uint8)
+        _, png = cv2.imencode(".png", blocks.repeat(16, axis=0).repeat(16, axis=1))
+        message = CompressedImage(format="png", data=array.array("B", png.tobytes()))
+        message.header.frame_id = camera
+        node.publish(message, f"/{camera}/image/compressed")
+        node.wait_for(lambda results=results: results, f"a result of the {camera} camera")
+    assert {camera: [m.header.frame_id for m in results] for camera, results in answers.items()} == {
+        "left": ["left"], "right": ["right"]}
+    tracks = [{s.track_id for s in results[0].segments if s.track_id} for results in answers.values()]
+    assert tracks[0]
+    assert tracks[1]
+    assert not tracks[0] & tracks[1]
+    assert node.participant.transition("deactivate")
+    assert node.participant.transition("cleanup")
+
+
+def test_cameras_without_a_name_of_their_own_are_refused(node: Any) -> None:
+    assert "name of its own" in node.set_parameter("cameras", ["left", "left"])
+
+
+def test_a_node_that_was_shut_down_is_finalized_and_ends_at_a_signal(node: Any) -> None:
+    assert node.participant.transition("shutdown")
+    assert node.participant.state() == "finalized"
+    assert node.process.stop(by=signal.SIGTERM) == 0
+
+
+def test_an_active_node_ends_at_ctrl_c_with_exit_code_0(start_node: Callable[..., Any], model_folder: Path,
+                                                        make_image: Callable[..., Image]) -> None:
+    node = start_node(model=str(model_folder))
+    node.wait_for(lambda: node.state() == "active", "the node to be active")
+    segments = node.subscribe(PanopticSegmentArray, "panoptic/segments")
+    node.publish_until_answered(make_image(), segments)
+    for k in range(20):  # so that it is at work
+        node.publish(make_image((1, k), height=512, width=1024))
+    assert node.process.stop(by=signal.SIGINT) == 0
+    assert "Traceback" not in node.process.log()
+
+
+def test_a_parameter_out_of_range_at_start_ends_the_node_with_the_reason(start_node: Callable[..., Any]) -> None:
+    node = start_node(max_failures=0)
+    with pytest.raises(Exception, match="node ended"):
+        node.wait_for(lambda: False, "nothing")
+    assert node.process.stop() == 2
+    assert "max_failures out of range" in node.process.log()
