@@ -30,6 +30,10 @@ class Perception:
         self.thresholds: Any = model.thresholds
         self.tracking = tracking or TrackerSettings()
         self.engine = build_engine(model.network, engine, device)
+        if self.engine.name != "torch":
+            # What is left for torch is the decode's many small steps: on several threads they wait for each other more
+            # than they gain, and on a busy machine a hundred times more.
+            torch.set_num_threads(1)
         self._trackers: dict[str, Tracker] = {}
         self._track_ids = itertools.count(1)  # one source, so that no two cameras have an id in common
 
@@ -73,12 +77,12 @@ class Perception:
 
     def _segment(self, images: list[CameraImage], height: int, width: int) -> list[PanopticFrame]:
         start = perf_counter()
-        batch = self._preprocess(images, self.model.input_shape(height, width))
+        batch = preprocess(self.model, images, self.engine.device)
         preprocessed = perf_counter()
         outputs = self.engine(batch)
         inferred = perf_counter()
-        maps, segments = self.model.decode(outputs, self.thresholds, (height, width))
-        maps = maps.to(torch.uint16).cpu().numpy()
+        decoded_maps, segments = self.model.decode(outputs, self.thresholds, (height, width))
+        maps = decoded_maps.to(torch.uint16).cpu().numpy()
         decoded = perf_counter()
         # A batch is one piece of work: each of its images waited for all of it.
         timings = {"preprocess": 1e3 * (preprocessed - start), "network": 1e3 * (inferred - preprocessed),
@@ -86,21 +90,22 @@ class Perception:
         return [PanopticFrame(image, segment_map, rows.numpy(), dict(timings))
                 for image, segment_map, rows in zip(images, maps, segments, strict=True)]
 
-    def _preprocess(self, images: list[CameraImage], shape: tuple[int, int]) -> torch.Tensor:
-        """Images -> normalised float tensor (B, 3, *shape) on the engine's device, red first."""
-        batch = np.empty((len(images), *shape, 3), np.uint8)
-        for row, image in zip(batch, images, strict=True):
-            shrinks = shape[0] < image.height and shape[1] < image.width
-            resized = image.pixels
-            if resized.shape[:2] != shape:
-                resized = cv2.resize(resized, shape[::-1],
-                                     interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-            row[:] = CameraImage(resized.reshape(*shape, -1), image.encoding).rgb()
-        return self.model.normalise(torch.from_numpy(batch).to(self.engine.device))
-
     def _associate(self, frame: PanopticFrame) -> PanopticFrame:
         start = perf_counter()
         tracker = self._trackers.setdefault(frame.image.camera, Tracker(self._track_ids))
         track_id, track_age = tracker.update(frame, self.tracking)
         frame.timings_ms["associate"] = 1e3 * (perf_counter() - start)
         return frame.with_tracks(track_id, track_age)
+
+
+def preprocess(model: Model, images: Sequence[CameraImage], device: torch.device) -> torch.Tensor:
+    """Images of one size -> the network's input, normalised float (B, 3, H, W), red first."""
+    shape = model.input_shape(images[0].height, images[0].width)
+    batch = np.empty((len(images), *shape, 3), np.uint8)
+    for row, image in zip(batch, images, strict=True):
+        pixels = image.pixels
+        if pixels.shape[:2] != shape:
+            shrinks = shape[0] < image.height and shape[1] < image.width
+            pixels = cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        row[:] = CameraImage(pixels.reshape(*shape, -1), image.encoding).rgb()
+    return model.normalise(torch.from_numpy(batch).to(device))

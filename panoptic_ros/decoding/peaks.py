@@ -10,7 +10,7 @@ from torch.nn import functional as F
 def local_maxima(score: Tensor, threshold: float, at_most: int, kernel: int = 3) -> Tensor:
     """Flat indices (K,) of the local maxima of a score map (H, W) above a threshold, best first.
 
-    A pixel is a local maximum when no pixel in the square window around it scores higher; all pixels of a plateau count.
+    A pixel is a local maximum when no pixel in the square window around it scores higher: all of a plateau count.
     """
     pooled = F.max_pool2d(score[None, None], kernel, stride=1, padding=kernel // 2)[0, 0]
     peaks = ((score == pooled) & (score > threshold)).flatten().nonzero()[:, 0]

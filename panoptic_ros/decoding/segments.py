@@ -11,8 +11,8 @@ from panoptic_ros.frame import Segments
 def measure_labels(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Area (count,) int64 and box (count, 4) int64 of each label 0..count-1 in a label map (H, W) int.
 
-    A box is x0, y0, x1, y1, the last two exclusive; of a label without a pixel it means nothing. Works on the horizontal
-    runs of equal labels, of which there are a hundred times fewer than pixels.
+    A box is x0, y0, x1, y1, the last two exclusive; of a label without a pixel it means nothing. Works on the
+    horizontal runs of equal labels, of which there are a hundred times fewer than pixels.
     """
     height, width = labels.shape
     flat = labels.flatten()

@@ -1,7 +1,7 @@
 """How a network is executed: one contract, a choice by what the machine has.
 
-An engine is called with an image tensor (B, 3, H, W) float32 and returns what the network's `forward` returns, as float32
-tensors on `engine.device`. It compiles for a new shape when it first meets one.
+An engine is called with an image tensor (B, 3, H, W) float32 and returns what the network's `forward` returns, as
+float32 tensors on `engine.device`. It compiles for a new shape when it first meets one.
 """
 
 from __future__ import annotations

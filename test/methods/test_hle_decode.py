@@ -74,9 +74,10 @@ def test_small_segments_become_void() -> None:
 def test_every_pixel_follows_section_3_5() -> None:
     torch.manual_seed(3)
     height, width, t = 7, 9, Thresholds(seed=0.4, merge=0.3, mask=0.2, stuff=0.34)
-    outputs = {"embedding": F.normalize(torch.randn(1, 5, height, width), dim=1), "seed": torch.rand(1, 1, height, width),
-               "log_sigma": torch.randn(1, 1, height, width) * 0.3 - 0.3, "class_mean": MEANS,
-               "class_log_sigma": torch.tensor([-0.5, -0.6, -0.4]), "spatial_log_sigma": torch.tensor([-0.5])}
+    outputs = {"embedding": F.normalize(torch.randn(1, 5, height, width), dim=1),
+               "seed": torch.rand(1, 1, height, width), "log_sigma": torch.randn(1, 1, height, width) * 0.3 - 0.3,
+               "class_mean": MEANS, "class_log_sigma": torch.tensor([-0.5, -0.6, -0.4]),
+               "spatial_log_sigma": torch.tensor([-0.5])}
     e, seed, log_sigma = outputs["embedding"][0], outputs["seed"][0, 0], outputs["log_sigma"][0, 0]
     cells = [(y, x) for y in range(height) for x in range(width)]
 

@@ -19,9 +19,15 @@ def picture(seed: int, height: int = 60, width: int = 120, channels: int = 3) ->
     return np.ascontiguousarray(cells.repeat(12, 0).repeat(12, 1))
 
 
-@pytest.fixture
-def perception(model_folder: Path) -> Perception:
+@pytest.fixture(scope="module")
+def shared_perception(model_folder: Path) -> Perception:
     return Perception(load_model(model_folder))
+
+
+@pytest.fixture
+def perception(shared_perception: Perception) -> Perception:
+    shared_perception.reset_tracks()
+    return shared_perception
 
 
 def test_a_frame_has_a_segment_map_of_the_images_size_that_agrees_with_its_segments(perception: Perception) -> None:

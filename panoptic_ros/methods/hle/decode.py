@@ -64,19 +64,20 @@ def _decode_one(embedding: Tensor, log_sigma: Tensor, seed: Tensor, class_mean: 
                 spatial_log_sigma: Tensor, is_thing: Tensor, thresholds: Thresholds,
                 output_size: tuple[int, int]) -> tuple[Tensor, Segments]:
     """One image: embedding (D, h, w), log_sigma and seed (h, w); the rest as in `decode`."""
-    size = embedding.shape[1:]
+    size = (embedding.shape[1], embedding.shape[2])
     embedding, log_sigma = embedding.flatten(1).T.contiguous(), log_sigma.flatten()
-    features = pixel_features(embedding, position_grid(*size, device=embedding.device).view(-1, 2))
+    features = pixel_features(embedding, position_grid(*size, embedding.device).view(-1, 2))
 
     class_id, psi = _classify(embedding, class_mean, class_log_sigma)
     # Only a pixel of a thing class can be the seed of an instance: the instance takes its class from there.
-    candidates = local_maxima(seed * is_thing[class_id].view(size), thresholds.seed, thresholds.instances)
+    on_thing = is_thing.index_select(0, class_id)
+    candidates = local_maxima(seed * on_thing.view(size), thresholds.seed, thresholds.instances)
 
     def kernel(pixels: Any, seeds: Tensor) -> Tensor:
         return log_instance_kernel(features[pixels], embedding[seeds], features[seeds, -3:-1], log_sigma[seeds],
                                    spatial_log_sigma)
 
-    seeds = candidates[greedy_suppression(kernel(candidates, candidates).T > _log(thresholds.merge))]
+    seeds = candidates[greedy_suppression(_log(thresholds.merge) < kernel(candidates, candidates).T)]
     label, score = torch.zeros_like(class_id), torch.zeros_like(psi)
     if len(seeds):
         for start in range(0, len(psi), PIXELS_AT_ONCE):
@@ -87,8 +88,8 @@ def _decode_one(embedding: Tensor, log_sigma: Tensor, seed: Tensor, class_mean: 
             score[part] = torch.where(inside, log_phi.exp(), 0)
     # What no instance took is stuff where psi is sure of it (section 3.5), as one segment a class.
     stuff_label = torch.cumsum(~is_thing, 0) + len(seeds)
-    is_stuff = (label == 0) & ~is_thing[class_id] & (psi > thresholds.stuff)
-    label = torch.where(is_stuff, stuff_label[class_id], label)
+    is_stuff = (label == 0) & ~on_thing & (psi > thresholds.stuff)
+    label = torch.where(is_stuff, stuff_label.index_select(0, class_id), label)
     score = torch.where(is_stuff, psi, score)
 
     stuff_classes = (~is_thing).nonzero()[:, 0]
@@ -98,7 +99,7 @@ def _decode_one(embedding: Tensor, log_sigma: Tensor, seed: Tensor, class_mean: 
     pixels_per_cell = output_size[0] * output_size[1] / (size[0] * size[1])
     smallest = torch.where(is_thing[segment_class], thresholds.thing_area, thresholds.stuff_area)
     too_small = torch.cat([is_thing.new_zeros(1), low_resolution_area[1:] * pixels_per_cell < smallest])
-    label = torch.where(too_small[label], 0, label)
+    label = torch.where(too_small.index_select(0, label), 0, label)
 
     sums = torch.zeros(count, embedding.shape[1], device=psi.device).index_add_(0, label, embedding)
     psi_sum = torch.zeros(count, device=psi.device).scatter_add_(0, label, psi)

@@ -34,8 +34,8 @@ class Hyperparameters:
 class Network(nn.Module):
     """Image (B, 3, H, W) -> embedding, log sigma and seed per pixel at a quarter of its size.
 
-    Besides the weights it holds the parameters of the embedding space: the class means mu_k, the logarithms of the class
-    deviations sigma_k, and the logarithm of the spatial deviation, one for all instances.
+    Besides the weights it holds the parameters of the embedding space: the class means mu_k, the logarithms of the
+    class deviations sigma_k, and the logarithm of the spatial deviation, one for all instances.
     """
 
     def __init__(self, hyperparameters: Hyperparameters, classes: int, pretrained: bool = False) -> None:

@@ -1,0 +1,1 @@
+"""Metrics: pure functions over arrays that accumulate over images."""
