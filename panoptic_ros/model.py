@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from panoptic_ros.classes import ClassTable
@@ -110,7 +110,7 @@ def save_model(model: Model, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: (value.half() if value.is_floating_point() else value).contiguous()
              for name, value in model.network.state_dict().items() if not name.endswith("num_batches_tracked")}
-    save_file(state, folder / "weights.safetensors")
+    (folder / "weights.safetensors").write_bytes(save(state))
     text = {"method": model.method, "input_size": list(model.input_size), "mean": list(model.mean),
             "std": list(model.std), "hyperparameters": dataclasses.asdict(model.hyperparameters),
             "thresholds": dataclasses.asdict(model.thresholds), "training": model.training,

@@ -74,9 +74,10 @@ def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
             raise KeyboardInterrupt
         return train_step(*arguments)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("training.train.train_step", interrupted_at_step_2)
+    monkeypatch.setattr("training.train.train_step", interrupted_at_step_2)
+    with pytest.raises(KeyboardInterrupt):
         train(TINY, tmp_path / "parts", 0, cpu, checkpoint_minutes=0)
+    monkeypatch.undo()
     train(TINY, tmp_path / "parts", 0, cpu)
     whole, parts = (load_model(tmp_path / run / "model") for run in ("whole", "parts"))
     for name, value in whole.network.state_dict().items():

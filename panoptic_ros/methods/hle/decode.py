@@ -15,28 +15,28 @@ from panoptic_ros.decoding.segments import make_segments
 from panoptic_ros.decoding.upsampling import upsample_labels
 from panoptic_ros.frame import Segments
 from panoptic_ros.methods.hle.kernels import log_class_kernel, log_instance_kernel, pixel_features, position_grid
+from panoptic_ros.settings import check_ranges, setting
 
 # Pixels whose kernels are held in memory at once: bounds the memory of a full-resolution decode.
 PIXELS_AT_ONCE = 1 << 16
-
-
-def _setting(default: Any, low: float, high: float, description: str) -> Any:
-    return field(default=default, metadata={"range": (low, high), "description": description})
 
 
 @dataclass(frozen=True)
 class Thresholds:
     """Settings of the decode; a dataset's best are found by tuning and stand in model.yaml."""
 
-    seed: float = _setting(0.5, 0.0, 1.0, "a local maximum of the seed map above this is a candidate for an instance")
-    merge: float = _setting(0.3, 0.0, 1.0, "two candidates with a kernel Phi above this are the same instance")
-    mask: float = _setting(0.5, 0.0, 1.0, "a pixel whose kernel Phi to its best seed is above this belongs to it")
-    stuff: float = _setting(0.2, 0.0, 1.0, "a pixel whose class probability psi is below this is void, not stuff")
-    thing_area: int = _setting(0, 0, 1 << 24, "smaller instances, in pixels of the output, become void")
-    stuff_area: int = _setting(0, 0, 1 << 24, "smaller stuff segments, in pixels of the output, become void")
-    instances: int = _setting(200, 1, 1000, "seed candidates that are looked at, the best first")
+    seed: float = setting(0.5, 0.0, 1.0, "a local maximum of the seed map above this is a candidate for an instance")
+    merge: float = setting(0.3, 0.0, 1.0, "two candidates with a kernel Phi above this are the same instance")
+    mask: float = setting(0.5, 0.0, 1.0, "a pixel whose kernel Phi to its best seed is above this belongs to it")
+    stuff: float = setting(0.2, 0.0, 1.0, "a pixel whose class probability psi is below this is void, not stuff")
+    thing_area: int = setting(0, 0, 1 << 24, "smaller instances, in pixels of the output, become void")
+    stuff_area: int = setting(0, 0, 1 << 24, "smaller stuff segments, in pixels of the output, become void")
+    instances: int = setting(200, 1, 1000, "seed candidates that are looked at, the best first")
     full_resolution: bool = field(default=False, metadata={
         "description": "decode every pixel of the output (as the paper's 113 ms) and not every fourth (its 8 ms)"})
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
