@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 
 from panoptic_ros.synthetic_city import people, photography
 from panoptic_ros.synthetic_city.camera import CityCamera
+from panoptic_ros.synthetic_city.furniture import add_signal, signal_posts
 from panoptic_ros.synthetic_city.light import choose_weather, paint
 from panoptic_ros.synthetic_city.mesh import COMPACT, TWO_SIDED, Mesh, Scene, join, polygons
+from panoptic_ros.synthetic_city.palette import Palette
+from panoptic_ros.synthetic_city.plots import Plot
 from panoptic_ros.synthetic_city.raster import inverse_depth, rasterise
 from panoptic_ros.synthetic_city.route import Convoy, Route
-from panoptic_ros.synthetic_city.scenery import (
-    Frame, Palette, add_signal, build_backdrop, build_junction, build_segment, signal_posts,
-)
+from panoptic_ros.synthetic_city.scenery import build_plot
 from panoptic_ros.synthetic_city.shadows import shadow_map
+from panoptic_ros.synthetic_city.streets import build_backdrop, build_junction
 from panoptic_ros.synthetic_city.textures import tile_of
 from panoptic_ros.synthetic_city.town import Town
 from panoptic_ros.synthetic_city.traffic import Actor, Traffic
@@ -40,6 +40,10 @@ class CityFrame:
     class_map: (H, W) uint8 Cityscapes train ids, 255 = void (the camera car's bonnet).
     instance_map: (H, W) int32, 0 = no thing, else an id that is the object's own for the whole drive.
     depth: (H, W) float32 metres along the camera's axis, infinite at the sky.
+
+    The maps say what the image shows, with one exception, the one that Cityscapes makes: what is seen through the bars
+    of a fence or the spokes of a wheel counts as the fence or the wheel, in its depth too.
+
     camera_pose: (4, 4) float64 camera-to-world; camera x right, y down, z ahead; world x, y on the ground, z up.
     stamp_ns: time since the start of the drive in nanoseconds.
     """
@@ -77,11 +81,11 @@ class CityDrive:
                        rng.normal(0, 0.03), rng.uniform(0, 6.3, 3))
         self._bonnet = rng.uniform(0.35, 0.6) if rng.random() < 0.25 else 0.0
         self._bonnet_color = rng.uniform(0.03, 0.7)
-        self._segment = lru_cache(maxsize=96)(lambda along, i, j: build_segment(self.town, self.palette, along, i, j))
+        self._plot = lru_cache(maxsize=96)(lambda along, i, j: Plot(self.town, along, i, j))
+        self._still = lru_cache(maxsize=96)(lambda along, i, j: build_plot(self._plot(along, i, j), self.palette))
         self._junction = lru_cache(maxsize=48)(lambda i, j: build_junction(self.town, self.palette, i, j))
         self._signals = lru_cache(maxsize=48)(lambda i, j: signal_posts(self.town, i, j))
-        self._parked = lru_cache(maxsize=96)(
-            lambda along, i, j: Traffic.parked(self.town, Frame(self.town, along, i, j), i, j))
+        self._parked = lru_cache(maxsize=96)(lambda along, i, j: Traffic.parked(self._plot(along, i, j)))
 
     def stamp_ns(self, k: int) -> int:
         """Time of frame k in nanoseconds since the start."""
@@ -114,13 +118,13 @@ class CityDrive:
         scene = self._scene(pose, time)
         mesh = join(scene.seen_from(eye))
         surfaces = rasterise(mesh, self.camera, pose)
-        inverse = inverse_depth(surfaces, self.camera)
+        inverse = inverse_depth(surfaces, surfaces.face_map, self.camera)
         faces = mesh.faces[surfaces.rows]
-        shown = surfaces.face_map.astype(np.intp)
+        shown = surfaces.truth_map.astype(np.intp)
         class_map = np.concatenate([[SKY], faces["class_id"]]).astype(np.uint8).take(shown)
         instance_map = np.concatenate([[0], faces["thing"]]).astype(np.int32).take(shown)
         with np.errstate(divide="ignore"):
-            depth = np.where(inverse > 0, 1 / inverse, np.inf).astype(np.float32)
+            depth = 1 / np.maximum(inverse_depth(surfaces, surfaces.truth_map, self.camera), 0)
         shadow = shadow_map(scene.casters, self.camera, pose, self.weather)
         light = paint(mesh, surfaces, inverse, shadow, self.camera, pose, self.weather)
         image = photography.photograph(light, self.camera, self.lens, self.weather, np.random.default_rng([self.seed, 30, k]))
@@ -129,28 +133,27 @@ class CityDrive:
     def _scene(self, pose: np.ndarray, time: float) -> Scene:
         """All that may be seen from a pose at a time."""
         scene = Scene()
-        eye, turn = pose[:3, 3], pose[:3, :3]
+        eye = pose[:3, 3]
         reach = self._reach(pose)
         scene.add(*build_backdrop(self.town, self.palette, eye))
         streets: dict[tuple[int, int], list[float]] = {}
         segments = self._segments(pose)
         for along, i, j in segments:
-            scene.extend(self._segment(along, i, j))
-            frame = Frame(self.town, along, i, j)
+            scene.extend(self._still(along, i, j))
             low = (i, j)[along] * self.town.block[along]
             span = streets.setdefault((along, (i, j)[1 - along]), [low, low])
             span[0], span[1] = min(span[0], low), max(span[1], low + self.town.block[along])
             for actor in self._parked(along, i, j):
                 self._add_actor(scene, actor, reach)
             if self.town.people > 0.02:
-                for actor in self.traffic.people(frame, i, j, time):
+                for actor in self.traffic.people(self._plot(along, i, j), time):
                     if np.hypot(*(actor.position[:2] - eye[:2])) < _PEOPLE_RANGE:
                         self._add_actor(scene, actor, reach)
         for i, j in self._junctions(segments):
             scene.extend(self._junction(i, j))
             for foot, yaw, along in self._signals(i, j):
                 if reach(foot, 2.0) > 4:
-                    add_signal(scene, self.town, self.palette, foot, yaw, along, self._start_time + time)
+                    add_signal(scene, self.palette, foot, yaw, self.town.light(along, self._start_time + time))
         for (along, street), (low, high) in streets.items():
             for actor in self.traffic.street(along, street, low, high, time):
                 self._add_actor(scene, actor, reach)
@@ -184,7 +187,7 @@ class CityDrive:
         here, ahead = pose[:2, 3], pose[:2, 2] / np.linalg.norm(pose[:2, 2])
         found: dict[tuple[int, int, int], None] = {}
 
-        def may_be_seen(along: int, i: int, j: int, limit: float) -> bool:
+        def may_be_seen(limit: float, along: int, i: int, j: int) -> bool:
             steps = np.linspace(0, 1, 9)[:, None]
             a = np.array([i * block[0], j * block[1]])
             b = a + ([block[0], 0] if along == 0 else [0, block[1]])
@@ -202,13 +205,13 @@ class CityDrive:
             span = int(_STREET_RANGE / block[along]) + 2
             for n in range(at - span, at + span + 1):
                 key = (0, n, street) if along == 0 else (1, street, n)
-                if may_be_seen(*key, _STREET_RANGE):
+                if may_be_seen(_STREET_RANGE, *key):
                     found[key] = None
         if self.town.has_junctions:
             for along, i, j in list(found):
                 for i0, j0 in ((i, j), (i + (along == 0), j + (along == 1))):
                     for key in ((1 - along, i0, j0), (1 - along, i0 - (along == 1), j0 - (along == 0))):
-                        if key not in found and may_be_seen(*key, _SIDE_RANGE):
+                        if key not in found and may_be_seen(_SIDE_RANGE, *key):
                             found[key] = None
         return list(found)
 

@@ -138,7 +138,21 @@ def paint(mesh: Mesh, surfaces: Surfaces, inverse_depth: np.ndarray, shadow: np.
         planes.append(plane)
     light = cv2.merge(planes)
     _paint_sky(light, surfaces.face_map == 0, camera, pose, weather)
+    if weather.wet:
+        road = np.concatenate([[False], (faces["layer"] == GROUND) & (faces["class_id"] <= 1)]).take(face_map)
+        _mirror(light, road * stain, camera, pose, weather)
     return light
+
+
+def _mirror(light: np.ndarray, wet: np.ndarray, camera: CityCamera, pose: np.ndarray, weather: Weather) -> None:
+    """A wet road mirrors, blurred, what stands above it; `wet` (H, W) is where, and how much water lies there."""
+    horizon = camera.cy + camera.fy * float(pose[2, 2]) / float(-pose[2, 1])
+    source = np.clip(np.rint(2 * horizon - np.arange(camera.height)), 0, camera.height - 1).astype(np.intp)
+    mirrored = cv2.blur(light[source], (max(1, camera.width // 170), max(1, camera.height // 20)))
+    share = cv2.merge([(wet * np.float32(weather.wet)).astype(np.float32)] * 3)
+    # A wet surface is darker where it does not mirror.
+    light *= 1 - 0.5 * share
+    light += share * 0.6 * mirrored
 
 
 def _lamps(faces: np.ndarray, tile: list[np.ndarray], weather: Weather) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

@@ -12,8 +12,9 @@ import numpy as np
 GROUND, LARGE, STRIP, COMPACT = range(4)
 
 # Flags of a face.
-# NIGHT_LIGHT: glows by night only.
-TWO_SIDED, WORLD_TEXTURE, GLOSSY, NIGHT_LIGHT = 1, 2, 4, 8
+# SEE_THROUGH: not in the picture, but what is seen through it counts as it: the gaps of a fence, a wheel's inside.
+# NIGHT_LIGHT: glows by night only. WORLD_TEXTURE: the texture lies on the ground, one over all faces.
+TWO_SIDED, WORLD_TEXTURE, SEE_THROUGH, NIGHT_LIGHT = 1, 2, 4, 8
 
 FACE = np.dtype([
     ("class_id", np.uint8),  # Cityscapes train id, 255 = void
@@ -192,7 +193,7 @@ OUTLINES = _outlines()
 
 @dataclass(frozen=True)
 class Casters:
-    """Upright bodies that throw shadows: footprint (N, 4, 2) in world metres, bottom and top (N,) above ground."""
+    """Upright bodies that throw shadows: footprint (N, 8, 2) in world metres, bottom and top (N,) above ground."""
 
     footprint: np.ndarray
     bottom: np.ndarray
@@ -219,8 +220,10 @@ class Scene:
         self.blobs.append(Blobs(center, half_size, outline, faces))
 
     def add_casters(self, footprint: np.ndarray, bottom: Any, top: Any) -> None:
+        """`footprint` (N, K, 2) with K 4 or 8."""
         none = np.zeros(len(footprint))
-        self.casters.append(Casters(footprint, none + bottom, none + top))
+        octagon = np.repeat(footprint, 8 // footprint.shape[1], 1)
+        self.casters.append(Casters(octagon, none + bottom, none + top))
 
     def packed(self) -> Scene:
         """The same with each list joined to at most one entry, for scenes that are looked at many times."""

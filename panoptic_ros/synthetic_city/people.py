@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from panoptic_ros.synthetic_city.mesh import COMPACT, TWO_SIDED, Scene, polygons, surface
+from panoptic_ros.synthetic_city.mesh import COMPACT, SEE_THROUGH, TWO_SIDED, Scene, polygons, surface
 from panoptic_ros.synthetic_city.textures import tile_of
 
 PERSON, RIDER, MOTORCYCLE, BICYCLE = 11, 12, 17, 18
@@ -160,8 +160,10 @@ def _add_wheels(scene: Scene, class_id: int, stance: Stance, places: tuple[float
     # The plane of a wheel holds the line of sight when it is seen from ahead; tyres are as thick as they are wide.
     scene.add(polygons(stance.world(both), class_id, COMPACT, tile_of("plain"), (0.06, 0.06, 0.07), thing=stance.thing,
                        flags=TWO_SIDED, anchor=stance.position[:2]))
-    rods: list[Rod] = [((x, 0.0, 0.0), (x, 0.0, 2 * radius), tyre, tyre, _BLACK) for x in places]
-    _add_rods(scene, class_id, stance, rods)
+    _add_rods(scene, class_id, stance, [((x, 0.0, 0.0), (x, 0.0, 2 * radius), tyre, tyre, _BLACK) for x in places])
+    discs = np.stack([ring[:-1] * radius + [x, 0.0, radius] for x in places])
+    scene.add(polygons(stance.world(discs), class_id, COMPACT, 0, (0, 0, 0), thing=stance.thing,
+                       flags=TWO_SIDED | SEE_THROUGH, anchor=stance.position[:2]))
 
 
 def add_rider(scene: Scene, stance: Stance, looks: np.random.Generator, distance_ridden: float, motorcycle: bool) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from panoptic_ros.synthetic_city.camera import CityCamera
-from panoptic_ros.synthetic_city.mesh import COMPACT, GROUND, LARGE, STRIP, TWO_SIDED, WORLD_TEXTURE, Mesh
+from panoptic_ros.synthetic_city.mesh import (
+    COMPACT, GROUND, LARGE, SEE_THROUGH, STRIP, TWO_SIDED, WORLD_TEXTURE, Mesh,
+)
 
 NEAR = 0.25  # metres; nothing nearer is drawn
 _SHIFT = 4  # corners are drawn in sixteenths of a pixel
 _FAR_OFF = 1 << 24  # corners are kept below this many sixteenths
+_UNSEEN = 9  # in place of a layer
 _SMALLEST = 0.9  # pixels; faces that extend less are not drawn
 
 
@@ -20,7 +23,8 @@ _SMALLEST = 0.9  # pixels; faces that extend less are not drawn
 class Surfaces:
     """The F faces that may be seen, in camera coordinates (x right, y down, z ahead, metres), and where they are.
 
-    face_map: (H, W) int32, 0 = none (sky), k = row k - 1 of the others.
+    face_map: (H, W) int32, what the picture shows: 0 = none (sky), k = row k - 1 of the others.
+    truth_map: (H, W) int32, the same with the faces that are SEE_THROUGH.
     rows: (F,) int64, their rows in the mesh.
     normal: (F, 3) of unit length, towards the camera. offset: (F,) with normal . x = offset on the plane.
     across, along: (F, 3) and across_0, along_0: (F,): the texture's coordinates at x are across . x - across_0
@@ -28,6 +32,7 @@ class Surfaces:
     """
 
     face_map: np.ndarray
+    truth_map: np.ndarray
     rows: np.ndarray
     normal: np.ndarray
     offset: np.ndarray
@@ -63,31 +68,35 @@ def rasterise(mesh: Mesh, camera: CityCamera, pose: np.ndarray) -> Surfaces:
     inside = ((right > -1) & (left < camera.width) & (lower > -1) & (upper < camera.height)
               & (np.maximum(right - left, lower - upper) > _SMALLEST))
     seen = (farthest > NEAR) & (offset < -1e-4) & (inside | ~whole)
-    rows = _drawing_order(mesh, np.flatnonzero(seen), first, eye, turn)
+    rows = _drawing_order(mesh, np.flatnonzero(seen), eye)
 
     corners = _fixed_point(np.stack([column, row], 1))
     buffers = _draw(mesh, rows, starts, corners, points, whole, camera)
     tables = _texture_axes(mesh, rows, first, edge, normal, eye, turn)
-    surfaces = Surfaces(buffers[0], rows, normal[rows], offset[rows], *tables)
+    surfaces = Surfaces(buffers[0], buffers[0], rows, normal[rows], offset[rows], *tables)
     ground = np.concatenate([[True], mesh.faces["layer"][rows] == GROUND])
-    for buffer in buffers[1:]:
-        _lay_over(surfaces, buffer, ground, camera)
+    for buffer in buffers[1:3]:
+        _lay_over(surfaces, surfaces.face_map, buffer, ground, camera)
+    if not buffers[3].any():
+        return surfaces
+    surfaces = replace(surfaces, truth_map=surfaces.face_map.copy())
+    _lay_over(surfaces, surfaces.truth_map, buffers[3], ground, camera)
     return surfaces
 
 
-def inverse_depth(surfaces: Surfaces, camera: CityCamera) -> np.ndarray:
-    """1 / z of each pixel (H, W) float32 in 1 / metres, 0 at the sky."""
+def inverse_depth(surfaces: Surfaces, face_map: np.ndarray, camera: CityCamera) -> np.ndarray:
+    """1 / z of each pixel of a map of faces, (H, W) float32 in 1 / metres, 0 at the sky."""
     slope = np.zeros((len(surfaces.rows) + 1, 3), np.float32)
     slope[1:] = surfaces.normal / surfaces.offset[:, None]
     x, y = camera.rays()
-    faces = surfaces.face_map.astype(np.intp)
+    faces = face_map.astype(np.intp)
     result = slope[:, 0].take(faces) * x
     result += slope[:, 1].take(faces) * y[:, None]
     result += slope[:, 2].take(faces)
     return result
 
 
-def _drawing_order(mesh: Mesh, rows: np.ndarray, first: np.ndarray, eye: np.ndarray, turn: np.ndarray) -> np.ndarray:
+def _drawing_order(mesh: Mesh, rows: np.ndarray, eye: np.ndarray) -> np.ndarray:
     """Rows sorted: by layer, objects from far to near, their bodies' faces from far to near, then what lies upon."""
     faces = mesh.faces[rows]
     away = np.linalg.norm(faces["anchor"] - eye[:2].astype(np.float32), axis=1)
@@ -102,12 +111,13 @@ def _drawing_order(mesh: Mesh, rows: np.ndarray, first: np.ndarray, eye: np.ndar
 
 def _draw(mesh: Mesh, rows: np.ndarray, starts: np.ndarray, corners: np.ndarray, points: np.ndarray,
           whole: np.ndarray, camera: CityCamera) -> list[np.ndarray]:
-    """Number of the face (row + 1) at each pixel, one picture for ground and large things, one each for the rest."""
-    buffers = [np.zeros((camera.height, camera.width), np.int32) for _ in range(3)]
-    target = {GROUND: buffers[0], LARGE: buffers[0], STRIP: buffers[1], COMPACT: buffers[2]}
+    """Number of the face (row + 1) at each pixel: ground and large things, strips, compact things, see-through ones."""
+    buffers = [np.zeros((camera.height, camera.width), np.int32) for _ in range(4)]
+    target = {GROUND: buffers[0], LARGE: buffers[0], STRIP: buffers[1], COMPACT: buffers[2], _UNSEEN: buffers[3]}
     begin = starts[rows].tolist()
     count = mesh.corners[rows].tolist()
-    layers = mesh.faces["layer"][rows].tolist()
+    unseen = mesh.faces["flags"][rows] & SEE_THROUGH > 0
+    layers = np.where(unseen, _UNSEEN, mesh.faces["layer"][rows]).tolist()
     complete = whole[rows].tolist()
     for number, (s, n, layer, uncut) in enumerate(zip(begin, count, layers, complete, strict=True), 1):
         outline = corners[s:s + n] if uncut else _cut_near(points[s:s + n], camera)
@@ -152,12 +162,12 @@ def _texture_axes(mesh: Mesh, rows: np.ndarray, first: np.ndarray, edge: np.ndar
     return across, along, across_0, along_0
 
 
-def _lay_over(surfaces: Surfaces, buffer: np.ndarray, ground: np.ndarray, camera: CityCamera) -> None:
-    """Put the faces of another picture into the face map where they are nearer than what is there."""
+def _lay_over(surfaces: Surfaces, face_map: np.ndarray, buffer: np.ndarray, ground: np.ndarray, camera: CityCamera) -> None:
+    """Put the faces of another picture into a map of faces where they are nearer than what is there."""
     place = np.flatnonzero(buffer)
     if len(place) == 0:
         return
-    face_map = surfaces.face_map.reshape(-1)
+    face_map = face_map.reshape(-1)
     upper, lower = buffer.reshape(-1)[place], face_map[place]
     doubtful = ~ground[lower]
     x, y = camera.rays()

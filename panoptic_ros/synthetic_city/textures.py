@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,10 +32,10 @@ class Atlas:
     origin_y: np.ndarray
 
 
-def tile_of(surface: str, choice: np.ndarray | int = 0) -> np.ndarray:
-    """Tile numbers of a surface; `choice` is any whole number(s), each stands for one of its variants."""
+def tile_of(surface: str, choice: Any = 0) -> Any:
+    """Tile number(s) of a surface; `choice` is any whole number(s), each stands for one of its variants."""
     first, variants = SURFACES[surface]
-    return first + np.asarray(choice, np.int64) % variants
+    return first + choice % variants
 
 
 def octave_noise(rng: np.random.Generator, size: int, coarsest: int, octaves: int, fall: float = 0.5) -> np.ndarray:
@@ -277,7 +278,8 @@ def _facade(rng: np.random.Generator) -> np.ndarray:
 def _curtain_wall(rng: np.random.Generator) -> np.ndarray:
     """Offices: bands or grids of glass."""
     rows, columns = 4, int(rng.choice([4, 8]))
-    shade = rng.uniform(60, 150) + rng.normal(0, 16, (rows, columns, 3)).astype(np.float32) * [0.7, 1, 1.2]
+    shade = rng.uniform(60, 150) + rng.normal(0, 16, (rows, columns, 1)) * np.array([0.85, 1, 1.1])
+    shade = shade + rng.normal(0, 3, (rows, columns, 3))
     value = cv2.resize(shade.astype(np.float32), (TILE, TILE), interpolation=cv2.INTER_NEAREST)
     value += 12 * octave_noise(rng, TILE, 2, 3)[..., None]
     lamp = cv2.resize((rng.random((rows, columns)) < 0.35).astype(np.float32) * 230, (TILE, TILE),

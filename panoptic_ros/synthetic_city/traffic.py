@@ -8,8 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from panoptic_ros.synthetic_city.plots import Plot
 from panoptic_ros.synthetic_city.route import Convoy, Route
-from panoptic_ros.synthetic_city.scenery import Frame
 from panoptic_ros.synthetic_city.town import KERB, Town
 
 _CARS = ("saloon", "hatchback", "estate", "suv", "small_car", "van", "pickup")
@@ -151,41 +151,41 @@ class Traffic:
         return Actor(kind, thing, position, self.town.heading(plan, yaw), travelled)
 
     @staticmethod
-    def parked(town: Town, frame: Frame, i: int, j: int) -> list[Actor]:
+    def parked(plot: Plot) -> list[Actor]:
         """What is parked along a street segment."""
-        rng = np.random.default_rng([town.seed, 18, frame.along, i + 100000, j + 100000])
+        town, rng = plot.town, plot.draws(18)
         actors = []
-        where = ((frame.along, 1), (i, 8), (j, 8))
+        where = ((plot.along, 1), (plot.i, 8), (plot.j, 8))
         for side in (1, -1):
             if town.parking > 1.8 and town.has_junctions:
-                d = side * (town.half_width(frame.along) - town.parking / 2 - 0.1)
+                d = side * (plot.half - town.parking / 2 - 0.1)
                 s = 9.0
                 full = town.parked * rng.uniform(0.5, 1.2)
                 for slot in range(40):
                     s += rng.uniform(5.1, 6.2)
-                    if s > frame.length - 8:
+                    if s > plot.length - 8:
                         break
                     if rng.random() > full:
                         continue
                     kind = _CARS[rng.choice(7, p=_CAR_SHARES)] if rng.random() < 0.95 else "box_van"
-                    yaw = frame.yaw(s, d, 0.0 if side == -town.side else np.pi) + rng.normal(0, 0.015)
+                    yaw = plot.yaw(s, d, 0.0 if side == -town.side else np.pi) + rng.normal(0, 0.015)
                     yaw += np.pi * (rng.random() < 0.15)
                     thing = _thing(3, *where, (side > 0, 1), (slot, 6))
-                    actors.append(Actor(kind, thing, frame.world(s, d + rng.normal(0, 0.08)), yaw, 0.0))
+                    actors.append(Actor(kind, thing, plot.world(s, d + rng.normal(0, 0.08)), yaw, 0.0))
             if town.has_junctions and rng.random() < 0.25 + 0.4 * town.cyclists:
-                s, d = rng.uniform(4, frame.length - 8), side * (town.half_width(frame.along) + rng.uniform(0.7, 1.2))
+                s, d = rng.uniform(4, plot.length - 8), side * (plot.half + rng.uniform(0.7, 1.2))
                 turn = rng.uniform(0.3, 1.57)
                 for slot in range(int(rng.integers(1, 7))):
                     kind = "bicycle" if rng.random() < 0.85 else "motorcycle"
                     thing = _thing(4, *where, (side > 0, 1), (slot, 6))
-                    actors.append(Actor(kind, thing, frame.world(s + slot * rng.uniform(0.5, 0.9), d, KERB),
-                                        frame.yaw(s, d, turn) + rng.normal(0, 0.08), 0.0))
+                    actors.append(Actor(kind, thing, plot.world(s + slot * rng.uniform(0.5, 0.9), d, KERB),
+                                        plot.yaw(s, d, turn) + rng.normal(0, 0.08), 0.0))
         return actors
 
     def _walkers(self, along: int, i: int, j: int) -> np.ndarray:
         """People of a segment: rows of (side, d, s, speed, group)."""
         rng = np.random.default_rng([self.town.seed, 19, along, i + 100000, j + 100000])
-        count = int(rng.poisson(9 * self.town.people))
+        count = int(rng.poisson(13 * self.town.people))
         rows = []
         for _ in range(count):
             side, speed = rng.choice([-1, 1]), rng.choice([0.0, 1.0], p=[0.2, 0.8]) * rng.uniform(0.8, 1.6) * rng.choice([-1, 1])
@@ -194,33 +194,33 @@ class Traffic:
                 rows.append((side, d + companion * rng.uniform(-0.6, 0.6), s + companion * rng.uniform(0.35, 0.8), speed, rng.uniform(0, 6.3)))
         return np.array(rows).reshape(-1, 5)[:60]
 
-    def people(self, frame: Frame, i: int, j: int, time: float) -> Iterator[Actor]:
+    def people(self, plot: Plot, time: float) -> Iterator[Actor]:
         """Those on the pavements of a segment, who turn back at its ends, and those who cross it at red."""
         town = self.town
-        half = town.half_width(frame.along)
-        where = ((frame.along, 1), (i, 8), (j, 8))
-        for number, (side, d, s, speed, facing) in enumerate(self.walkers(frame.along, i, j)):
+        half, i, j = plot.half, plot.i, plot.j
+        where = ((plot.along, 1), (i, 8), (j, 8))
+        for number, (side, d, s, speed, facing) in enumerate(self.walkers(plot.along, i, j)):
             way = s + speed * (self.start_time + time)
-            lap = (way + 0.5) % (2 * frame.length - 2)
-            back = lap > frame.length - 1
-            at = 0.5 + (2 * frame.length - 2 - lap if back else lap)
+            lap = (way + 0.5) % (2 * plot.length - 2)
+            back = lap > plot.length - 1
+            at = 0.5 + (2 * plot.length - 2 - lap if back else lap)
             turn = facing if speed == 0 else np.pi * (back != (speed < 0))
-            yield Actor("person", _thing(5, *where, (number, 6)), frame.world(at, side * (half + d), KERB),
-                        frame.yaw(at, 0.0, turn), way if speed else 0.0)
+            yield Actor("person", _thing(5, *where, (number, 6)), plot.world(at, side * (half + d), KERB),
+                        plot.yaw(at, 0.0, turn), way if speed else 0.0)
         if not town.has_junctions:
             return
         phase = (self.start_time + time) / town.PERIOD
-        opening = town.green + 0.02 if frame.along == 0 else 0.0
-        width = (0.94 if frame.along == 0 else town.green) - opening
-        for number in range(int(5 * town.people * _draw(town.seed, 20, frame.along, i, j) + 0.5)):
+        opening = town.green + 0.02 if plot.along == 0 else 0.0
+        width = (0.94 if plot.along == 0 else town.green) - opening
+        for number in range(int(5 * town.people * _draw(town.seed, 20, plot.along, i, j) + 0.5)):
             start = opening + 0.25 * width * _draw(town.seed, 21, number, i, j)
             end = start + min(width * 0.72, 2.2 * half / 1.3 / town.PERIOD)
             lap, part = divmod(phase - start, 1)
             share = min(part / (end - start), 1.0)
             sign = 1 if (int(lap) + number) % 2 else -1
             d = sign * (half + 0.7) * (2 * share - 1)
-            at = (1.4 if number % 3 else frame.length - 1.4) + 1.6 * (_draw(town.seed, 22, number, i, j) - 0.5)
+            at = (1.4 if number % 3 else plot.length - 1.4) + 1.6 * (_draw(town.seed, 22, number, i, j) - 0.5)
             moving = share < 1
             travelled = (half + 0.7) * 2 * share
-            yield Actor("person", _thing(6, *where, (number, 6)), frame.world(at, d, KERB if abs(d) > half else 0.0),
-                        frame.yaw(at, d, sign * np.pi / 2), travelled if moving else 0.0)
+            yield Actor("person", _thing(6, *where, (number, 6)), plot.world(at, d, KERB if abs(d) > half else 0.0),
+                        plot.yaw(at, d, sign * np.pi / 2), travelled if moving else 0.0)

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from panoptic_ros.synthetic_city.mesh import COMPACT, FACE, GLOSSY, Mesh, boxes, join, placed, polygons
+from panoptic_ros.synthetic_city.mesh import COMPACT, Mesh, boxes, join, placed, polygons
 from panoptic_ros.synthetic_city.textures import tile_of
 
 CAR, TRUCK, BUS, TRAIN = 13, 14, 15, 16
@@ -135,7 +135,7 @@ def _faces(sort: VehicleKind, points: list[list[tuple[float, float, float]]], co
            surface: str = "paint", tile_size: tuple[float, float] = (3.0, 1.5), detail: int = 0,
            glow: float = 0.0) -> Mesh:
     return join([polygons(np.array([p], np.float32), sort.class_id, COMPACT, tile_of(surface), color,
-                          tile_size=tile_size, detail=detail, glow=glow, flags=GLOSSY) for p in points])
+                          tile_size=tile_size, detail=detail, glow=glow) for p in points])
 
 
 def _profile(sort: VehicleKind) -> Mesh:
@@ -176,7 +176,7 @@ def _cabin(sort: VehicleKind) -> Mesh:
     roof = np.array([b[0], b[1], b[2], b[3]])
     parts = [_faces(sort, [[tuple(p) for p in w] for w in (*walls.values(), roof)], _PAINT, "plain")]
     glass = [_inset(walls["front"], 0.04, 0.96, 0.05, 0.93), _inset(walls["back"], 0.07, 0.93, 0.15, 0.9)]
-    if sort.size[2] < 1.9 or True:
+    if True:
         glass += [_inset(walls["left"], 0.06, 0.5, 0.1, 0.9), _inset(walls["left"], 0.53, 0.93, 0.1, 0.9),
                   _inset(walls["right"], 0.5, 0.94, 0.1, 0.9), _inset(walls["right"], 0.07, 0.47, 0.1, 0.9)]
     parts.append(_faces(sort, glass, _GLASS, "glass", (1.6, 0.6), 1))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from panoptic_ros.bags.read import open_recording
-from panoptic_ros.cli import main
 from panoptic_ros.classes import load_class_table
+from panoptic_ros.cli import main
 from panoptic_ros.synthetic_city import CityCamera, CityDrive
 
 

@@ -75,7 +75,7 @@ def test_an_object_keeps_its_id_and_class_over_the_drive():
 def test_what_leaves_the_view_and_comes_back_has_the_id_it_had():
     drive = CityDrive(1, CityCamera.of_size(192, 384))
     sights: dict[int, list[int]] = {}
-    for k in range(0, 80):
+    for k in range(80):
         for thing in np.unique(drive.render(k).instance_map)[1:].tolist():
             sights.setdefault(thing, []).append(k)
     away = [b - a for ks in sights.values() for a, b in zip(ks[:-1], ks[1:], strict=True)]

@@ -26,12 +26,12 @@ def test_a_wall_covers_the_pixels_that_its_corners_project_to():
     rows, columns = np.nonzero(surfaces.face_map)
     # 50 * 1 / 5 = 10 pixels to each side of the principal point.
     assert (columns.min(), columns.max(), rows.min(), rows.max()) == (40, 60, 30, 50)
-    assert np.allclose(inverse_depth(surfaces, CAMERA)[30:51, 40:61], 0.2)
+    assert np.allclose(inverse_depth(surfaces, surfaces.face_map, CAMERA)[30:51, 40:61], 0.2)
 
 
 def test_depth_follows_a_slanted_wall():
     surfaces = rasterise(_wall(-2, 2, 4, LARGE, 2, y1=8), CAMERA, POSE)
-    depth = 1 / inverse_depth(surfaces, CAMERA)[40, 50]
+    depth = 1 / inverse_depth(surfaces, surfaces.face_map, CAMERA)[40, 50]
     # In the middle of the picture x = 0, half-way between y = 4 and y = 8.
     assert depth == pytest.approx(6.0, rel=1e-5)
 
@@ -52,4 +52,4 @@ def test_a_face_that_reaches_behind_the_camera_is_cut_at_the_near_plane():
     assert (surfaces.face_map[80, :] > 0).sum() > 50
     assert (surfaces.face_map[:40, :] == 0).all()
     # One metre below the camera, 40 pixels below the horizon: 50 / 40 m ahead.
-    assert 1 / inverse_depth(surfaces, CAMERA)[80, 50] == pytest.approx(1.25, rel=1e-5)
+    assert 1 / inverse_depth(surfaces, surfaces.face_map, CAMERA)[80, 50] == pytest.approx(1.25, rel=1e-5)
