@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Event
 
@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
         count = _write_bag(args.out, progress, camera, classes) if args.bag else _write_files(
             args.out, progress, camera, classes)
     seconds = time.perf_counter() - begin
-    print(f"{args.out}: {count} images of {camera.width} x {camera.height} in {seconds:.1f} s ({count / seconds:.1f} per second)")
+    print(f"{args.out}: {count} images of {camera.width} x {camera.height} in {seconds:.1f} s "
+          f"({count / seconds:.1f} per second)")
     return 130 if stop.is_set() else 0
 
 
@@ -89,7 +90,8 @@ def _make_room(out: Path, overwrite: bool) -> None:
         names = {out.name} if out.is_file() else {entry.name for entry in out.iterdir()}
         foreign = sorted(n for n in names - _OUTPUTS - {"metadata.yaml"} if not n.endswith(".mcap"))
         if foreign:
-            raise InputError(f"{out} has files that are not of a city drive ({', '.join(foreign[:3])}): delete it yourself")
+            raise InputError(f"{out} has files that are not of a city drive ({', '.join(foreign[:3])}): delete it "
+                             "yourself")
     try:
         if out.is_file():
             out.unlink()
@@ -116,7 +118,7 @@ def _render(seed: int, camera: CityCamera, frame_rate: float, count: int, stop: 
             yield frame
 
 
-def _write_files(out: Path, frames: Iterator[CityFrame], camera: CityCamera, classes: ClassTable) -> int:
+def _write_files(out: Path, frames: Iterable[CityFrame], camera: CityCamera, classes: ClassTable) -> int:
     """Images, COCO-panoptic truth, depth, poses and calibration; returns the number of images."""
     for folder in ("images", "depth"):
         (out / folder).mkdir(parents=True)
@@ -141,7 +143,7 @@ def _write_files(out: Path, frames: Iterator[CityFrame], camera: CityCamera, cla
     return len(poses)
 
 
-def _write_bag(out: Path, frames: Iterator[CityFrame], camera: CityCamera, classes: ClassTable) -> int:
+def _write_bag(out: Path, frames: Iterable[CityFrame], camera: CityCamera, classes: ClassTable) -> int:
     """Images, CameraInfo and truth topics; returns the number of images."""
     truth, calibration = DriveTruth(classes), _calibration(camera)
     count = 0
@@ -173,5 +175,6 @@ def _calibration_yaml(calibration: Calibration) -> str:
     return yaml.safe_dump({
         "image_width": calibration.width, "image_height": calibration.height, "camera_name": "camera",
         "distortion_model": calibration.distortion_model, "camera_matrix": matrix(calibration.intrinsic),
-        "distortion_coefficients": matrix(calibration.distortion), "rectification_matrix": matrix(calibration.rectification),
+        "distortion_coefficients": matrix(calibration.distortion),
+        "rectification_matrix": matrix(calibration.rectification),
         "projection_matrix": matrix(calibration.projection)}, sort_keys=False)

@@ -11,7 +11,7 @@ import numpy as np
 from panoptic_ros.synthetic_city import people, photography
 from panoptic_ros.synthetic_city.camera import CityCamera
 from panoptic_ros.synthetic_city.furniture import add_signal, signal_posts
-from panoptic_ros.synthetic_city.light import choose_weather, paint
+from panoptic_ros.synthetic_city.light import paint
 from panoptic_ros.synthetic_city.mesh import COMPACT, TWO_SIDED, Mesh, Scene, join, polygons
 from panoptic_ros.synthetic_city.palette import Palette
 from panoptic_ros.synthetic_city.plots import Plot
@@ -24,6 +24,7 @@ from panoptic_ros.synthetic_city.textures import tile_of
 from panoptic_ros.synthetic_city.town import Town
 from panoptic_ros.synthetic_city.traffic import Actor, Traffic
 from panoptic_ros.synthetic_city.vehicles import KINDS, build_vehicle
+from panoptic_ros.synthetic_city.weather import choose_weather
 
 VOID = 255
 SKY = 10
@@ -127,7 +128,8 @@ class CityDrive:
             depth = 1 / np.maximum(inverse_depth(surfaces, surfaces.truth_map, self.camera), 0)
         shadow = shadow_map(scene.casters, self.camera, pose, self.weather)
         light = paint(mesh, surfaces, inverse, shadow, self.camera, pose, self.weather)
-        image = photography.photograph(light, self.camera, self.lens, self.weather, np.random.default_rng([self.seed, 30, k]))
+        noise = np.random.default_rng([self.seed, 30, k])
+        image = photography.photograph(light, self.camera, self.lens, self.weather, noise)
         return CityFrame(image, class_map, instance_map, depth, pose, self.stamp_ns(k))
 
     def _scene(self, pose: np.ndarray, time: float) -> Scene:
@@ -199,7 +201,8 @@ class CityDrive:
         plan = self._plan_of(here)
         for along in (0, 1):
             street = round(plan[1 - along] / block[1 - along])
-            if abs(plan[1 - along] - street * block[1 - along]) > self.town.half_width(along) + 8 or (along and not self.town.has_junctions):
+            beside = abs(plan[1 - along] - street * block[1 - along]) > self.town.half_width(along) + 8
+            if beside or (along and not self.town.has_junctions):
                 continue
             at = int(np.floor(plan[along] / block[along]))
             span = int(_STREET_RANGE / block[along]) + 2
@@ -237,7 +240,8 @@ class CityDrive:
         looks = np.random.default_rng([self.seed, 40, actor.thing])
         if actor.kind in KINDS:
             high = KINDS[actor.kind].size[2]
-            mesh, size = build_vehicle(actor.kind, actor.thing, actor.position, actor.yaw, looks, scale * high, self.weather.night)
+            mesh, size = build_vehicle(actor.kind, actor.thing, actor.position, actor.yaw, looks, scale * high,
+                                       self.weather.night)
             scene.add(mesh)
             c, s = np.cos(actor.yaw), np.sin(actor.yaw)
             corner = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * size[:2] / 2
@@ -268,5 +272,5 @@ class CityDrive:
         flat = np.concatenate([np.stack([x, edge], 1), [[0.95, 0.5], [-0.95, 0.5]]])[::-1]
         local = np.stack([flat[:, 0], np.full(len(flat), self._bonnet + 0.12), flat[:, 1]], 1)
         points = local @ pose[:3, :3].T + pose[:3, 3]
-        return polygons(points[None], VOID, COMPACT, tile_of("paint", 1), np.ones(3) * self._bonnet_color, tile_size=(3.0, 1.4),
-                        flags=TWO_SIDED, anchor=pose[:2, 3])
+        return polygons(points[None], VOID, COMPACT, tile_of("paint", 1), np.ones(3) * self._bonnet_color,
+                        tile_size=(3.0, 1.4), flags=TWO_SIDED, anchor=pose[:2, 3])

@@ -11,7 +11,7 @@ from panoptic_ros.synthetic_city.textures import tile_of
 from panoptic_ros.synthetic_city.town import KERB
 
 LOT_DEPTH = 16.0  # metres from the pavement's end to the end of the lot
-_ENDS = (1, 3)  # the walls of a footprint that stand across the street; 0 and 2 stand along it
+_ENDS = [1, 3]  # the walls of a footprint that stand across the street; 0 and 2 stand along it
 
 
 def add_houses(scene: Scene, plot: Plot, palette: Palette, side: int, s0: np.ndarray, s1: np.ndarray, front: float,
@@ -55,7 +55,7 @@ def add_houses(scene: Scene, plot: Plot, palette: Palette, side: int, s0: np.nda
             (floors > 1, KERB + ground_floor, top, upper_tile, upper_size, color),
             (floors > 0, np.zeros(count), KERB + ground_floor, lower_tile, lower_size, lower_color)):
         tiles = np.repeat(tile[:, None], 4, 1)
-        tiles[np.ix_(blind, _ENDS)] = tile_of("plaster", pick)[blind, None]
+        tiles[:, _ENDS] = np.where(blind, tile_of("plaster", pick), tile)[:, None]
         walls = prism_walls(base[kind], low[kind], high[kind]).reshape(-1, 4, 3)
         scene.add(polygons(walls, BUILDING, LARGE, tiles[kind].reshape(-1), np.repeat(tint[kind], 4, 0),
                            tile_size=size[kind].reshape(-1, 2), anchor=np.repeat(anchor[kind], 4, 0),

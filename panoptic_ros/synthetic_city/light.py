@@ -1,8 +1,7 @@
-"""Light and weather of a drive: sun, sky, fog, rain and night, and the colour of every pixel under them."""
+"""The colour of every pixel: textures under sun and sky, lamps, fog, wet roads, and the sky itself."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -12,72 +11,9 @@ from panoptic_ros.synthetic_city.camera import CityCamera
 from panoptic_ros.synthetic_city.mesh import GROUND, NIGHT_LIGHT, Mesh
 from panoptic_ros.synthetic_city.raster import Surfaces
 from panoptic_ros.synthetic_city.textures import LEVELS, TILE, build_atlas, octave_noise
+from panoptic_ros.synthetic_city.weather import Weather
 
 _NOISE_SIZE = 512
-
-
-@dataclass(frozen=True)
-class Weather:
-    """What the light of a drive is like.
-
-    sun: (3,) unit vector towards the sun. sunlight, skylight: (3,) strength of each, red, green, blue.
-    horizon, zenith, cloud: (3,) colours of the sky. cover: how much of it is cloud, 0 to 1.
-    haze: share of light that fog takes per metre. rain: 0 = dry to 1. wet: how far the road mirrors, 0 to 1.
-    headlights: strength of the car's own light, 0 by day.
-    """
-
-    sun: np.ndarray
-    sunlight: np.ndarray
-    skylight: np.ndarray
-    horizon: np.ndarray
-    zenith: np.ndarray
-    cloud: np.ndarray
-    cover: float
-    haze: float
-    rain: float
-    wet: float
-    headlights: float
-
-    @property
-    def night(self) -> bool:
-        return self.headlights > 0
-
-
-def choose_weather(rng: np.random.Generator) -> Weather:
-    """Sunshine of all hours, overcast, dusk and night; fog and rain now and then."""
-    kind = rng.choice(["sun", "veil", "overcast", "dusk", "night"], p=[0.42, 0.18, 0.22, 0.10, 0.08])
-    height = {"sun": rng.uniform(0.3, 1.2), "veil": rng.uniform(0.3, 1.1), "dusk": rng.uniform(0.05, 0.25)}.get(kind, 1.0)
-    azimuth = rng.uniform(0, 2 * np.pi)
-    sun = np.array([np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)])
-    warm = np.clip(1.2 - height, 0, 1) * rng.uniform(0.5, 1.0)
-    sun_color = np.array([1.0, 1.0 - 0.22 * warm, 1.0 - 0.5 * warm])
-    strength = {"sun": rng.uniform(0.75, 1.25), "veil": rng.uniform(0.25, 0.5), "dusk": rng.uniform(0.1, 0.5)}.get(kind, 0.0)
-    sky = {"sun": rng.uniform(0.35, 0.65), "veil": rng.uniform(0.5, 0.7), "overcast": rng.uniform(0.6, 1.0),
-           "dusk": rng.uniform(0.25, 0.45), "night": rng.uniform(0.07, 0.16)}[kind]
-    blue = np.array([1.0, 1.04, 1.1 + 0.1 * rng.random()]) if kind == "sun" else np.array([0.99, 1.0, 1.04])
-    if kind == "night":
-        horizon = np.array([0.05, 0.045, 0.05]) * rng.uniform(0.2, 1.6)
-        zenith, cloud = horizon * 0.5, horizon * 1.4
-    elif kind == "dusk":
-        horizon = np.array([0.95, rng.uniform(0.55, 0.8), rng.uniform(0.4, 0.75)]) * rng.uniform(0.5, 1.0)
-        zenith = np.array([0.25, 0.32, 0.5]) * rng.uniform(0.6, 1.3)
-        cloud = (horizon + zenith) / 2 * rng.uniform(0.6, 1.1)
-    else:
-        horizon = np.array([0.78, 0.87, 0.97]) * rng.uniform(0.8, 1.3)
-        zenith = np.array([rng.uniform(0.2, 0.45), rng.uniform(0.4, 0.62), rng.uniform(0.7, 0.95)]) * rng.uniform(0.75, 1.2)
-        cloud = np.array([1.0, 1.0, 1.02]) * rng.uniform(0.75, 1.25)
-        if kind == "overcast":
-            horizon = cloud * rng.uniform(0.85, 1.1)
-            zenith = cloud * rng.uniform(0.75, 1.1)
-    cover = {"overcast": rng.uniform(0.7, 1.0), "veil": rng.uniform(0.5, 0.9)}.get(kind, float(rng.beta(0.8, 1.4)))
-    rain = rng.uniform(0.2, 1.0) if kind in ("overcast", "night", "dusk") and rng.random() < 0.35 else 0.0
-    wet = rng.uniform(0.15, 0.6) if rain or rng.random() < 0.06 else 0.0
-    haze = float(rng.uniform(0.0005, 0.003))
-    if rng.random() < 0.12 or rain > 0.6:
-        haze = float(rng.uniform(0.006, 0.03))
-        horizon = 0.3 * horizon + 0.7 * horizon.mean()
-    return Weather(sun, strength * sun_color, sky * blue, horizon, zenith, cloud, float(cover), haze, float(rain),
-                   float(wet), float(rng.uniform(0.5, 1.2)) if kind == "night" else 0.0)
 
 
 @lru_cache(maxsize=1)

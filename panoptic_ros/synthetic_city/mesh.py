@@ -98,7 +98,7 @@ def _concatenated(faces: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([f.view(_BYTES) for f in faces]).view(FACE)
 
 
-def placed(mesh: Mesh, scale: Sequence[float], yaw: float, position: Sequence[float]) -> Mesh:
+def placed(mesh: Mesh, scale: np.ndarray, yaw: float, position: np.ndarray) -> Mesh:
     """A mesh in its own coordinates, scaled, turned about z (radians) and moved; its anchor is `position`."""
     c, s = np.cos(yaw), np.sin(yaw)
     turn = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]], np.float32) * np.asarray(scale, np.float32)[:, None]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from panoptic_ros.synthetic_city.camera import CityCamera
-from panoptic_ros.synthetic_city.light import Weather
+from panoptic_ros.synthetic_city.weather import Weather
 
 _SIZE = 1024  # of the store of noise, pixels
 
@@ -18,9 +18,10 @@ _SIZE = 1024  # of the store of noise, pixels
 class Lens:
     """A camera's ways.
 
-    exposure, balance (3,): gain over all and per colour. adaptation: how fully it follows the light, 0 to 1. gamma: of the curve. contrast: of its middle.
-    vignette: loss in the far corners, 0 to 1. blur: standard deviation in pixels. motion: pixels, sideways.
-    noise: standard deviation in 8-bit steps. saturation: 1 = as it is. jpeg: quality, 0 = not compressed. bloom: 0 to 1.
+    exposure, balance (3,): gain over all and per colour. adaptation: how fully it follows the light, 0 to 1.
+    gamma: of the curve. contrast: of its middle. vignette: loss in the far corners, 0 to 1.
+    blur: standard deviation in pixels. motion: pixels, sideways. noise: standard deviation in 8-bit steps.
+    saturation: 1 = as it is. jpeg: quality, 0 = not compressed. bloom: 0 to 1.
     """
 
     exposure: float
@@ -62,7 +63,8 @@ def _noise() -> np.ndarray:
     return np.clip(128 + 32 * (0.8 * fine + 0.6 * coarse), 0, 255).astype(np.uint8)
 
 
-def photograph(light: np.ndarray, camera: CityCamera, lens: Lens, weather: Weather, rng: np.random.Generator) -> np.ndarray:
+def photograph(light: np.ndarray, camera: CityCamera, lens: Lens, weather: Weather,
+               rng: np.random.Generator) -> np.ndarray:
     """Light (H, W, 3) float32 -> image (H, W, 3) uint8; `rng` draws the frame's noise and rain."""
     height, width = light.shape[:2]
     scale = camera.fx / 650  # blur and rain look alike at all sizes
@@ -78,7 +80,8 @@ def photograph(light: np.ndarray, camera: CityCamera, lens: Lens, weather: Weath
         radius = np.minimum(x[None] ** 2 + y[:, None] ** 2, np.float32(1.2))
         exposed *= cv2.merge([1 - np.float32(lens.vignette * 0.8) * radius] * 3)
     if lens.bloom > 0.05:
-        small = cv2.resize(np.maximum(exposed - 0.95, 0), (max(1, width // 8), max(1, height // 8)), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(np.maximum(exposed - 0.95, 0), (max(1, width // 8), max(1, height // 8)),
+                           interpolation=cv2.INTER_AREA)
         exposed += lens.bloom * cv2.resize(cv2.GaussianBlur(small, (0, 0), 2.5 * scale + 0.3), (width, height))
     sigma = lens.blur * max(scale, 0.5)
     exposed = cv2.GaussianBlur(exposed, (0, 0), sigma) if sigma > 0.25 else exposed
@@ -93,7 +96,7 @@ def photograph(light: np.ndarray, camera: CityCamera, lens: Lens, weather: Weath
         image = cv2.addWeighted(image, 1, grain, strength, -128 * strength)
     if lens.jpeg:
         _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, lens.jpeg])
-        image = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        image = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
     return image
 
 

@@ -9,7 +9,14 @@ import numpy as np
 
 from panoptic_ros.synthetic_city.camera import CityCamera
 from panoptic_ros.synthetic_city.mesh import (
-    COMPACT, GROUND, LARGE, SEE_THROUGH, STRIP, TWO_SIDED, WORLD_TEXTURE, Mesh,
+    COMPACT,
+    GROUND,
+    LARGE,
+    SEE_THROUGH,
+    STRIP,
+    TWO_SIDED,
+    WORLD_TEXTURE,
+    Mesh,
 )
 
 NEAR = 0.25  # metres; nothing nearer is drawn

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from panoptic_ros.synthetic_city.camera import CityCamera
-from panoptic_ros.synthetic_city.light import Weather
 from panoptic_ros.synthetic_city.mesh import Casters
+from panoptic_ros.synthetic_city.weather import Weather
 
 _NEAR = 0.4
 _LONGEST = 60.0  # metres
@@ -50,7 +50,8 @@ def _fill(shade: np.ndarray, outlines: np.ndarray, camera: CityCamera, pose: np.
     front = depth > _NEAR
     pixels = seen[..., :2] / np.maximum(depth, _NEAR)[..., None] * [camera.fx, camera.fy] + [camera.cx, camera.cy]
     whole = front.all(1)
-    outside = ((pixels[..., 0].max(1) < 0) | (pixels[..., 0].min(1) > camera.width) | (pixels[..., 1].min(1) > camera.height))
+    outside = ((pixels[..., 0].max(1) < 0) | (pixels[..., 0].min(1) > camera.width)
+               | (pixels[..., 1].min(1) > camera.height))
     fixed = np.rint(np.clip(pixels, -20000, 20000) * 4).astype(np.int32)
     for k in np.flatnonzero(front.any(1) & ~(whole & outside)).tolist():
         points = fixed[k]

@@ -28,8 +28,8 @@ def add_roadway(scene: Scene, plot: Plot, palette: Palette, rng: np.random.Gener
     count = int(rng.integers(0, 6))
     s, d = rng.uniform(0, plot.length - 6, count), rng.uniform(-half, half - 2, count)
     patches = plot.strip(s, s + rng.uniform(0.6, 6, count), d, d + rng.uniform(0.5, 2, count))
-    scene.add(ground(patches, ROAD, _PATCH, tile_of("asphalt", rng.integers(64)), palette.asphalt * rng.uniform(0.7, 1.2),
-                     4.0))
+    scene.add(ground(patches, ROAD, _PATCH, tile_of("asphalt", rng.integers(64)),
+                     palette.asphalt * rng.uniform(0.7, 1.2), 4.0))
     turn = np.linspace(0, 2 * np.pi, 10, endpoint=False)
     for _ in range(int(rng.integers(0, 4))):
         lid = plot.world(rng.uniform(0, plot.length) + 0.33 * np.cos(turn),

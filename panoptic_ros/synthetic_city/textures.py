@@ -1,4 +1,4 @@
-"""The texture atlas: tileable surfaces of streets, house fronts, plants and bodies, with smaller copies for far away."""
+"""The texture atlas: tileable surfaces of streets, houses, plants and bodies, with smaller copies for far away."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def octave_noise(rng: np.random.Generator, size: int, coarsest: int, octaves: in
 def build_atlas() -> Atlas:
     """The atlas; it is the same for every drive, which picks, scales and colours its tiles."""
     tiles: list[np.ndarray] = []
-    for index, (surface, variants, paint) in enumerate(_SURFACES):
+    for index, (_, variants, paint) in enumerate(_SURFACES):
         for variant in range(variants):
             rng = np.random.default_rng([77, index, variant])
             tile = np.clip(paint(rng), 0, 255).astype(np.uint8)
@@ -106,13 +106,12 @@ def _asphalt(rng: np.random.Generator) -> np.ndarray:
 def _slabs(rng: np.random.Generator) -> np.ndarray:
     rows, columns = int(rng.choice([4, 8, 16])), int(rng.choice([4, 8, 16]))
     shade = rng.normal(0, 7, (rows, columns)).astype(np.float32)
-    value = 190 + cv2.resize(shade, (TILE, TILE), interpolation=cv2.INTER_NEAREST)
+    value: np.ndarray = 190 + cv2.resize(shade, (TILE, TILE), interpolation=cv2.INTER_NEAREST)
     value += 8 * octave_noise(rng, TILE, 32, 4, 0.7) + 5 * octave_noise(rng, TILE, 2, 3)
-    joint = float(rng.uniform(0.6, 0.9))
-    for k in range(rows):
-        value[k * TILE // rows:k * TILE // rows + 2] *= joint
-    for k in range(columns):
-        value[:, k * TILE // columns:k * TILE // columns + 2] *= joint
+    joint = np.float32(rng.uniform(0.6, 0.9))
+    for first in range(2):  # joints are two pixels wide
+        value[first::TILE // rows] *= joint
+        value[:, first::TILE // columns] *= joint
     return _grey(value)
 
 

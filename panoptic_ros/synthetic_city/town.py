@@ -17,7 +17,10 @@ class Town:
     kind: "centre", "suburb", "highway" or "country"; the last two have one street along x, without junctions.
     block: distance between streets along x and along y. lanes: per direction on streets along x and y.
     side: -1 drives on the right, +1 on the left (sign of the lateral offset, left positive).
-    parking, pavement, verge, median, setback: widths, 0 = none.
+    parking, pavement, verge, median, setback: widths, 0 = none; an open road's parking is its hard shoulder.
+    floors: fewest and most of a house. built, trees, parked, people, cyclists, traffic: how much there is, about 0 to 1.
+    waves: of the bend across streets along x and along y: amplitude, length / 2 pi, phase. green: share of the lights'
+    period in which streets along x may go.
     """
 
     seed: int
@@ -46,29 +49,8 @@ class Town:
         """Each seed is another town."""
         rng = np.random.default_rng([seed, 1])
         kind = str(rng.choice(["centre", "suburb", "highway", "country"], p=[0.46, 0.28, 0.17, 0.09]))
-        open_road = kind in ("highway", "country")
-        lanes = {"centre": (int(rng.choice([1, 1, 2, 3])), int(rng.choice([1, 1, 2]))), "suburb": (int(rng.choice([1, 1, 1, 2])), 1),
-                 "highway": (int(rng.integers(2, 5)), 1), "country": (1, 1)}[kind]
-        wave = 350.0 if open_road else rng.uniform(70, 140)
-        slope = rng.uniform(0, 0.22) if rng.random() < 0.75 else 0.0
-        other = 0.0 if open_road else rng.uniform(0, 0.15)
-        low = int(rng.integers(2, 5)) if kind == "centre" else 1
-        return Town(
-            seed=seed, kind=kind, block=(100.0 if open_road else rng.uniform(62, 115), rng.uniform(75, 115)), lanes=lanes,
-            lane_width=rng.uniform(3.4, 3.8) if open_road else rng.uniform(2.8, 3.5),
-            parking=2.2 if kind in ("centre", "suburb") and rng.random() < 0.65 else rng.uniform(0, 0.5) + 2.0 * open_road * rng.random(),
-            pavement=0.0 if open_road else rng.uniform(1.8, 5.0) if kind == "centre" else rng.uniform(1.4, 2.8),
-            verge=rng.uniform(0.8, 2.0) if kind == "suburb" and rng.random() < 0.5 else 0.0,
-            median=rng.uniform(1.0, 9.0) if kind == "highway" else rng.uniform(1.0, 4.0) if lanes[0] > 1 and rng.random() < 0.3 else 0.0,
-            setback={"centre": 0.0 if rng.random() < 0.75 else rng.uniform(1, 5), "suburb": rng.uniform(2.5, 9)}.get(kind, 0.0) if not open_road else rng.uniform(6, 20),
-            floors=(low, low + int(rng.integers(1, 7 if kind == "centre" else 3))),
-            built={"centre": rng.uniform(0.6, 1.0), "suburb": rng.uniform(0.5, 0.95), "highway": rng.uniform(0, 0.15),
-                   "country": rng.uniform(0, 0.2)}[kind],
-            trees=float(rng.beta(1.2, 1.6)) if kind == "centre" else rng.uniform(0.3, 1.0),
-            parked=rng.uniform(0.1, 0.95), people=0.0 if open_road else float(rng.uniform(0, 1) ** 1.5) * (1.4 if kind == "centre" else 0.5),
-            cyclists=0.0 if kind == "highway" else rng.uniform(0, 1) ** 2, traffic=rng.uniform(0.15, 1.0),
-            side=-1 if rng.random() < 0.8 else 1,
-            waves=((slope * wave, wave, rng.uniform(0, 6.3)), (other * wave, wave, rng.uniform(0, 6.3))), green=rng.uniform(0.5, 0.65))
+        side = -1 if rng.random() < 0.8 else 1
+        return _built_up(seed, kind, side, rng) if kind in ("centre", "suburb") else _open_road(seed, kind, side, rng)
 
     @property
     def has_junctions(self) -> bool:
@@ -128,3 +110,42 @@ class Town:
         else:
             moved = 1 - ramp - (1 - share) ** 2 / (2 * ramp)
         return float((turns + moved / (1 - ramp)) * self.block[along])
+
+
+def _wave(rng: np.random.Generator, slope: float, length: float) -> tuple[float, float, float]:
+    """Amplitude, length / 2 pi and phase of a bend; slope: of its steepest place."""
+    return slope * length, length, rng.uniform(0, 2 * np.pi)
+
+
+def _built_up(seed: int, kind: str, side: int, rng: np.random.Generator) -> Town:
+    """Streets with pavements and junctions."""
+    centre = kind == "centre"
+    lanes = (int(rng.choice([1, 1, 2, 3])), int(rng.choice([1, 1, 2]))) if centre else (int(rng.choice([1, 1, 1, 2])), 1)
+    low = int(rng.integers(2, 5)) if centre else 1
+    length, slope = rng.uniform(70, 140), rng.uniform(0, 0.22) if rng.random() < 0.75 else 0.0
+    return Town(
+        seed, kind, block=(rng.uniform(62, 115), rng.uniform(75, 115)), lanes=lanes, lane_width=rng.uniform(2.8, 3.5),
+        parking=2.2 if rng.random() < 0.65 else rng.uniform(0, 0.5),
+        pavement=rng.uniform(1.8, 5.0) if centre else rng.uniform(1.4, 2.8),
+        verge=rng.uniform(0.8, 2.0) if not centre and rng.random() < 0.5 else 0.0,
+        median=rng.uniform(1.0, 4.0) if lanes[0] > 1 and rng.random() < 0.3 else 0.0,
+        setback=rng.uniform(2.5, 9) if not centre else rng.uniform(1, 5) if rng.random() < 0.25 else 0.0,
+        floors=(low, low + int(rng.integers(1, 7 if centre else 3))),
+        built=rng.uniform(0.6, 1.0) if centre else rng.uniform(0.5, 0.95),
+        trees=float(rng.beta(1.2, 1.6)) if centre else rng.uniform(0.3, 1.0), parked=rng.uniform(0.1, 0.95),
+        people=float(rng.random() ** 1.5) * (1.4 if centre else 0.5), cyclists=rng.random() ** 2,
+        traffic=rng.uniform(0.15, 1.0), side=side,
+        waves=(_wave(rng, slope, length), _wave(rng, rng.uniform(0, 0.15), length)), green=rng.uniform(0.5, 0.65))
+
+
+def _open_road(seed: int, kind: str, side: int, rng: np.random.Generator) -> Town:
+    """One road through the country, with lanes of its own for each direction if it is a highway."""
+    highway = kind == "highway"
+    slope = rng.uniform(0, 0.22) if rng.random() < 0.75 else 0.0
+    return Town(
+        seed, kind, block=(100.0, 100.0), lanes=(int(rng.integers(2, 5)) if highway else 1, 1),
+        lane_width=rng.uniform(3.4, 3.8), parking=rng.uniform(0, 2.2), pavement=0.0, verge=0.0,
+        median=rng.uniform(1.0, 9.0) if highway else 0.0, setback=rng.uniform(6, 20), floors=(1, int(rng.integers(2, 4))),
+        built=rng.uniform(0, 0.15) if highway else rng.uniform(0, 0.25), trees=rng.uniform(0.3, 1.0), parked=0.0,
+        people=0.0, cyclists=0.0 if highway else rng.random() ** 2, traffic=rng.uniform(0.15, 1.0), side=side,
+        waves=(_wave(rng, slope, 350.0), _wave(rng, 0.0, 350.0)), green=0.5)
