@@ -1,0 +1,154 @@
+"""What the ROS node adds to the pipeline, and what it does when images come faster than it can work."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from tqdm import tqdm
+
+from panoptic_ros.frame import CameraImage
+from panoptic_ros.messages import camera_image_message, stamp_in_ns
+from panoptic_ros.model import load_model
+from panoptic_ros.msg import PanopticSegmentArray
+from panoptic_ros.perception import Perception
+from panoptic_ros.ros.node_process import NODE, NodeProcess, Participant, private_network
+from panoptic_ros.ros.outputs import TYPES
+from panoptic_ros.synthetic_city.camera import CityCamera
+from panoptic_ros.synthetic_city.drive import CityDrive
+
+PIPELINE = ("preprocess", "network", "decode", "associate")
+ADDED = ("wait", "convert", "publish")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, and with --json write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="city", help="model folder, or name of a shipped model")
+    parser.add_argument("--size", default="512x1024", help="height x width of the images")
+    parser.add_argument("--quick", action="store_true", help="fewer images")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
+    args = parser.parse_args(arguments)
+    height, width = (int(side) for side in args.size.split("x"))
+    figures = measure(args.model, height, width, frames=20 if args.quick else 100, seconds=5 if args.quick else 20)
+    print(json.dumps(figures, indent=2))
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def measure(model: str, height: int, width: int, frames: int, seconds: float) -> dict[str, Any]:
+    """Milliseconds are medians over `frames` images, one after the other; then `seconds` of 30 images per second."""
+    images = _images(height, width, min(frames, 20))
+    alone = Perception(load_model(model))
+    alone.warm_up(height, width)
+    environment = private_network()
+    parameters = {"model": model, "warm_up_size": [height, width]}
+    with NodeProcess(parameters, environment) as process, Participant(process, environment) as participant:
+        node = _Node(participant)
+        one_by_one = node.one_by_one(images, frames, alone)
+        flood = node.flood(images, seconds, 30.0)
+    pipeline = sum(one_by_one[stage] for stage in PIPELINE)
+    return {
+        "model": model, "size": [height, width], "frames": frames,
+        "median_ms": {stage: round(value, 2) for stage, value in one_by_one.items()},
+        "node_adds_ratio": round(sum(one_by_one[stage] for stage in ADDED) / pipeline, 4),
+        "round_trip_to_perception_alone_ratio": round(one_by_one["round_trip"] / one_by_one["perception_alone"], 3),
+        "flood": flood,
+    }
+
+
+def _images(height: int, width: int, count: int) -> list[CameraImage]:
+    drive = CityDrive(3, CityCamera.of_size(height, width))
+    return [CameraImage(np.ascontiguousarray(drive.render(k).image[..., ::-1]), "bgr8", k * 100_000_000)
+            for k in tqdm(range(count), desc="city", disable=None)]
+
+
+def _stamped(images: list[CameraImage], k: int) -> CameraImage:
+    """The k-th image of a drive that starts again and again, its time going on."""
+    return replace(images[k % len(images)], stamp_ns=k * 100_000_000)
+
+
+class _Node:
+    """A node that is active, with all that is needed to send it images and to note what comes back."""
+
+    def __init__(self, participant: Participant) -> None:
+        self._participant = participant
+        self._report: dict[str, str] = {}
+        self._segments: dict[int, float] = {}
+        self._timings: list[dict[str, float]] = []
+        many = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE)
+        participant.subscribe(DiagnosticArray, "/diagnostics", self._note_report, many)
+        participant.subscribe(PanopticSegmentArray, f"{NODE}/panoptic/segments", self._note_segments, many)
+        participant.subscribe(DiagnosticArray, f"{NODE}/timings", self._note_timings, many)
+        newest = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._publisher = participant.node.create_publisher(Image, "/image", newest)
+        participant.wait_for(lambda: self._publisher.get_subscription_count()
+                             and "subscribers: timings" in self._report and "subscribers: panoptic/segments"
+                             in self._report and self._report["publishers"] == "1", "the node's topics", 120)
+
+    def one_by_one(self, images: list[CameraImage], frames: int, alone: Perception) -> dict[str, float]:
+        """Median milliseconds of stages and round trip, and, in turn with them, of the perception in this process."""
+        trips, lone = [], []
+        for k in tqdm(range(frames), desc="one by one", disable=None):
+            start = time.perf_counter()
+            alone([_stamped(images, k)])
+            lone.append(1e3 * (time.perf_counter() - start))
+            message = camera_image_message(_stamped(images, k), TYPES)
+            start = time.perf_counter()
+            self._publisher.publish(message)
+            self._participant.wait_for(partial(self._has_answered, k), "a result")
+            trips.append(1e3 * (self._segments[k * 100_000_000] - start))
+        stages = {stage: float(np.median([row[stage] for row in self._timings])) for stage in (*PIPELINE, *ADDED)}
+        return {**stages, "round_trip": float(np.median(trips)), "perception_alone": float(np.median(lone))}
+
+    def flood(self, images: list[CameraImage], seconds: float, rate: float) -> dict[str, float]:
+        """Images at this rate, more than can be processed: results per second, latency, and where images went."""
+        sent: dict[int, float] = {}
+        messages = [camera_image_message(image, TYPES) for image in images]
+        self._participant.wait_for(lambda: self._report["processed"] == str(len(self._segments)), "fresh diagnostics")
+        before = {key: int(self._report[key]) for key in ("received", "processed")}
+        self._segments.clear()
+        start = time.perf_counter()
+        for k in tqdm(range(int(seconds * rate)), desc="node, flooded", disable=None):
+            message = messages[k % len(messages)]
+            message.header.stamp.sec = 1_000_000 + k
+            time.sleep(max(0.0, start + k / rate - time.perf_counter()))
+            sent[stamp_in_ns(message.header)] = time.perf_counter()
+            self._publisher.publish(message)
+        elapsed = time.perf_counter() - start
+        time.sleep(2.5)  # the node's diagnostics come once per second
+        latency = [1e3 * (received - sent[stamp]) for stamp, received in self._segments.items()]
+        p50, p99 = np.percentile(latency, (50, 99)).tolist()
+        return {"sent": len(sent), "received": int(self._report["received"]) - before["received"],
+                "processed": int(self._report["processed"]) - before["processed"],
+                "overtaken": int(self._report.get("dropped: overtaken by a newer image", 0)),
+                "results_per_second": round(len(latency) / elapsed, 2), "latency_ms_p50": round(p50, 1),
+                "latency_ms_p99": round(p99, 1)}
+
+    def _has_answered(self, k: int) -> bool:
+        return k * 100_000_000 in self._segments and len(self._timings) > k
+
+    def _note_report(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == f"{NODE}/camera":
+                self._report = {row.key: row.value for row in status.values}
+
+    def _note_segments(self, message: PanopticSegmentArray) -> None:
+        self._segments[stamp_in_ns(message.header)] = time.perf_counter()
+
+    def _note_timings(self, message: DiagnosticArray) -> None:
+        self._timings.append({row.key: float(row.value) for row in message.status[0].values})
+
+
+if __name__ == "__main__":
+    main()
