@@ -36,15 +36,16 @@ _LIMITS = (64, 4096)  # pixels per side
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to be made")
-    parser.add_argument("--seed", type=int, default=0, help="another town, weather and camera for each number from 0 up")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+                        help="folder to be made, with images/, panoptic/ and panoptic.json (COCO format), depth/, "
+                             "poses.txt, timestamps.txt and calibration.yaml")
+    parser.add_argument("--seed", type=int, default=0, help="another town and weather for each number from 0 up")
     parser.add_argument("--frames", type=int, default=100, metavar="N", help="how many images")
     parser.add_argument("--size", default="512x1024", metavar="HxW", help="of the images in pixels: height x width")
     parser.add_argument("--frame-rate", type=float, default=10.0, metavar="HZ", help="images per second of the drive")
     parser.add_argument("--bag", action="store_true",
-                        help="DIR becomes a rosbag2 (metadata.yaml and .mcap) with images, CameraInfo and truth topics, "
-                             "in place of images/, panoptic/, panoptic.json, depth/, poses.txt, timestamps.txt and "
-                             "calibration.yaml; a name that ends in .mcap makes one file")
+                        help="DIR becomes a rosbag2 (metadata.yaml and .mcap) with images, CameraInfo and truth "
+                             "topics, in place of pictures and text files; a name that ends in .mcap makes one file")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier drive in DIR")
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from panoptic_ros.synthetic_city import people, photography
+from panoptic_ros.synthetic_city import photography
 from panoptic_ros.synthetic_city.camera import CityCamera
+from panoptic_ros.synthetic_city.cast import Cast, radius
 from panoptic_ros.synthetic_city.furniture import add_signal, signal_posts
 from panoptic_ros.synthetic_city.light import paint
 from panoptic_ros.synthetic_city.mesh import COMPACT, TWO_SIDED, Mesh, Scene, join, polygons
@@ -23,14 +24,12 @@ from panoptic_ros.synthetic_city.streets import build_backdrop, build_junction
 from panoptic_ros.synthetic_city.textures import tile_of
 from panoptic_ros.synthetic_city.town import Town
 from panoptic_ros.synthetic_city.traffic import Actor, Traffic
-from panoptic_ros.synthetic_city.vehicles import KINDS, build_vehicle
 from panoptic_ros.synthetic_city.weather import choose_weather
 
 VOID = 255
 SKY = 10
 _STREET_RANGE = 190.0  # metres; the street ahead is built as far as this
 _SIDE_RANGE = 120.0  # side streets of junctions up to here
-_PEOPLE_RANGE = 90.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,7 @@ class CityDrive:
         start_time = rng.uniform(0, 0.5) * Town.PERIOD
         self._start_time = start_time
         route = Route(self.town)
+        self._cast = Cast(seed, self.weather.night)
         self.convoy = Convoy(self.town, route, start_time)
         self.traffic = Traffic(self.town, route, self.convoy, start_time)
         self._mount = (rng.uniform(1.15, 2.2), rng.normal(0.0, 0.035) - 0.02, rng.normal(0, 0.008),
@@ -125,7 +125,8 @@ class CityDrive:
         class_map = np.concatenate([[SKY], faces["class_id"]]).astype(np.uint8).take(shown)
         instance_map = np.concatenate([[0], faces["thing"]]).astype(np.int32).take(shown)
         with np.errstate(divide="ignore"):
-            depth = 1 / np.maximum(inverse_depth(surfaces, surfaces.truth_map, self.camera), 0)
+            depth = 1 / (inverse if surfaces.truth_map is surfaces.face_map
+                         else inverse_depth(surfaces, surfaces.truth_map, self.camera))
         shadow = shadow_map(scene.casters, self.camera, pose, self.weather)
         light = paint(mesh, surfaces, inverse, shadow, self.camera, pose, self.weather)
         noise = np.random.default_rng([self.seed, 30, k])
@@ -147,10 +148,8 @@ class CityDrive:
             span[0], span[1] = min(span[0], low), max(span[1], low + self.town.block[along])
             for actor in self._parked(along, i, j):
                 self._add_actor(scene, actor, reach)
-            if self.town.people > 0.02:
-                for actor in self.traffic.people(self._plot(along, i, j), time):
-                    if np.hypot(*(actor.position[:2] - eye[:2])) < _PEOPLE_RANGE:
-                        self._add_actor(scene, actor, reach)
+            for actor in self.traffic.people(self._plot(along, i, j), time, eye):
+                self._add_actor(scene, actor, reach)
         for i, j in self._junctions(segments):
             scene.extend(self._junction(i, j))
             for foot, yaw, along in self._signals(i, j):
@@ -171,15 +170,17 @@ class CityDrive:
         left, right = float(x[0]), float(x[-1])
         focal = self.camera.fx
 
+        (x0, y0, z0), turn = pose[:3, 3].tolist(), pose[:3, :3].tolist()
+
         def pixels_per_metre(position: np.ndarray, radius: float) -> float:
-            seen = (position - pose[:3, 3]) @ pose[:3, :3]
-            z = float(seen[2])
+            dx, dy, dz = position[0] - x0, position[1] - y0, position[2] - z0
+            z = dx * turn[0][2] + dy * turn[1][2] + dz * turn[2][2]
             if z < -radius:
                 return 0.0
-            slack = radius * 1.8
-            if seen[0] < left * max(z, 0) - slack or seen[0] > right * max(z, 0) + slack:
+            side, slack = dx * turn[0][0] + dy * turn[1][0] + dz * turn[2][0], radius * 1.8
+            if not left * max(z, 0) - slack <= side <= right * max(z, 0) + slack:
                 return 0.0
-            return focal / max(z, 1.0)
+            return float(focal / max(z, 1.0))
 
         return pixels_per_metre
 
@@ -233,37 +234,9 @@ class CityDrive:
         return plan
 
     def _add_actor(self, scene: Scene, actor: Actor, reach: Any) -> None:
-        long = KINDS[actor.kind].size[0] / 2 if actor.kind in KINDS else 1.0
-        scale = reach(actor.position, long)
-        if scale == 0:
-            return
-        looks = np.random.default_rng([self.seed, 40, actor.thing])
-        if actor.kind in KINDS:
-            high = KINDS[actor.kind].size[2]
-            mesh, size = build_vehicle(actor.kind, actor.thing, actor.position, actor.yaw, looks, scale * high,
-                                       self.weather.night)
-            scene.add(mesh)
-            c, s = np.cos(actor.yaw), np.sin(actor.yaw)
-            corner = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * size[:2] / 2
-            foot = corner @ np.array([[c, s], [-s, c]]) + actor.position[:2]
-            scene.add_casters(foot[None], 0.1, size[2] * 0.85)
-            return
-        stance = people.Stance(actor.thing, actor.position, actor.yaw, scale)
-        ridden = people.Stance(actor.thing + 1, actor.position, actor.yaw, scale)
-        if actor.kind == "person":
-            people.add_person(scene, stance, looks, actor.travelled)
-        elif actor.kind == "bicycle":
-            people.add_bicycle(scene, stance, looks)
-        elif actor.kind == "motorcycle":
-            people.add_motorcycle(scene, stance, looks)
-        elif actor.kind == "cyclist":
-            people.add_bicycle(scene, ridden, looks)
-            people.add_rider(scene, stance, looks, actor.travelled, motorcycle=False)
-        else:
-            people.add_motorcycle(scene, ridden, looks)
-            people.add_rider(scene, stance, looks, actor.travelled, motorcycle=True)
-        square = np.array([[-0.25, -0.25], [0.25, -0.25], [0.25, 0.25], [-0.25, 0.25]]) + actor.position[:2]
-        scene.add_casters(square[None], 0.0, 1.7)
+        scale = reach(actor.position, radius(actor))
+        if scale:
+            self._cast.add(scene, actor, scale)
 
     def _bonnet_face(self, pose: np.ndarray) -> Mesh:
         """The bonnet of the camera car, at the lower edge of the picture; its class is void."""

@@ -72,7 +72,8 @@ def _add_sign(scene: Scene, plot: Plot, s: float, side: int, d: float, rng: np.r
     points = np.stack([center + shape * size, center + out * 0.005 + shape * size * 0.8])
     rim = _SIGN_COLORS[rng.integers(len(_SIGN_COLORS))]
     scene.add(polygons(points, TRAFFIC_SIGN, COMPACT, [tile_of("plain"), tile_of("sign", rng.integers(64))],
-                       np.stack([rim, np.ones(3) * 0.95]), tile_size=(2 * size, 2 * size), detail=[1, 2], anchor=anchor),
+                       np.stack([rim, np.ones(3) * 0.95]), tile_size=(2 * size, 2 * size), detail=[1, 2],
+                       anchor=anchor),
               polygons(points[:1, ::-1], TRAFFIC_SIGN, COMPACT, tile_of("plain"), (0.42, 0.42, 0.43), detail=1,
                        anchor=anchor))
 

@@ -76,8 +76,8 @@ def _grown(base: np.ndarray, factor: float) -> np.ndarray:
     return (base - middle) * factor + middle
 
 
-def _add_roofs(scene: Scene, palette: Palette, base: np.ndarray, eaves: np.ndarray, depth: np.ndarray, color: np.ndarray,
-               rng: np.random.Generator) -> None:
+def _add_roofs(scene: Scene, palette: Palette, base: np.ndarray, eaves: np.ndarray, depth: np.ndarray,
+               color: np.ndarray, rng: np.random.Generator) -> None:
     """Pitched roofs with the ridge along the street, gables at their ends, and chimneys."""
     count = len(base)
     if count == 0:

@@ -60,7 +60,7 @@ def paint(mesh: Mesh, surfaces: Surfaces, inverse_depth: np.ndarray, shadow: np.
     clear = np.exp(z * np.float32(-weather.haze))
     shade *= clear
     fog = 1 - clear
-    lamps = _lamps(faces, tile, weather)
+    lamps = _lamps(faces, weather)
     planes = []
     # One colour after the other: NumPy is slow over a last axis of three.
     for channel in range(3):
@@ -91,8 +91,8 @@ def _mirror(light: np.ndarray, wet: np.ndarray, camera: CityCamera, pose: np.nda
     light += share * 0.6 * mirrored
 
 
-def _lamps(faces: np.ndarray, tile: list[np.ndarray], weather: Weather) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Own light by face, 0 being the sky: strength (F + 1,), its colour (3, F + 1), and light behind windows (3, F + 1)."""
+def _lamps(faces: np.ndarray, weather: Weather) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Own light of faces, row 0 being the sky: strength (F + 1,), colour (3, F + 1); behind windows (3, F + 1)."""
     glow = np.where((faces["flags"] & NIGHT_LIGHT > 0) & (not weather.night), 0, faces["glow"])
     if not glow.any():
         return None
@@ -164,8 +164,9 @@ def _sky_color(ray: np.ndarray, weather: Weather) -> np.ndarray:
     up = np.maximum(ray[..., 2:], 0)
     color = weather.horizon + (weather.zenith - weather.horizon) * np.sqrt(up)
     spread = 110 / (up[..., 0] + 0.25)
-    noise = cv2.remap(_cloud_noise(), (ray[..., 0] + 7 * weather.cover) * spread % _NOISE_SIZE, ray[..., 1] * spread % _NOISE_SIZE,
-                      cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)[..., None]
+    place_x, place_y = (ray[..., 0] + 7 * weather.cover) * spread, ray[..., 1] * spread
+    noise = cv2.remap(_cloud_noise(), place_x % _NOISE_SIZE, place_y % _NOISE_SIZE, cv2.INTER_LINEAR,
+                      borderMode=cv2.BORDER_WRAP)[..., None]
     amount = np.clip((noise - 1.6 + 3.4 * weather.cover) * 0.6, 0, 1) * min(1.0, 3 * weather.cover)
     amount = amount * np.clip(up * 8 + 0.25, 0, 1)
     color = color + (weather.cloud * (0.88 + 0.10 * noise) - color) * amount

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -68,8 +69,8 @@ def _add_rods(scene: Scene, class_id: int, stance: Stance, rods: list[Rod], clot
     scene.add_rods(ends[:, 0], ends[:, 1], values[:, 6], values[:, 7], faces)
 
 
-def _add_head(scene: Scene, class_id: int, stance: Stance, x: float, z: float, size: float, skin: tuple[float, ...],
-              hair: tuple[float, ...]) -> None:
+def _add_head(scene: Scene, class_id: int, stance: Stance, x: float, z: float, size: float,
+              skin: tuple[float, ...], hair: tuple[float, ...]) -> None:
     """A face and, further back and higher, hair or helmet."""
     centers = stance.world(np.array([[x + 0.03, 0.0, z], [x - 0.04, 0.0, z + 0.35 * size]]))
     halves = np.array([[size * 0.78, size], [size * 0.86, size * 0.86]], np.float32)
@@ -95,13 +96,15 @@ def add_person(scene: Scene, stance: Stance, looks: np.random.Generator, distanc
     for side in (1, -1):
         top = (0.0, side * 0.09 * unit, hip)
         knee = _along(top, side * swing, 0.45 * unit)
-        foot = _along(knee, side * swing - max(0.0, -side * math.cos(phase)) * 0.5 * (distance_walked != 0), 0.44 * unit)
+        bend = 0.5 * max(0.0, -side * math.cos(phase)) if distance_walked else 0.0
+        foot = _along(knee, side * swing - bend, 0.44 * unit)
         rods += [(top, knee, 0.19 * broad, 0.14 * broad, who.legs),
                  (knee, foot, 0.14 * broad, 0.10 * broad, who.skin if who.skirt else who.legs)]
         joint = (0.0, side * 0.21 * unit, shoulder)
         elbow = _along(joint, -side * swing * 0.8, 0.3 * unit)
         hand = _along(elbow, 0.3 - side * swing * 0.8, 0.27 * unit)
-        rods += [(joint, elbow, 0.13 * broad, 0.10 * broad, who.top), (elbow, hand, 0.10 * broad, 0.07 * broad, who.top)]
+        rods += [(joint, elbow, 0.13 * broad, 0.10 * broad, who.top),
+                 (elbow, hand, 0.10 * broad, 0.07 * broad, who.top)]
         if stance.scale > 25:
             toe = (foot[0] + 0.2 * unit, foot[1], foot[2])
             rods += [(foot, toe, 0.10 * broad, 0.07 * broad, who.shoes),
@@ -118,55 +121,70 @@ def add_person(scene: Scene, stance: Stance, looks: np.random.Generator, distanc
 
 def add_bicycle(scene: Scene, stance: Stance, looks: np.random.Generator) -> None:
     """A bicycle that stands on its wheels."""
-    u = looks.random(5)
-    color = tuple(0.05 + 0.65 * u[:3]) if u[3] < 0.6 else (0.12 * u[0] + 0.03,) * 3
-    r = 0.31 + 0.05 * float(u[4])
+    u = looks.random(5).tolist()
+    color = (0.05 + 0.65 * u[0], 0.05 + 0.65 * u[1], 0.05 + 0.65 * u[2]) if u[3] < 0.6 else (0.03 + 0.12 * u[0],) * 3
+    r = (0.31, 0.335, 0.36)[int(3 * u[4])]
     rods: list[Rod] = [
-        ((0.53, 0.0, r), (0.42, 0.0, 0.92), 0.045, 0.045, color), ((0.45, 0.0, 0.8), (-0.12, 0.0, 0.3), 0.05, 0.05, color),
-        ((0.44, 0.0, 0.84), (-0.2, 0.0, 0.75), 0.045, 0.045, color), ((-0.12, 0.0, 0.3), (-0.24, 0.0, 0.9), 0.045, 0.04, color),
-        ((-0.12, 0.0, 0.3), (-0.52, 0.0, r), 0.04, 0.04, color), ((-0.52, 0.0, r), (-0.2, 0.0, 0.72), 0.04, 0.04, color),
-        ((0.4, 0.28, 1.0), (0.4, -0.28, 1.0), 0.04, 0.04, _BLACK), ((-0.36, 0.0, 0.93), (-0.12, 0.0, 0.93), 0.1, 0.07, _BLACK),
+        ((0.53, 0.0, r), (0.42, 0.0, 0.92), 0.045, 0.045, color),
+        ((0.45, 0.0, 0.8), (-0.12, 0.0, 0.3), 0.05, 0.05, color),
+        ((0.44, 0.0, 0.84), (-0.2, 0.0, 0.75), 0.045, 0.045, color),
+        ((-0.12, 0.0, 0.3), (-0.24, 0.0, 0.9), 0.045, 0.04, color),
+        ((-0.12, 0.0, 0.3), (-0.52, 0.0, r), 0.04, 0.04, color),
+        ((-0.52, 0.0, r), (-0.2, 0.0, 0.72), 0.04, 0.04, color),
+        ((0.4, 0.28, 1.0), (0.4, -0.28, 1.0), 0.04, 0.04, _BLACK),
+        ((-0.36, 0.0, 0.93), (-0.12, 0.0, 0.93), 0.1, 0.07, _BLACK),
         ((0.42, 0.0, 0.92), (0.4, 0.0, 1.02), 0.04, 0.04, _BLACK)]
-    _add_rods(scene, BICYCLE, stance, rods)
-    _add_wheels(scene, BICYCLE, stance, (0.53, -0.52), r, 0.04)
+    _add_wheeled(scene, BICYCLE, stance, rods, (0.53, -0.52), r, 0.04)
 
 
 def add_motorcycle(scene: Scene, stance: Stance, looks: np.random.Generator) -> None:
     """A motorcycle or scooter."""
-    color = tuple(0.05 + 0.7 * looks.random(3))
+    red, green, blue = (0.05 + 0.7 * looks.random(3)).tolist()
+    color = (red, green, blue)
     rods: list[Rod] = [
-        ((0.7, 0.0, 0.32), (0.45, 0.0, 0.95), 0.07, 0.07, _STEEL), ((0.38, 0.0, 0.72), (0.0, 0.0, 0.8), 0.26, 0.30, color),
-        ((0.0, 0.0, 0.78), (-0.62, 0.0, 0.85), 0.2, 0.14, _BLACK), ((0.3, 0.0, 0.45), (-0.2, 0.0, 0.42), 0.32, 0.36, (0.2, 0.2, 0.2)),
-        ((-0.1, 0.0, 0.35), (-0.68, 0.0, 0.32), 0.1, 0.1, _BLACK), ((0.0, 0.12, 0.25), (-0.7, 0.14, 0.35), 0.09, 0.11, _STEEL),
-        ((0.45, 0.34, 0.95), (0.45, -0.34, 0.95), 0.05, 0.05, _BLACK), ((0.55, 0.0, 0.75), (0.52, 0.0, 1.05), 0.26, 0.2, color),
+        ((0.7, 0.0, 0.32), (0.45, 0.0, 0.95), 0.07, 0.07, _STEEL),
+        ((0.38, 0.0, 0.72), (0.0, 0.0, 0.8), 0.26, 0.30, color),
+        ((0.0, 0.0, 0.78), (-0.62, 0.0, 0.85), 0.2, 0.14, _BLACK),
+        ((0.3, 0.0, 0.45), (-0.2, 0.0, 0.42), 0.32, 0.36, (0.2, 0.2, 0.2)),
+        ((-0.1, 0.0, 0.35), (-0.68, 0.0, 0.32), 0.1, 0.1, _BLACK),
+        ((0.0, 0.12, 0.25), (-0.7, 0.14, 0.35), 0.09, 0.11, _STEEL),
+        ((0.45, 0.34, 0.95), (0.45, -0.34, 0.95), 0.05, 0.05, _BLACK),
+        ((0.55, 0.0, 0.75), (0.52, 0.0, 1.05), 0.26, 0.2, color),
         ((-0.6, 0.0, 0.75), (-0.72, 0.0, 0.6), 0.16, 0.1, (0.6, 0.05, 0.05))]
-    _add_rods(scene, MOTORCYCLE, stance, rods)
-    _add_wheels(scene, MOTORCYCLE, stance, (0.7, -0.68), 0.31, 0.12)
+    _add_wheeled(scene, MOTORCYCLE, stance, rods, (0.7, -0.68), 0.31, 0.12)
 
 
-def _add_wheels(scene: Scene, class_id: int, stance: Stance, places: tuple[float, float], radius: float, tyre: float) -> None:
-    """Two wheels: rings of quads with spokes, seen through."""
-    sides = 12 if stance.scale > 20 else 8
+def _add_wheeled(scene: Scene, class_id: int, stance: Stance, rods: list[Rod], places: tuple[float, float],
+                 radius: float, tyre: float) -> None:
+    """A frame of rods on two wheels; the tyres are as thick as they are wide, for those who look along them."""
+    rods += [((x, 0.0, 0.0), (x, 0.0, 2 * radius), tyre, tyre, _BLACK) for x in places]
+    _add_rods(scene, class_id, stance, rods)
+    rings, discs = _wheels(places, radius, tyre, 12 if stance.scale > 20 else 8, stance.scale > 40)
+    anchor = stance.position[:2]
+    scene.add(polygons(stance.world(rings), class_id, COMPACT, tile_of("plain"), (0.06, 0.06, 0.07), thing=stance.thing,
+                       flags=TWO_SIDED, anchor=anchor),
+              polygons(stance.world(discs), class_id, COMPACT, 0, (0, 0, 0), thing=stance.thing,
+                       flags=TWO_SIDED | SEE_THROUGH, anchor=anchor))
+
+
+@lru_cache(maxsize=64)
+def _wheels(places: tuple[float, float], radius: float, tyre: float, sides: int,
+            spokes: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Two wheels at these x: quads of tyres and spokes (N, 4, 3), and what they enclose (2, sides, 3)."""
     turn = np.linspace(0, 2 * np.pi, sides + 1)
     ring = np.stack([np.cos(turn), np.zeros(sides + 1), np.sin(turn)], 1)
     inner = ring * (1 - tyre / radius)
     quads = [np.stack([ring[:-1], ring[1:], inner[1:], inner[:-1]], 1)]
-    if stance.scale > 40:
-        thin = np.roll(ring[:sides], sides // 4, 0)[::2] * 0.012
-        end = inner[:sides:2]
+    if spokes:
+        thin, end = np.roll(ring[:sides], sides // 4, 0)[::2] * 0.012, inner[:sides:2]
         quads.append(np.stack([-thin, thin, end + thin, end - thin], 1))
     wheel = np.concatenate(quads) * radius
-    both = np.concatenate([wheel + [x, 0.0, radius] for x in places])
-    # The plane of a wheel holds the line of sight when it is seen from ahead; tyres are as thick as they are wide.
-    scene.add(polygons(stance.world(both), class_id, COMPACT, tile_of("plain"), (0.06, 0.06, 0.07), thing=stance.thing,
-                       flags=TWO_SIDED, anchor=stance.position[:2]))
-    _add_rods(scene, class_id, stance, [((x, 0.0, 0.0), (x, 0.0, 2 * radius), tyre, tyre, _BLACK) for x in places])
-    discs = np.stack([ring[:-1] * radius + [x, 0.0, radius] for x in places])
-    scene.add(polygons(stance.world(discs), class_id, COMPACT, 0, (0, 0, 0), thing=stance.thing,
-                       flags=TWO_SIDED | SEE_THROUGH, anchor=stance.position[:2]))
+    hubs = [np.array([x, 0.0, radius]) for x in places]
+    return np.concatenate([wheel + hub for hub in hubs]), np.stack([ring[:-1] * radius + hub for hub in hubs])
 
 
-def add_rider(scene: Scene, stance: Stance, looks: np.random.Generator, distance_ridden: float, motorcycle: bool) -> None:
+def add_rider(scene: Scene, stance: Stance, looks: np.random.Generator, distance_ridden: float,
+              motorcycle: bool) -> None:
     """The rider of a bicycle or motorcycle at the same place; the feet turn with the distance ridden."""
     who = _Looks(looks)
     seat, shoulder = ((-0.28, 0.85), (0.02, 1.38)) if motorcycle else ((-0.25, 0.95), (0.06, 1.45))
@@ -174,7 +192,8 @@ def add_rider(scene: Scene, stance: Stance, looks: np.random.Generator, distance
     for side in (1, -1):
         hip, hand = (seat[0], side * 0.09, seat[1]), (0.4, side * 0.25, 1.0)
         turn = distance_ridden / 0.9 + (0.0 if side > 0 else math.pi)
-        foot = (-0.05, side * 0.2, 0.35) if motorcycle else (-0.12 + 0.17 * math.cos(turn), side * 0.1, 0.3 - 0.17 * math.sin(turn))
+        pedal = (-0.12 + 0.17 * math.cos(turn), side * 0.1, 0.3 - 0.17 * math.sin(turn))
+        foot = (-0.05, side * 0.2, 0.35) if motorcycle else pedal
         out = 0.22 if motorcycle else math.sqrt(max(0.0, 0.2 - math.dist(hip, foot) ** 2 / 4))
         knee = ((hip[0] + foot[0]) / 2 + 0.9 * out, (hip[1] + foot[1]) / 2, (hip[2] + foot[2]) / 2 + 0.45 * out)
         joint = (shoulder[0], side * 0.2, shoulder[1])
@@ -182,9 +201,11 @@ def add_rider(scene: Scene, stance: Stance, looks: np.random.Generator, distance
         rods += [(hip, knee, 0.19, 0.14, who.legs), (knee, foot, 0.14, 0.1, who.legs),
                  (foot, (foot[0] + 0.18, foot[1], foot[2]), 0.1, 0.07, who.shoes),
                  (joint, elbow, 0.13, 0.1, who.top), (elbow, hand, 0.1, 0.07, who.top)]
-    rods.append(((seat[0], 0.0, seat[1] - 0.05), (shoulder[0], 0.0, shoulder[1] + 0.03), 0.34 * who.girth, 0.4 * who.girth, who.top))
+    rods.append(((seat[0], 0.0, seat[1] - 0.05), (shoulder[0], 0.0, shoulder[1] + 0.03), 0.34 * who.girth,
+                 0.4 * who.girth, who.top))
     if who.bag:
-        rods.append(((shoulder[0] - 0.16, 0.0, shoulder[1]), (seat[0] - 0.1, 0.0, seat[1] + 0.12), 0.28, 0.3, who.bag_color))
+        rods.append(((shoulder[0] - 0.16, 0.0, shoulder[1]), (seat[0] - 0.1, 0.0, seat[1] + 0.12), 0.28, 0.3,
+                     who.bag_color))
     _add_rods(scene, RIDER, stance, rods, who.cloth)
     covered = motorcycle or who.helmet
     skin = tuple(0.4 * v for v in who.helmet_color) if motorcycle else who.skin

@@ -41,10 +41,13 @@ class Lens:
 def choose_lens(rng: np.random.Generator, weather: Weather) -> Lens:
     """Good and bad cameras."""
     noise = rng.gamma(1.5, 1.2) + (rng.uniform(1, 5) if weather.night else 0)
-    return Lens(rng.lognormal(0, 0.22), 0.75 if weather.night else rng.uniform(0.8, 1.0), rng.normal(1, 0.04, 3), rng.uniform(0.55, 0.9), rng.uniform(0.0, 0.6),
-                rng.uniform(0, 0.45), rng.uniform(0.3, 1.0), float(rng.random() < 0.2) * rng.uniform(1, 5), noise,
-                rng.uniform(0.6, 1.25), int(rng.integers(35, 96)) if rng.random() < 0.6 else 0,
-                rng.uniform(0, 0.25) + (0.15 if weather.night else 0))
+    return Lens(
+        exposure=rng.lognormal(0, 0.22), adaptation=0.75 if weather.night else rng.uniform(0.8, 1.0),
+        balance=rng.normal(1, 0.04, 3), gamma=rng.uniform(0.55, 0.9), contrast=rng.uniform(0.0, 0.6),
+        vignette=rng.uniform(0, 0.45), blur=rng.uniform(0.3, 1.0),
+        motion=rng.uniform(1, 5) if rng.random() < 0.2 else 0.0, noise=noise,
+        saturation=rng.uniform(0.6, 1.25), jpeg=int(rng.integers(35, 96)) if rng.random() < 0.6 else 0,
+        bloom=rng.uniform(0, 0.25) + 0.15 * weather.night)
 
 
 def _exposure(light: np.ndarray, lens: Lens) -> float:

@@ -107,7 +107,8 @@ def add_bushes(scene: Scene, palette: Palette, feet: np.ndarray, rng: np.random.
         palette.leaf * rng.uniform(0.6, 1.2, (count, 1)), tile_size=(2.5, 2.5), flags=TWO_SIDED, anchor=feet[:, :2]))
 
 
-def add_hedge(scene: Scene, plot: Plot, palette: Palette, d: float, rng: np.random.Generator, s0: float, s1: float) -> None:
+def add_hedge(scene: Scene, plot: Plot, palette: Palette, d: float, rng: np.random.Generator, s0: float,
+              s1: float) -> None:
     """A clipped hedge along the street with shoots above."""
     thick, height = rng.uniform(0.4, 1.2), rng.uniform(0.6, 2.2)
     color = palette.leaf * rng.uniform(0.7, 1.1)

@@ -34,6 +34,7 @@ class Surfaces:
     truth_map: (H, W) int32, the same with the faces that are SEE_THROUGH.
     rows: (F,) int64, their rows in the mesh.
     normal: (F, 3) of unit length, towards the camera. offset: (F,) with normal . x = offset on the plane.
+    nearest, farthest: (F,) depths of its corners, not nearer than NEAR.
     across, along: (F, 3) and across_0, along_0: (F,): the texture's coordinates at x are across . x - across_0
         and along . x - along_0, in tiles.
     """
@@ -43,6 +44,8 @@ class Surfaces:
     rows: np.ndarray
     normal: np.ndarray
     offset: np.ndarray
+    nearest: np.ndarray
+    farthest: np.ndarray
     across: np.ndarray
     along: np.ndarray
     across_0: np.ndarray
@@ -80,7 +83,8 @@ def rasterise(mesh: Mesh, camera: CityCamera, pose: np.ndarray) -> Surfaces:
     corners = _fixed_point(np.stack([column, row], 1))
     buffers = _draw(mesh, rows, starts, corners, points, whole, camera)
     tables = _texture_axes(mesh, rows, first, edge, normal, eye, turn)
-    surfaces = Surfaces(buffers[0], buffers[0], rows, normal[rows], offset[rows], *tables)
+    surfaces = Surfaces(buffers[0], buffers[0], rows, normal[rows], offset[rows],
+                        np.maximum(nearest[rows], NEAR), farthest[rows], *tables)
     ground = np.concatenate([[True], mesh.faces["layer"][rows] == GROUND])
     for buffer in buffers[1:3]:
         _lay_over(surfaces, surfaces.face_map, buffer, ground, camera)
@@ -93,14 +97,16 @@ def rasterise(mesh: Mesh, camera: CityCamera, pose: np.ndarray) -> Surfaces:
 
 def inverse_depth(surfaces: Surfaces, face_map: np.ndarray, camera: CityCamera) -> np.ndarray:
     """1 / z of each pixel of a map of faces, (H, W) float32 in 1 / metres, 0 at the sky."""
-    slope = np.zeros((len(surfaces.rows) + 1, 3), np.float32)
-    slope[1:] = surfaces.normal / surfaces.offset[:, None]
+    slope = np.zeros((5, len(surfaces.rows) + 1), np.float32)
+    slope[:3, 1:] = (surfaces.normal / surfaces.offset[:, None]).T
+    slope[3, 1:], slope[4, 1:] = 1 / surfaces.farthest, 1 / surfaces.nearest
     x, y = camera.rays()
     faces = face_map.astype(np.intp)
-    result = slope[:, 0].take(faces) * x
-    result += slope[:, 1].take(faces) * y[:, None]
-    result += slope[:, 2].take(faces)
-    return result
+    result = slope[0].take(faces) * x
+    result += slope[1].take(faces) * y[:, None]
+    result += slope[2].take(faces)
+    # A pixel at the rim of a face that is seen along its plane may lie a little outside it.
+    return np.clip(result, slope[3].take(faces), slope[4].take(faces), out=result)
 
 
 def _drawing_order(mesh: Mesh, rows: np.ndarray, eye: np.ndarray) -> np.ndarray:
@@ -169,7 +175,8 @@ def _texture_axes(mesh: Mesh, rows: np.ndarray, first: np.ndarray, edge: np.ndar
     return across, along, across_0, along_0
 
 
-def _lay_over(surfaces: Surfaces, face_map: np.ndarray, buffer: np.ndarray, ground: np.ndarray, camera: CityCamera) -> None:
+def _lay_over(surfaces: Surfaces, face_map: np.ndarray, buffer: np.ndarray, ground: np.ndarray,
+              camera: CityCamera) -> None:
     """Put the faces of another picture into a map of faces where they are nearer than what is there."""
     place = np.flatnonzero(buffer)
     if len(place) == 0:

@@ -79,7 +79,8 @@ class Route:
                 self.crossed.add((along, junction[1 - along], -sign))
             lane = int(rng.integers(0, town.lanes[new_along]))
             new_left = np.array([-new_ahead[1], new_ahead[0]])
-            crossing = here + ahead * ((center + new_left * town.side * town.lane_offset(new_along, lane) - here) @ ahead)
+            new_lane = center + new_left * town.side * town.lane_offset(new_along, lane)
+            crossing = here + ahead * ((new_lane - here) @ ahead)
             radius = 6.5 if (choice == "right") == (town.side < 0) else 9.0
             begin = crossing - ahead * radius
             self._line(here, begin, along, sign)

@@ -67,7 +67,8 @@ def _add_country(scene: Scene, plot: Plot, palette: Palette, side: int, rng: np.
         feet = plot.world(rng.uniform(0, plot.length, n), side * (edge + 4 + rng.gamma(2, 9, n)), 0.0)
         add_trees(scene, palette, feet, rng, rng.uniform(4, 13))
     n = rng.poisson(14 * town.trees)
-    add_bushes(scene, palette, plot.world(rng.uniform(0, plot.length, n), side * (edge + 3 + rng.gamma(2, 8, n)), 0.0), rng)
+    feet = plot.world(rng.uniform(0, plot.length, n), side * (edge + 3 + rng.gamma(2, 8, n)), 0.0)
+    add_bushes(scene, palette, feet, rng)
 
 
 def _add_lots(scene: Scene, plot: Plot, palette: Palette, side: int, rng: np.random.Generator) -> None:

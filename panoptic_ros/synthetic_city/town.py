@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ class Town:
     block: distance between streets along x and along y. lanes: per direction on streets along x and y.
     side: -1 drives on the right, +1 on the left (sign of the lateral offset, left positive).
     parking, pavement, verge, median, setback: widths, 0 = none; an open road's parking is its hard shoulder.
-    floors: fewest and most of a house. built, trees, parked, people, cyclists, traffic: how much there is, about 0 to 1.
+    floors: fewest and most of a house. built, trees, parked, people, cyclists, traffic: how much there is, 0 to 1.
     waves: of the bend across streets along x and along y: amplitude, length / 2 pi, phase. green: share of the lights'
     period in which streets along x may go.
     """
@@ -75,7 +76,12 @@ class Town:
         bent[..., 0] = x + b * np.sin(y / lb + pb)
         return bent
 
-    def heading(self, point: np.ndarray, yaw: float) -> float:
+    def bend_point(self, x: float, y: float) -> tuple[float, float]:
+        """`bend` of one point."""
+        (a, la, pa), (b, lb, pb) = self.waves
+        return x + b * math.sin(y / lb + pb), y + a * math.sin(x / la + pa)
+
+    def heading(self, point: Sequence[float] | np.ndarray, yaw: float) -> float:
         """The world's yaw of a plan direction at a plan point (2,)."""
         (a, la, pa), (b, lb, pb) = self.waves
         x, y = float(point[0]), float(point[1])
@@ -120,7 +126,8 @@ def _wave(rng: np.random.Generator, slope: float, length: float) -> tuple[float,
 def _built_up(seed: int, kind: str, side: int, rng: np.random.Generator) -> Town:
     """Streets with pavements and junctions."""
     centre = kind == "centre"
-    lanes = (int(rng.choice([1, 1, 2, 3])), int(rng.choice([1, 1, 2]))) if centre else (int(rng.choice([1, 1, 1, 2])), 1)
+    main, back = ([1, 1, 2, 3], [1, 1, 2]) if centre else ([1, 1, 1, 2], [1])
+    lanes = (int(rng.choice(main)), int(rng.choice(back)))
     low = int(rng.integers(2, 5)) if centre else 1
     length, slope = rng.uniform(70, 140), rng.uniform(0, 0.22) if rng.random() < 0.75 else 0.0
     return Town(
@@ -145,7 +152,8 @@ def _open_road(seed: int, kind: str, side: int, rng: np.random.Generator) -> Tow
     return Town(
         seed, kind, block=(100.0, 100.0), lanes=(int(rng.integers(2, 5)) if highway else 1, 1),
         lane_width=rng.uniform(3.4, 3.8), parking=rng.uniform(0, 2.2), pavement=0.0, verge=0.0,
-        median=rng.uniform(1.0, 9.0) if highway else 0.0, setback=rng.uniform(6, 20), floors=(1, int(rng.integers(2, 4))),
+        median=rng.uniform(1.0, 9.0) if highway else 0.0, setback=rng.uniform(6, 20),
+        floors=(1, int(rng.integers(2, 4))),
         built=rng.uniform(0, 0.15) if highway else rng.uniform(0, 0.25), trees=rng.uniform(0.3, 1.0), parked=0.0,
         people=0.0, cyclists=0.0 if highway else rng.random() ** 2, traffic=rng.uniform(0.15, 1.0), side=side,
         waves=(_wave(rng, slope, 350.0), _wave(rng, 0.0, 350.0)), green=0.5)

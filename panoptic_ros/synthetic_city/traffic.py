@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,7 @@ from panoptic_ros.synthetic_city.town import KERB, Town
 _CARS = ("saloon", "hatchback", "estate", "suv", "small_car", "van", "pickup")
 _CAR_SHARES = np.array([1.0, 1.2, 0.7, 0.9, 0.5, 0.6, 0.25]) / 5.15
 _GAP = 9.5  # metres between the places of a queue
+_PEOPLE_RANGE = 90.0  # metres; those farther away are left out
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Traffic:
     def __init__(self, town: Town, route: Route, convoy: Convoy, start_time: float) -> None:
         self.town, self.route, self.convoy, self.start_time = town, route, convoy, start_time
         self.walkers = lru_cache(maxsize=256)(self._walkers)
+        self.queue = lru_cache(maxsize=1024)(self._queue)
         rng = np.random.default_rng([town.seed, 9])
         self.lane_speeds = rng.uniform(0.8, 1.25, 8) * float(convoy.cruise[convoy.own])
 
@@ -81,8 +84,8 @@ class Traffic:
             if car == self.convoy.own:
                 continue
             point, yaw = self.route.at(float(place))
-            kind = _vehicle_kind(self.town, _draw(self.town.seed, 11, car), 1)
-            yield self._on_road(kind, _thing(0, (car, 4)), point, yaw, float(place))
+            kind = _vehicle_kind(self.town, _draw(11, self.town.seed, car), 1)
+            yield self._on_road(kind, _thing(0, (car, 4)), (float(point[0]), float(point[1])), yaw, float(place))
 
     def street(self, along: int, street: int, low: float, high: float, time: float) -> Iterator[Actor]:
         """Vehicles and cyclists on a street along x or y between two plan coordinates."""
@@ -94,60 +97,70 @@ class Traffic:
             if self.town.cyclists > 0.1:
                 yield from self._cyclists(along, street, direction, low, high, time)
 
-    def _lane(self, along: int, street: int, direction: int, lane: int, low: float, high: float, time: float) -> Iterator[Actor]:
-        """Places in queues of one block each; each queue moves on as a whole."""
+    def _lane(self, along: int, street: int, direction: int, lane: int, low: float, high: float,
+              time: float) -> Iterator[Actor]:
+        """A lane's traffic stands in queues of one block each; each queue moves on as a whole."""
         town = self.town
         block = town.block[along]
-        clear = (town.half_width(1 - along) + town.pavement + town.verge + 6.0) if town.has_junctions else 3.0
-        gap = _GAP if town.has_junctions else 24.0
-        moved = town.convoy(along, self.start_time + time)
-        if not town.has_junctions:
+        if town.has_junctions:
+            moved = town.convoy(along, self.start_time + time)
+        else:
             moved = float(self.lane_speeds[lane + (4 if direction < 0 else 0)]) * time
         offset = town.side * direction * town.lane_offset(along, lane)
         # u grows in driving direction; x = direction * u.
         u_low, u_high = sorted((direction * low, direction * high))
-        places = int((block - 2 * clear) / gap) + 1
-        for n in range(int(np.floor((u_low - moved) / block)), int(np.floor((u_high - moved) / block)) + 1):
-            taken = [_draw(town.seed, 12, along, street, direction, lane, n, m) < 0.62 * town.traffic for m in range(places + 3)]
-            skip = 0
-            for m in range(places):
-                if skip:
-                    skip -= 1
-                    continue
-                if not taken[m]:
-                    continue
-                u = n * block + block - clear - m * gap - 2.0 * _draw(town.seed, 13, n, m, lane) + moved
-                free = 0
-                while free < 3 and m + free + 1 < places and not taken[m + free + 1]:
-                    free += 1
-                kind = _vehicle_kind(town, _draw(town.seed, 14, along, street, direction, lane, n, m), free)
-                skip = 2 if kind == "tram" else 0
-                if not u_low <= u <= u_high:
-                    continue
-                thing = _thing(1, (along, 1), (street, 8), (direction > 0, 1), (lane, 2), (n, 11), (m, 4))
-                yield self._along(kind, thing, along, street, direction, u, offset, moved + u)
+        for n in range(math.floor((u_low - moved) / block), math.floor((u_high - moved) / block) + 1):
+            for kind, place, u_at_rest in self.queue(along, street, direction, lane, n):
+                u = u_at_rest + moved
+                if u_low <= u <= u_high:
+                    thing = _thing(1, (along, 1), (street, 8), (direction > 0, 1), (lane, 2), (n, 11), (place, 4))
+                    yield self._along(kind, thing, (along, street, direction), u, offset, u)
 
-    def _along(self, kind: str, thing: int, along: int, street: int, direction: int, u: float, offset: float, travelled: float) -> Actor:
-        across = street * self.town.block[1 - along]
-        if along == 0:
-            return self._on_road(kind, thing, np.array([direction * u, across + offset]), 0.0 if direction > 0 else np.pi, travelled)
-        return self._on_road(kind, thing, np.array([across - offset, direction * u]), direction * np.pi / 2, travelled)
+    def _queue(self, along: int, street: int, direction: int, lane: int, n: int) -> list[tuple[str, int, float]]:
+        """What stands in the queue of a block when it is red: kind, place counted from the stop line, and u."""
+        town, key = self.town, (self.town.seed, along, street, direction, lane, n)
+        block = town.block[along]
+        clear = (town.half_width(1 - along) + town.pavement + town.verge + 6.0) if town.has_junctions else 3.0
+        gap = _GAP if town.has_junctions else 24.0
+        places = min(int((block - 2 * clear) / gap) + 1, 16)
+        taken = [_draw(12, *key, m) < 0.62 * town.traffic for m in range(places)] + [True]
+        queue = []
+        next_place = 0
+        for m in range(places):
+            if m < next_place or not taken[m]:
+                continue
+            free = taken.index(True, m + 1) - m - 1
+            kind = _vehicle_kind(town, _draw(14, *key, m), free)
+            next_place = m + (3 if kind == "tram" else 1)
+            # A tram's middle is one place behind its front.
+            u = (n + 1) * block - clear - (m + (kind == "tram")) * gap - 2.0 * _draw(13, *key, m)
+            queue.append((kind, m, u))
+        return queue
 
-    def _cyclists(self, along: int, street: int, direction: int, low: float, high: float, time: float) -> Iterator[Actor]:
-        town = self.town
-        spacing, speed = 46.0, 3.5 + 2 * _draw(town.seed, 15, along, street, direction)
+    def _cyclists(self, along: int, street: int, direction: int, low: float, high: float,
+                  time: float) -> Iterator[Actor]:
+        town, key = self.town, (self.town.seed, along, street, direction)
+        spacing, speed = 46.0, 3.5 + 2 * _draw(15, *key)
         edge = (town.median / 2 if along == 0 else 0.0) + town.lanes[along] * town.lane_width - 0.1
         u_low, u_high = sorted((direction * low, direction * high))
         moved = speed * (self.start_time + time)
-        for n in range(int(np.floor((u_low - moved) / spacing)), int(np.floor((u_high - moved) / spacing)) + 1):
-            if _draw(town.seed, 16, along, street, direction, n) > 0.7 * town.cyclists:
-                continue
-            u = (n + 0.8 * _draw(town.seed, 17, along, street, direction, n)) * spacing + moved
-            thing = _thing(2, (along, 1), (street, 8), (direction > 0, 1), (n, 14))
-            yield self._along("cyclist", thing, along, street, direction, u, town.side * direction * edge, u)
+        for n in range(math.floor((u_low - moved) / spacing), math.floor((u_high - moved) / spacing) + 1):
+            if _draw(16, *key, n) < 0.7 * town.cyclists:
+                u = (n + 0.8 * _draw(17, *key, n)) * spacing + moved
+                thing = _thing(2, (along, 1), (street, 8), (direction > 0, 1), (n, 14))
+                yield self._along("cyclist", thing, (along, street, direction), u, town.side * direction * edge, u)
 
-    def _on_road(self, kind: str, thing: int, plan: np.ndarray, yaw: float, travelled: float) -> Actor:
-        position = np.append(self.town.bend(plan), 0.0)
+    def _along(self, kind: str, thing: int, lane: tuple[int, int, int], u: float, offset: float,
+               travelled: float) -> Actor:
+        along, street, direction = lane
+        across = street * self.town.block[1 - along]
+        if along == 0:
+            yaw = 0.0 if direction > 0 else math.pi
+            return self._on_road(kind, thing, (direction * u, across + offset), yaw, travelled)
+        return self._on_road(kind, thing, (across - offset, direction * u), direction * math.pi / 2, travelled)
+
+    def _on_road(self, kind: str, thing: int, plan: tuple[float, float], yaw: float, travelled: float) -> Actor:
+        position = np.array([*self.town.bend_point(*plan), 0.0])
         return Actor(kind, thing, position, self.town.heading(plan, yaw), travelled)
 
     @staticmethod
@@ -183,44 +196,53 @@ class Traffic:
         return actors
 
     def _walkers(self, along: int, i: int, j: int) -> np.ndarray:
-        """People of a segment: rows of (side, d, s, speed, group)."""
+        """People on the pavements of a street: rows of side, d, s, speed and, for those who stand, yaw."""
         rng = np.random.default_rng([self.town.seed, 19, along, i + 100000, j + 100000])
-        count = int(rng.poisson(13 * self.town.people))
         rows = []
-        for _ in range(count):
-            side, speed = rng.choice([-1, 1]), rng.choice([0.0, 1.0], p=[0.2, 0.8]) * rng.uniform(0.8, 1.6) * rng.choice([-1, 1])
-            d, s = rng.uniform(0.9, max(1.0, self.town.pavement + self.town.verge - 0.4)), rng.uniform(0, 400)
-            for companion in range(1 + int(rng.geometric(0.65) - 1)):
-                rows.append((side, d + companion * rng.uniform(-0.6, 0.6), s + companion * rng.uniform(0.35, 0.8), speed, rng.uniform(0, 6.3)))
+        for _ in range(int(rng.poisson(13 * self.town.people))):
+            speed = rng.uniform(0.8, 1.6) * rng.choice([-1, 0, 1], p=[0.4, 0.2, 0.4])
+            side, s = rng.choice([-1, 1]), rng.uniform(0, 400)
+            d = rng.uniform(0.9, max(1.0, self.town.pavement + self.town.verge - 0.4))
+            for companion in range(int(rng.geometric(0.65))):
+                rows.append((side, d + companion * rng.uniform(-0.6, 0.6), s + companion * rng.uniform(0.35, 0.8),
+                             speed, rng.uniform(0, 2 * np.pi)))
         return np.array(rows).reshape(-1, 5)[:60]
 
-    def people(self, plot: Plot, time: float) -> Iterator[Actor]:
-        """Those on the pavements of a segment, who turn back at its ends, and those who cross it at red."""
-        town = self.town
-        half, i, j = plot.half, plot.i, plot.j
-        where = ((plot.along, 1), (i, 8), (j, 8))
-        for number, (side, d, s, speed, facing) in enumerate(self.walkers(plot.along, i, j)):
-            way = s + speed * (self.start_time + time)
-            lap = (way + 0.5) % (2 * plot.length - 2)
-            back = lap > plot.length - 1
-            at = 0.5 + (2 * plot.length - 2 - lap if back else lap)
-            turn = facing if speed == 0 else np.pi * (back != (speed < 0))
-            yield Actor("person", _thing(5, *where, (number, 6)), plot.world(at, side * (half + d), KERB),
-                        plot.yaw(at, 0.0, turn), way if speed else 0.0)
-        if not town.has_junctions:
+    def people(self, plot: Plot, time: float, eye: np.ndarray) -> Iterator[Actor]:
+        """Those on the pavements of a street, who turn back at its ends, and those who cross it; all near `eye`."""
+        if self.town.people == 0:
             return
+        where = ((plot.along, 1), (plot.i, 8), (plot.j, 8))
+        side, d, s, speed, facing = self.walkers(plot.along, plot.i, plot.j).T
+        way = s + speed * (self.start_time + time)
+        lap = (way + 0.5) % (2 * plot.length - 2)
+        back = lap > plot.length - 1
+        at = 0.5 + np.where(back, 2 * plot.length - 2 - lap, lap)
+        position = plot.world(at, side * (plot.half + d), KERB)
+        turn = np.where(speed == 0, facing, np.pi * (back != (speed < 0)))
+        near = np.hypot(position[:, 0] - eye[0], position[:, 1] - eye[1]) < _PEOPLE_RANGE
+        for number in np.flatnonzero(near).tolist():
+            yaw = plot.yaw(float(at[number]), 0.0, float(turn[number]))
+            walked = float(way[number]) if speed[number] else 0.0
+            yield Actor("person", _thing(5, *where, (number, 6)), position[number], yaw, walked)
+        if near.any():
+            yield from self._crossing(plot, time)
+
+    def _crossing(self, plot: Plot, time: float) -> Iterator[Actor]:
+        """Those who cross a street while its traffic has red."""
+        town, key = self.town, (self.town.seed, plot.along, plot.i, plot.j)
+        where = ((plot.along, 1), (plot.i, 8), (plot.j, 8))
         phase = (self.start_time + time) / town.PERIOD
-        opening = town.green + 0.02 if plot.along == 0 else 0.0
-        width = (0.94 if plot.along == 0 else town.green) - opening
-        for number in range(int(5 * town.people * _draw(town.seed, 20, plot.along, i, j) + 0.5)):
-            start = opening + 0.25 * width * _draw(town.seed, 21, number, i, j)
-            end = start + min(width * 0.72, 2.2 * half / 1.3 / town.PERIOD)
+        opening, closing = (town.green + 0.02, 0.94) if plot.along == 0 else (0.0, town.green)
+        reach = plot.half + 0.7
+        for number in range(int(5 * town.people * _draw(20, *key) + 0.5)):
+            start = opening + 0.25 * (closing - opening) * _draw(21, *key, number)
+            end = start + min(0.72 * (closing - opening), 2 * reach / 1.3 / town.PERIOD)
             lap, part = divmod(phase - start, 1)
             share = min(part / (end - start), 1.0)
             sign = 1 if (int(lap) + number) % 2 else -1
-            d = sign * (half + 0.7) * (2 * share - 1)
-            at = (1.4 if number % 3 else plot.length - 1.4) + 1.6 * (_draw(town.seed, 22, number, i, j) - 0.5)
-            moving = share < 1
-            travelled = (half + 0.7) * 2 * share
-            yield Actor("person", _thing(6, *where, (number, 6)), plot.world(at, d, KERB if abs(d) > half else 0.0),
-                        plot.yaw(at, d, sign * np.pi / 2), travelled if moving else 0.0)
+            d = sign * reach * (2 * share - 1)
+            at = (1.4 if number % 3 else plot.length - 1.4) + 1.6 * (_draw(22, *key, number) - 0.5)
+            height = KERB if abs(d) > plot.half else 0.0
+            yield Actor("person", _thing(6, *where, (number, 6)), plot.world(at, d, height),
+                        plot.yaw(at, d, sign * math.pi / 2), 2 * reach * share if share < 1 else 0.0)

@@ -74,29 +74,33 @@ KINDS: dict[str, VehicleKind] = {
                         (), 0.4),
 }
 
-CAR_COLORS = np.array([[0.85, 0.85, 0.85], [0.62, 0.63, 0.65], [0.35, 0.36, 0.38], [0.10, 0.10, 0.11], [0.06, 0.06, 0.07],
-                       [0.45, 0.06, 0.06], [0.10, 0.16, 0.36], [0.22, 0.32, 0.48], [0.16, 0.26, 0.18], [0.52, 0.46, 0.36],
-                       [0.70, 0.22, 0.06], [0.75, 0.62, 0.10], [0.30, 0.18, 0.13]], np.float32)
+CAR_COLORS = np.array([
+    [0.85, 0.85, 0.85], [0.62, 0.63, 0.65], [0.35, 0.36, 0.38], [0.10, 0.10, 0.11], [0.06, 0.06, 0.07],
+    [0.45, 0.06, 0.06], [0.10, 0.16, 0.36], [0.22, 0.32, 0.48], [0.16, 0.26, 0.18], [0.52, 0.46, 0.36],
+    [0.70, 0.22, 0.06], [0.75, 0.62, 0.10], [0.30, 0.18, 0.13]], np.float32)
 CAR_COLOR_SHARES = np.array([5, 5, 4, 4, 5, 2, 2.5, 1.5, 0.8, 0.8, 0.5, 0.4, 0.5])
 CAR_COLOR_SHARES /= CAR_COLOR_SHARES.sum()
 
 
-def build_vehicle(kind: str, thing: int, position: np.ndarray, yaw: float, looks: np.random.Generator,
-                  pixels_high: float, night: bool) -> tuple[Mesh, np.ndarray]:
-    """A vehicle with its own size and colours; small ones on the picture get fewer faces.
+def level_of_detail(pixels_high: float) -> int:
+    """How much of a vehicle is worth drawing: 0 = body and glass, 1 = wheels and lamps too, 2 = everything."""
+    return 0 if pixels_high < 13 else 1 if pixels_high < 34 else 2
 
-    position: (3,) where it stands. looks: draws that are the same for the same vehicle. pixels_high: on the picture.
-    Returns its mesh and its size (3,) in metres.
+
+def build_vehicle(kind: str, thing: int, level: int, looks: np.random.Generator,
+                  night: bool) -> tuple[Mesh, np.ndarray]:
+    """A vehicle in coordinates of its own (x ahead, z up, on the ground), with its own size and colours.
+
+    level: of detail. looks: draws that are the same for the same vehicle. Returns the mesh and its size (3,) in metres.
     """
     sort = KINDS[kind]
     size = np.array(sort.size) * looks.uniform(0.93, 1.07, 3)
     color = CAR_COLORS[looks.choice(len(CAR_COLORS), p=CAR_COLOR_SHARES)] * looks.uniform(0.8, 1.2)
     second = color if looks.random() < 0.4 else np.array([0.85, 0.85, 0.83]) * looks.uniform(0.6, 1.1)
-    if sort.class_id in (BUS, TRAIN):
-        color = np.where(looks.random() < 0.6, looks.uniform(0.08, 0.8, 3), color).astype(np.float32)
+    if sort.class_id in (BUS, TRAIN) and looks.random() < 0.6:
+        color = looks.uniform(0.08, 0.8, 3)
     tile_shift = int(looks.integers(0, 1 << 16))
-    level = 0 if pixels_high < 13 else 1 if pixels_high < 34 else 2
-    mesh = placed(_template(kind, level), size, yaw, position)
+    mesh = placed(_template(kind, level), size, 0.0, np.zeros(3))
     faces = mesh.faces
     mark = faces["color"][:, 0].copy()
     faces["color"][mark == -1] = np.clip(color, 0.03, 0.95)
@@ -112,7 +116,7 @@ def build_vehicle(kind: str, thing: int, position: np.ndarray, yaw: float, looks
 
 @lru_cache(maxsize=64)
 def _template(kind: str, level: int) -> Mesh:
-    """A kind's mesh in units of its size; level 0 = body and glass, 1 = wheels and lamps too, 2 = everything."""
+    """A kind's mesh in units of its size."""
     sort = KINDS[kind]
     parts = [_profile(sort)]
     if sort.cabin is not None:
@@ -141,9 +145,7 @@ def _faces(sort: VehicleKind, points: list[list[tuple[float, float, float]]], co
 def _profile(sort: VehicleKind) -> Mesh:
     """The lower body: its outline on both sides, and the strip around it."""
     outline = sort.body
-    left = [(x, 0.5, z) for x, z in reversed(outline)]
     # The first edge gives the texture its direction, so a side begins with its bottom edge.
-    left = left[:1] + [left[-1]] + left[-2:0:-1]
     left = [(x, 0.5, z) for x, z in (outline[0], outline[-1], *outline[-2:0:-1])]
     right = [(x, -0.5, z) for x, z in (outline[-1], outline[0], *outline[1:-1])]
     sides = _faces(sort, [left, right], _PAINT, tile_size=(3.0, sort.size[2] * (0.8 if sort.cabin else 1.0)))
@@ -176,16 +178,15 @@ def _cabin(sort: VehicleKind) -> Mesh:
     roof = np.array([b[0], b[1], b[2], b[3]])
     parts = [_faces(sort, [[tuple(p) for p in w] for w in (*walls.values(), roof)], _PAINT, "plain")]
     glass = [_inset(walls["front"], 0.04, 0.96, 0.05, 0.93), _inset(walls["back"], 0.07, 0.93, 0.15, 0.9)]
-    if True:
-        glass += [_inset(walls["left"], 0.06, 0.5, 0.1, 0.9), _inset(walls["left"], 0.53, 0.93, 0.1, 0.9),
-                  _inset(walls["right"], 0.5, 0.94, 0.1, 0.9), _inset(walls["right"], 0.07, 0.47, 0.1, 0.9)]
+    glass += [_inset(walls["left"], 0.06, 0.5, 0.1, 0.9), _inset(walls["left"], 0.53, 0.93, 0.1, 0.9),
+              _inset(walls["right"], 0.5, 0.94, 0.1, 0.9), _inset(walls["right"], 0.07, 0.47, 0.1, 0.9)]
     parts.append(_faces(sort, glass, _GLASS, "glass", (1.6, 0.6), 1))
     return join(parts)
 
 
 def _windows_of_box(sort: VehicleKind, kind: str) -> Mesh:
     """Glass of buses, trams, vans and cabs."""
-    front = sort.body[2 if sort.class_id != TRAIN else 2][0]
+    front = sort.body[2][0]
     if sort.class_id in (BUS, TRAIN):
         count = 7 if sort.size[0] > 8 else 4
         edges = np.linspace(-0.47, 0.46 if sort.class_id == BUS else 0.44, count + 1)
@@ -209,10 +210,12 @@ def _windows_of_box(sort: VehicleKind, kind: str) -> Mesh:
                             (0.9, 0.6, 0.1), "poster", (1.0, 0.5), 3, -0.6)])
     x0, z0 = sort.body[2] if kind == "box_van" else sort.body[1]
     x1, z1 = sort.body[3] if kind == "box_van" else sort.body[2]
-    screen = np.array([(x0 + 0.002, -0.48, z0), (x0 + 0.002, 0.48, z0), (x1 + 0.004, 0.46, z1), (x1 + 0.004, -0.46, z1)])
+    low_x, high_x = x0 + 0.002, x1 + 0.004
+    screen = np.array([(low_x, -0.48, z0), (low_x, 0.48, z0), (high_x, 0.46, z1), (high_x, -0.46, z1)])
     back = x1 - 0.07
-    side = [[(x0 - 0.03, 0.501, z0 + 0.05), (back, 0.501, z0 + 0.05), (back, 0.501, z1 - 0.03), (x1 - 0.02, 0.501, z1 - 0.03)]]
-    side += [[(back, -0.501, z0 + 0.05), (x0 - 0.03, -0.501, z0 + 0.05), (x1 - 0.02, -0.501, z1 - 0.03), (back, -0.501, z1 - 0.03)]]
+    # Ahead below, behind below, behind above, ahead above.
+    pane = [(x0 - 0.03, z0 + 0.05), (back, z0 + 0.05), (back, z1 - 0.03), (x1 - 0.02, z1 - 0.03)]
+    side = [[(x, 0.501, z) for x, z in pane], [(x, -0.501, z) for x, z in (pane[1], pane[0], pane[3], pane[2])]]
     return _faces(sort, [_inset(screen, 0.03, 0.97, 0.08, 0.92), *side], _GLASS, "glass", (2.0, 0.9), 1)
 
 
@@ -275,7 +278,8 @@ def _lamps(sort: VehicleKind) -> Mesh:
 
     red = (0.2, 0.32) if tall else (0.42, 0.58)
     return join([
-        _faces(sort, [front(-0.46, -0.27, low, high), front(0.27, 0.46, low, high)], _HEAD, "plain", detail=2, glow=-1.5),
+        _faces(sort, [front(-0.46, -0.27, low, high), front(0.27, 0.46, low, high)], _HEAD, "plain", detail=2,
+               glow=-1.5),
         _faces(sort, [front(-0.24, 0.24, low - 0.04, high - 0.02)], _DARK, "ribs", (0.5, 0.3), 2),
         _faces(sort, [front(-0.44, 0.44, base - 0.12, base - 0.03), rear(-0.46, 0.46, base - 0.1, base)],
                (0.12, 0.12, 0.13), "plain", detail=2),

@@ -37,7 +37,7 @@ class Weather:
 def choose_weather(rng: np.random.Generator) -> Weather:
     """Sunshine of all hours, overcast, dusk and night; fog and rain now and then."""
     kind = str(rng.choice(list(_SHARES), p=list(_SHARES.values())))
-    height = {"dusk": rng.uniform(0.05, 0.25), "sun": rng.uniform(0.3, 1.2), "veil": rng.uniform(0.3, 1.1)}.get(kind, 1.0)
+    height = rng.uniform(*{"sun": (0.3, 1.2), "veil": (0.3, 1.1), "dusk": (0.05, 0.25)}.get(kind, (1.0, 1.0)))
     azimuth = rng.uniform(0, 2 * np.pi)
     sun = np.array([np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)])
     warm = float(np.clip(1.2 - height, 0, 1)) * rng.uniform(0.5, 1.0)
@@ -55,8 +55,9 @@ def choose_weather(rng: np.random.Generator) -> Weather:
         haze = rng.uniform(0.006, 0.03)
         horizon = 0.3 * horizon + 0.7 * horizon.mean()
     headlights = rng.uniform(0.5, 1.2) if kind == "night" else 0.0
-    return Weather(sun, sun_strength * np.array([1.0, 1.0 - 0.22 * warm, 1.0 - 0.5 * warm]), sky_strength * tint, horizon,
-                   zenith, cloud, float(cover), haze, rain, wet, headlights)
+    sunlight = sun_strength * np.array([1.0, 1.0 - 0.22 * warm, 1.0 - 0.5 * warm])
+    return Weather(sun, sunlight, sky_strength * tint, horizon, zenith, cloud, float(cover), haze, rain, wet,
+                   headlights)
 
 
 _SHARES = {"sun": 0.42, "veil": 0.18, "overcast": 0.22, "dusk": 0.10, "night": 0.08}
