@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +13,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from tqdm import tqdm
 
+from benchmarks.command import run_benchmark
 from panoptic_ros.frame import CameraImage
 from panoptic_ros.messages import camera_image_message, stamp_in_ns
 from panoptic_ros.model import load_model
@@ -27,44 +24,41 @@ from panoptic_ros.ros.outputs import TYPES
 from panoptic_ros.synthetic_city.camera import CityCamera
 from panoptic_ros.synthetic_city.drive import CityDrive
 
+MODEL = "city"
 PIPELINE = ("preprocess", "network", "decode", "associate")
 ADDED = ("wait", "convert", "publish")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, and with --json write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="city", help="model folder, or name of a shipped model")
-    parser.add_argument("--size", default="512x1024", help="height x width of the images")
-    parser.add_argument("--quick", action="store_true", help="fewer images")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
-    args = parser.parse_args(arguments)
-    height, width = (int(side) for side in args.size.split("x"))
-    figures = measure(args.model, height, width, frames=20 if args.quick else 100, seconds=5 if args.quick else 20)
-    print(json.dumps(figures, indent=2))
-    if args.json:
-        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+def measure(quick: bool) -> dict[str, Any]:
+    """Medians over images that are sent one after the other; then a time of 30 images per second."""
+    return {f"{height} x {width}": _measure_size(height, width, 20 if quick else 100, 5.0 if quick else 20.0)
+            for height, width in ((512, 1024), (1024, 2048))}
 
 
-def measure(model: str, height: int, width: int, frames: int, seconds: float) -> dict[str, Any]:
-    """Milliseconds are medians over `frames` images, one after the other; then `seconds` of 30 images per second."""
+def table(result: dict[str, Any]) -> str:
+    """The figures for a terminal."""
+    lines = []
+    for size, row in result.items():
+        lines += [f"{size}, milliseconds: " + ", ".join(f"{stage} {ms}" for stage, ms in row["median_ms"].items()),
+                  f"  the node adds {row['node_adds_ratio']:.1%} to the pipeline; from publishing to the result: "
+                  f"{row['round_trip_ratio']:.3f} times the perception alone",
+                  "  flooded: " + ", ".join(f"{name} {value}" for name, value in row["flooded"].items())]
+    return "\n".join(lines)
+
+
+def _measure_size(height: int, width: int, frames: int, seconds: float) -> dict[str, Any]:
     images = _images(height, width, min(frames, 20))
-    alone = Perception(load_model(model))
+    alone = Perception(load_model(MODEL))
     alone.warm_up(height, width)
     environment = private_network()
-    parameters = {"model": model, "warm_up_size": [height, width]}
+    parameters = {"model": MODEL, "warm_up_size": [height, width]}
     with NodeProcess(parameters, environment) as process, Participant(process, environment) as participant:
         node = _Node(participant)
-        one_by_one = node.one_by_one(images, frames, alone)
-        flood = node.flood(images, seconds, 30.0)
-    pipeline = sum(one_by_one[stage] for stage in PIPELINE)
-    return {
-        "model": model, "size": [height, width], "frames": frames,
-        "median_ms": {stage: round(value, 2) for stage, value in one_by_one.items()},
-        "node_adds_ratio": round(sum(one_by_one[stage] for stage in ADDED) / pipeline, 4),
-        "round_trip_to_perception_alone_ratio": round(one_by_one["round_trip"] / one_by_one["perception_alone"], 3),
-        "flood": flood,
-    }
+        median_ms = node.one_by_one(images, frames, alone)
+        flooded = node.flood(images, seconds, 30.0)
+    return {"median_ms": {stage: round(value, 2) for stage, value in median_ms.items()},
+            "node_adds_ratio": sum(median_ms[stage] for stage in ADDED) / sum(median_ms[stage] for stage in PIPELINE),
+            "round_trip_ratio": median_ms["round_trip"] / median_ms["perception_alone"], "flooded": flooded}
 
 
 def _images(height: int, width: int, count: int) -> list[CameraImage]:
@@ -151,4 +145,4 @@ class _Node:
 
 
 if __name__ == "__main__":
-    main()
+    run_benchmark(__doc__, measure, table)

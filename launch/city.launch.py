@@ -1,15 +1,16 @@
-"""The node on a live camera, with RViz beside it: `ros2 launch panoptic_ros city.launch.py image:=/camera/image_raw`."""
+"""The node on a live camera, with RViz beside it: `ros2 launch panoptic_ros city.launch.py image:=/camera/image`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix, get_package_share_path
-from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
+
+from launch import LaunchContext, LaunchDescription
 
 SHARE = get_package_share_path("panoptic_ros")
 

@@ -7,20 +7,15 @@ from typing import Any
 
 from rclpy.node import Node
 
-from panoptic_ros.errors import InputError
-
 
 def subscribe_paired(node: Node, kind: type, topics: Mapping[str, str], tolerance: float,
                      receive: Callable[[dict[str, Any]], None], options: Mapping[str, Any]) -> Sequence[Any]:
     """Subscriptions whose images are received together where their stamps agree; those without a partner are left out.
 
     topics: camera -> topic. tolerance: seconds. options: of `create_subscription`.
-    Raises InputError where ROS has no message_filters.
     """
-    try:
-        from message_filters import ApproximateTimeSynchronizer, Subscriber
-    except ImportError as error:
-        raise InputError("synchronise needs the ROS package message_filters: install it or set it to false") from error
+    from message_filters import ApproximateTimeSynchronizer, Subscriber  # not among the wheels of PyPI
+
     filters = [Subscriber(node, kind, topic, **options) for topic in topics.values()]
     pairing = ApproximateTimeSynchronizer(filters, queue_size=10, slop=tolerance)
     pairing.registerCallback(lambda *images: receive(dict(zip(topics, images, strict=True))))

@@ -6,6 +6,7 @@ import re
 from array import array
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
+from importlib.util import find_spec
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -63,6 +64,8 @@ class NodeSettings:
             raise InputError(f"warm_up_size is {list(self.warm_up_size)}: give height and width in pixels")
         if self.synchronise and len(self.cameras) < 2:
             raise InputError("synchronise needs two cameras or more")
+        if self.synchronise and not find_spec("message_filters"):
+            raise InputError("synchronise needs the ROS package message_filters: install it, or set it to false")
 
 
 class ParameterGroup:
