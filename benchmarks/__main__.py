@@ -1,0 +1,15 @@
+"""Run all benchmarks one after the other: python -m benchmarks [--quick]."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+BENCHMARKS = ("pipeline", "node_throughput")
+
+if __name__ == "__main__":
+    failed = 0
+    for name in BENCHMARKS:
+        print(f"\n== {name}", flush=True)
+        failed += subprocess.call([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]]) != 0
+    sys.exit(failed)
