@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from threading import Condition, Thread
 from types import TracebackType
 from typing import IO, Any, TypeVar
@@ -28,6 +30,9 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.paths import shared_folder
 
 Result = TypeVar("Result")
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1  # prctl(2): the signal that a process gets when the one that started it ends
 
 NODE = "/panoptic_ros"
 # Lines of the node's log that are kept to explain a failure.
@@ -64,12 +69,14 @@ class NodeProcess:
 
     def __init__(self, parameters: Mapping[str, Any], environment: Mapping[str, str],
                  arguments: tuple[str, ...] = ()) -> None:
+        # Signals to our terminal are not for the node, which is ended in order; if we are killed, the kernel tells it.
         # JSON is YAML, which is what ROS reads.
         settings = [word for name, value in parameters.items() for word in ("-p", f"{name}:={json.dumps(value)}")]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "panoptic_ros.ros.node", "--ros-args", *settings, *arguments],
             env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True)
+            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+            preexec_fn=partial(_LIBC.prctl, _PR_SET_PDEATHSIG, signal.SIGTERM))
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         assert self._process.stdout is not None
         self._reading = Thread(target=self._read, args=(self._process.stdout,), daemon=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import signal
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,31 @@ def test_cameras_have_their_own_topics_and_share_no_track(node: Any, model_folde
     assert not tracks[0] & tracks[1]
     assert node.participant.transition("deactivate")
     assert node.participant.transition("cleanup")
+
+
+@pytest.mark.skipif(not find_spec("message_filters"), reason="needs the ROS package message_filters")
+def test_synchronised_cameras_get_results_for_pairs_alone(node: Any, model_folder: Path,
+                                                          make_image: Callable[..., Image]) -> None:
+    for name, value in (("model", str(model_folder)), ("cameras", ["left", "right"]), ("transport", "raw"),
+                        ("synchronise_tolerance", 0.01), ("synchronise", True)):
+        assert node.set_parameter(name, value) == ""
+    assert node.participant.transition("configure")
+    assert node.participant.transition("activate")
+    node.wait_for(lambda: node.values("left"), "diagnostics of the left camera")
+    answers = [node.subscribe(PanopticSegmentArray, f"{camera}/panoptic/segments") for camera in ("left", "right")]
+    for camera, stamp in (("left", (1, 0)), ("right", (1, 50_000_000)), ("left", (2, 0)), ("right", (2, 5_000_000))):
+        node.publish(make_image(stamp), f"/{camera}/image")
+    node.wait_for(lambda: all(answers), "a pair of results")
+    assert [[m.header.stamp.sec for m in results] for results in answers] == [[2], [2]]
+    assert node.participant.transition("deactivate")
+    assert node.participant.transition("cleanup")
+    assert node.set_parameter("synchronise", False) == ""
+
+
+@pytest.mark.skipif(find_spec("message_filters") is not None, reason="message_filters is here")
+def test_pairs_of_cameras_are_refused_where_ros_cannot_make_them(node: Any) -> None:
+    assert node.set_parameter("cameras", ["left", "right"]) == ""
+    assert "message_filters" in node.set_parameter("synchronise", True)
 
 
 def test_cameras_without_a_name_of_their_own_are_refused(node: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import copy
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from std_srvs.srv import Trigger
 
 from panoptic_ros.messages import read_segments
 from panoptic_ros.msg import InstanceEmbeddingArray, PanopticSegmentArray
+from panoptic_ros.ros.qos import latched
 
 MakeImage = Callable[..., Image]
 
@@ -67,6 +69,24 @@ def test_all_results_carry_the_header_of_the_image_bit_for_bit(node: Any, make_i
     np.testing.assert_array_equal(semantic, table[segment_map])
     stages = {row.key for row in answers["timings"][0].status[0].values}
     assert {"wait", "convert", "preprocess", "network", "decode", "associate", "publish"} <= stages
+
+
+@pytest.mark.skipif(not find_spec("vision_msgs"), reason="needs the ROS package vision_msgs")
+def test_detections_are_the_things_with_their_boxes_and_tracks(node: Any, make_image: MakeImage,
+                                                               segments: list[Any]) -> None:
+    from vision_msgs.msg import Detection2DArray, LabelInfo
+
+    detections = node.subscribe(Detection2DArray, "detections")
+    names: list[Any] = []
+    node.participant.subscribe(LabelInfo, "/panoptic_ros/semantic/label_info", names.append, latched())
+    message = make_image((2_000_000_000, 999_999_999))
+    things = [s for s in node.publish_until_answered(message, segments).segments if s.is_thing]
+    node.wait_for(lambda: detections and names, "detections and names")
+    assert detections[0].header == message.header
+    assert [(d.id, d.results[0].hypothesis.class_id, d.bbox.center.position.x, d.bbox.size_y)
+            for d in detections[0].detections] == [
+        (str(s.track_id), s.class_name, s.roi.x_offset + s.roi.width / 2, s.roi.height) for s in things]
+    assert [(row.class_id, row.class_name) for row in names[0].class_map][:2] == [(0, "road"), (1, "sidewalk")]
 
 
 def test_unusable_images_are_counted_with_the_reason_and_good_ones_go_on(node: Any, make_image: MakeImage,
