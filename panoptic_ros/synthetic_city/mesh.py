@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-# Layers are drawn one after the other; within GROUND by `detail`, within the others from far to near.
-GROUND, LARGE, STRIP, COMPACT = range(4)
+# Within GROUND faces are drawn by `detail`, within the other layers from far to near by their objects' anchors. That is
+# right for objects of like size; between layers each pixel's depth decides (but nothing is hidden by the ground).
+# LARGE: houses. STRIP: walls, hedges. LONG: buses, lorries. COMPACT: cars, people, poles, trees.
+GROUND, LARGE, STRIP, LONG, COMPACT = range(5)
 
 # Flags of a face.
 # SEE_THROUGH: not in the picture, but what is seen through it counts as it: the gaps of a fence, a wheel's inside.

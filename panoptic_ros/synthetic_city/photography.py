@@ -44,7 +44,7 @@ def choose_lens(rng: np.random.Generator, weather: Weather) -> Lens:
     return Lens(
         exposure=rng.lognormal(0, 0.22), adaptation=0.75 if weather.night else rng.uniform(0.8, 1.0),
         balance=rng.normal(1, 0.04, 3), gamma=rng.uniform(0.55, 0.9), contrast=rng.uniform(0.0, 0.6),
-        vignette=rng.uniform(0, 0.45), blur=rng.uniform(0.3, 1.0),
+        vignette=rng.uniform(0, 0.45), blur=rng.uniform(0.45, 1.1),
         motion=rng.uniform(1, 5) if rng.random() < 0.2 else 0.0, noise=noise,
         saturation=rng.uniform(0.6, 1.25), jpeg=int(rng.integers(35, 96)) if rng.random() < 0.6 else 0,
         bloom=rng.uniform(0, 0.25) + 0.15 * weather.night)

@@ -12,6 +12,7 @@ from panoptic_ros.synthetic_city.mesh import (
     COMPACT,
     GROUND,
     LARGE,
+    LONG,
     SEE_THROUGH,
     STRIP,
     TWO_SIDED,
@@ -86,12 +87,12 @@ def rasterise(mesh: Mesh, camera: CityCamera, pose: np.ndarray) -> Surfaces:
     surfaces = Surfaces(buffers[0], buffers[0], rows, normal[rows], offset[rows],
                         np.maximum(nearest[rows], NEAR), farthest[rows], *tables)
     ground = np.concatenate([[True], mesh.faces["layer"][rows] == GROUND])
-    for buffer in buffers[1:3]:
+    for buffer in buffers[1:4]:
         _lay_over(surfaces, surfaces.face_map, buffer, ground, camera)
-    if not buffers[3].any():
+    if not buffers[4].any():
         return surfaces
     surfaces = replace(surfaces, truth_map=surfaces.face_map.copy())
-    _lay_over(surfaces, surfaces.truth_map, buffers[3], ground, camera)
+    _lay_over(surfaces, surfaces.truth_map, buffers[4], ground, camera)
     return surfaces
 
 
@@ -124,9 +125,9 @@ def _drawing_order(mesh: Mesh, rows: np.ndarray, eye: np.ndarray) -> np.ndarray:
 
 def _draw(mesh: Mesh, rows: np.ndarray, starts: np.ndarray, corners: np.ndarray, points: np.ndarray,
           whole: np.ndarray, camera: CityCamera) -> list[np.ndarray]:
-    """Number of the face (row + 1) at each pixel: ground and large things, strips, compact things, see-through ones."""
-    buffers = [np.zeros((camera.height, camera.width), np.int32) for _ in range(4)]
-    target = {GROUND: buffers[0], LARGE: buffers[0], STRIP: buffers[1], COMPACT: buffers[2], _UNSEEN: buffers[3]}
+    """Number of the face (row + 1) at each pixel: ground and large things, strips, long, compact, see-through ones."""
+    buffers = [np.zeros((camera.height, camera.width), np.int32) for _ in range(5)]
+    target = dict(zip((GROUND, LARGE, STRIP, LONG, COMPACT, _UNSEEN), (buffers[0], *buffers), strict=True))
     begin = starts[rows].tolist()
     count = mesh.corners[rows].tolist()
     unseen = mesh.faces["flags"][rows] & SEE_THROUGH > 0

@@ -140,7 +140,7 @@ def _built_up(seed: int, kind: str, side: int, rng: np.random.Generator) -> Town
         floors=(low, low + int(rng.integers(1, 7 if centre else 3))),
         built=rng.uniform(0.6, 1.0) if centre else rng.uniform(0.5, 0.95),
         trees=float(rng.beta(1.2, 1.6)) if centre else rng.uniform(0.3, 1.0), parked=rng.uniform(0.1, 0.95),
-        people=float(rng.random() ** 1.5) * (1.4 if centre else 0.5), cyclists=rng.random() ** 2,
+        people=float(rng.random() ** 1.5) * (1.4 if centre else 0.7), cyclists=rng.random() ** 2,
         traffic=rng.uniform(0.15, 1.0), side=side,
         waves=(_wave(rng, slope, length), _wave(rng, rng.uniform(0, 0.15), length)), green=rng.uniform(0.5, 0.65))
 

@@ -57,7 +57,7 @@ def _vehicle_kind(town: Town, share: float, free: int) -> str:
     """What drives at a place, from a number 0 to 1; `free` places behind it are empty."""
     if share < 0.04 and free >= 1:
         return ("bus", "coach", "minibus")[int(share * 75)]
-    if share < 0.05 and free >= 3 and town.kind == "centre":
+    if share < 0.20 and free >= 2 and town.kind == "centre" and _draw(23, town.seed) < 0.12:
         return "tram"
     heavy = 0.16 if town.kind == "highway" else 0.09
     if share < 0.04 + heavy and free >= 1:
@@ -199,7 +199,7 @@ class Traffic:
         """People on the pavements of a street: rows of side, d, s, speed and, for those who stand, yaw."""
         rng = np.random.default_rng([self.town.seed, 19, along, i + 100000, j + 100000])
         rows = []
-        for _ in range(int(rng.poisson(13 * self.town.people))):
+        for _ in range(int(rng.poisson(18 * self.town.people))):
             speed = rng.uniform(0.8, 1.6) * rng.choice([-1, 0, 1], p=[0.4, 0.2, 0.4])
             side, s = rng.choice([-1, 1]), rng.uniform(0, 400)
             d = rng.uniform(0.9, max(1.0, self.town.pavement + self.town.verge - 0.4))

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from panoptic_ros.synthetic_city.mesh import COMPACT, Mesh, boxes, join, placed, polygons
+from panoptic_ros.synthetic_city.mesh import COMPACT, LONG, Mesh, boxes, join, placed, polygons
 from panoptic_ros.synthetic_city.textures import tile_of
 
 CAR, TRUCK, BUS, TRAIN = 13, 14, 15, 16
@@ -16,6 +16,8 @@ CAR, TRUCK, BUS, TRAIN = 13, 14, 15, 16
 _PAINT, _SECOND_PAINT = (-1.0, 0.0, 0.0), (-2.0, 0.0, 0.0)
 _DARK, _TYRE, _RIM, _GLASS = (0.07, 0.07, 0.08), (0.06, 0.06, 0.065), (0.55, 0.56, 0.58), (0.55, 0.6, 0.65)
 _HEAD, _TAIL, _PLATE, _CHROME = (0.95, 0.95, 0.9), (0.7, 0.05, 0.04), (0.9, 0.88, 0.75), (0.5, 0.5, 0.52)
+
+_LONG_FROM = 6.0  # metres
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ def build_vehicle(kind: str, thing: int, level: int, looks: np.random.Generator,
     if not night:
         faces["glow"] = 0
     faces["thing"] = thing
+    if sort.size[0] > _LONG_FROM:
+        faces["layer"] = LONG
     return mesh, size
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from panoptic_ros.synthetic_city.camera import CityCamera
-from panoptic_ros.synthetic_city.mesh import COMPACT, LARGE, TWO_SIDED, join, polygons
+from panoptic_ros.synthetic_city.mesh import COMPACT, LARGE, LONG, TWO_SIDED, join, polygons
 from panoptic_ros.synthetic_city.raster import inverse_depth, rasterise
 
 # Looks along world y, with world z up: camera x = world x, camera y = -world z, camera z = world y.
@@ -44,6 +44,18 @@ def test_the_nearer_of_two_walls_is_seen(near_layer, far_layer):
     shown = mesh.faces["class_id"][surfaces.rows[surfaces.face_map[40] - 1]]
     assert shown[50] == 2
     assert shown[36] == 3
+
+
+def test_a_long_thing_hides_what_is_behind_it_though_its_middle_is_farther():
+    bus = polygons(np.array([[[-1, 4, -1], [-1, 40, -1], [-1, 40, 1], [-1, 4, 1]]], float), 15, LONG, 0, (1, 1, 1),
+                   flags=TWO_SIDED)
+    mesh = join([bus, _wall(-4, -2, 14, COMPACT, 13)])
+    surfaces = rasterise(mesh, CAMERA, POSE)
+    shown = np.concatenate([[255], mesh.faces["class_id"][surfaces.rows]])[surfaces.face_map[40]]
+    # The wall's columns are 50 - 50 * 4 / 14 = 35.7 to 42.9, those of the bus 50 - 50 / 4 = 37.5 to 48.75; at column 41
+    # the bus is 50 / 9 = 5.6 m ahead.
+    assert shown[36] == 13
+    assert shown[41] == 15
 
 
 def test_a_face_that_reaches_behind_the_camera_is_cut_at_the_near_plane():
