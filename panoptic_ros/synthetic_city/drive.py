@@ -28,8 +28,8 @@ from panoptic_ros.synthetic_city.weather import choose_weather
 
 VOID = 255
 SKY = 10
-_STREET_RANGE = 190.0  # metres; the street ahead is built as far as this
-_SIDE_RANGE = 120.0  # side streets of junctions up to here
+_STREET_RANGE = 170.0  # metres; the street ahead is built as far as this
+_SIDE_RANGE = 95.0  # side streets of junctions up to here
 
 
 @dataclass(frozen=True)

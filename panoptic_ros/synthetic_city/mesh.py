@@ -164,16 +164,22 @@ class Blobs:
     faces: np.ndarray
 
     def seen_from(self, eye: np.ndarray) -> Mesh:
-        """Their polygons as seen from `eye` (3,)."""
+        """Their polygons as seen from `eye` (3,); far ones get a coarser outline."""
         away = self.center - eye
-        away = away / (np.linalg.norm(away, axis=1, keepdims=True) + 1e-9)
+        distance = np.linalg.norm(away, axis=1, keepdims=True) + 1e-9
+        far = distance[:, 0] > 35 * self.half_size.max(1)
+        away = away / distance
         right = np.stack([away[:, 1], -away[:, 0], np.zeros(len(away))], 1)
         right /= np.linalg.norm(right, axis=1, keepdims=True) + 1e-9
         up = np.cross(right, away)
         shape = OUTLINES[self.outline] * self.half_size[:, None]
         points = self.center[:, None] + shape[..., :1] * right[:, None] + shape[..., 1:] * up[:, None]
-        return Mesh(points.reshape(-1, 3).astype(np.float32), np.full(len(points), OUTLINES.shape[1], np.int32),
-                    self.faces)
+        parts = []
+        for kind, step in ((far, 4), (~far, 1)):
+            outline = points[kind, ::step].astype(np.float32)
+            corners = np.full(len(outline), outline.shape[1], np.int32)
+            parts.append(Mesh(outline.reshape(-1, 3), corners, self.faces[kind]))
+        return join(parts)
 
 
 def _outlines() -> np.ndarray:

@@ -100,6 +100,8 @@ def add_person(scene: Scene, stance: Stance, looks: np.random.Generator, distanc
         foot = _along(knee, side * swing - bend, 0.44 * unit)
         rods += [(top, knee, 0.19 * broad, 0.14 * broad, who.legs),
                  (knee, foot, 0.14 * broad, 0.10 * broad, who.skin if who.skirt else who.legs)]
+        if stance.scale < 8:
+            continue
         joint = (0.0, side * 0.21 * unit, shoulder)
         elbow = _along(joint, -side * swing * 0.8, 0.3 * unit)
         hand = _along(elbow, 0.3 - side * swing * 0.8, 0.27 * unit)

@@ -152,7 +152,7 @@ class Convoy:
             place, speed = float(places[car]), float(speeds[car])
             limit = float(self.cruise[car])
             if car > 0:
-                room = float(places[car - 1]) - place - 7.0
+                room = float(places[car - 1]) - place - 10.0  # from middle to middle, behind a lorry too
                 limit = min(limit, max(0.0, room / 1.3))
             for k in np.flatnonzero((self._stop_at > place) & (self._stop_at < place + 60))[:1]:
                 room = float(self._stop_at[k]) - place

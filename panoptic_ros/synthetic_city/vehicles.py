@@ -85,8 +85,8 @@ CAR_COLOR_SHARES /= CAR_COLOR_SHARES.sum()
 
 
 def level_of_detail(pixels_high: float) -> int:
-    """How much of a vehicle is worth drawing: 0 = body and glass, 1 = wheels and lamps too, 2 = everything."""
-    return 0 if pixels_high < 13 else 1 if pixels_high < 34 else 2
+    """How much of a vehicle is worth drawing: 0 = its body, 1 = glass and wheels too, 2 = lamps too, 3 = everything."""
+    return int(np.searchsorted([7, 15, 36], pixels_high))
 
 
 def build_vehicle(kind: str, thing: int, level: int, looks: np.random.Generator,
@@ -133,7 +133,7 @@ def _template(kind: str, level: int) -> Mesh:
     if sort.cabin is not None:
         parts.append(_mirrors(sort))
     mesh = join(parts)
-    keep = mesh.faces["detail"] <= (1, 2, 9)[level]
+    keep = mesh.faces["detail"] <= level
     starts = mesh.starts()
     points = np.concatenate([mesh.points[s:s + n] for s, n, k in zip(starts, mesh.corners, keep, strict=True) if k])
     return Mesh(points, mesh.corners[keep], mesh.faces[keep])
