@@ -39,12 +39,18 @@ def test_a_suppressed_candidate_suppresses_nobody() -> None:
 
 def test_upsampled_labels_are_the_argmax_of_the_upsampled_score_maps() -> None:
     generator = torch.Generator().manual_seed(0)
-    for size, output_size in [((5, 7), (20, 28)), ((4, 6), (13, 17)), ((6, 5), (6, 5)), ((8, 8), (5, 6))]:
+    for size, output_size in [((5, 7), (20, 28)), ((4, 6), (12, 18)), ((6, 5), (6, 5)), ((2, 9), (16, 18))]:
         labels = torch.randint(0, 4, size, generator=generator)
         score = torch.rand(size, generator=generator) + 0.1
         maps = torch.stack([score * (labels == k) for k in range(4)])
         expected = F.interpolate(maps[None], output_size, mode="bilinear", align_corners=False)[0].argmax(0)
         assert torch.equal(upsample_labels(labels, score, output_size), expected)
+
+
+def test_other_sizes_are_reached_from_the_nearest_multiple() -> None:
+    labels = torch.tensor([[1, 2, 2], [1, 2, 2]])
+    assert upsample_labels(labels, torch.ones(2, 3), (3, 10)).tolist() == [[1, 1, 1, 2, 2, 2, 2, 2, 2, 2]] * 3
+    assert upsample_labels(torch.arange(16).view(4, 4), torch.ones(4, 4), (2, 2)).tolist() == [[5, 7], [13, 15]]
 
 
 def test_segments_are_measured_and_those_without_a_pixel_are_dropped() -> None:

@@ -79,6 +79,14 @@ def test_seed_term_does_not_move_the_embedding() -> None:
     assert outputs["log_sigma"].grad is None
 
 
+def test_instances_that_are_too_small_are_left_out() -> None:
+    outputs, mean = make_outputs()
+    known = CLASS_MAP[0] != 255
+    terms = loss_terms(outputs, mean, Weights(smallest_instance=3))  # leaves 7 with three cells, not 4 and 9 with two
+    expected = lovasz_binary(phi_by_hand(outputs, 7)[known][None], (INSTANCE_MAP[0] == 7)[known][None])
+    assert terms["ins"].item() == pytest.approx(expected.item(), abs=1e-5)
+
+
 def test_a_crowd_has_no_seed_target() -> None:
     outputs, mean = make_outputs()
     class_map = torch.full_like(CLASS_MAP, 2)

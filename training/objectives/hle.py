@@ -16,10 +16,12 @@ VOID = 255
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of the terms; the paper's are all 1, with gamma = 10 inside the variance term.
+    """Weights of the terms, and what they leave out; the paper's are all 1, with gamma = 10 in the variance term.
 
     cross_entropy: weight of a cross entropy on psi beside L_seg. The paper has none; from random weights, without an
         ImageNet backbone, the Lovász softmax alone is slow to start.
+    smallest_instance: instances of fewer cells of the output are left out of the instance and seed terms; the paper
+        has no such limit.
     """
 
     seg: float = 1.0
@@ -28,6 +30,7 @@ class Weights:
     gamma: float = 10.0
     seed: float = 1.0
     cross_entropy: float = 0.0
+    smallest_instance: int = 1
 
 
 def hle_loss(outputs: dict[str, Tensor], class_map: Tensor, instance_map: Tensor, class_mean: Tensor,
@@ -50,8 +53,8 @@ def hle_loss(outputs: dict[str, Tensor], class_map: Tensor, instance_map: Tensor
         e, s, log_s = (x[b].flatten(1).T[known] for x in (embedding, seed, log_sigma))
         s, log_s = s[:, 0], log_s[:, 0]
         target = torch.zeros_like(s)
-        ids, index = instance_map[b].flatten()[known].unique(return_inverse=True)
-        member = index == (ids > 0).nonzero()  # (L, P)
+        ids, index, cells = instance_map[b].flatten()[known].unique(return_inverse=True, return_counts=True)
+        member = index == ((ids > 0) & (cells >= weights.smallest_instance)).nonzero()  # (L, P)
         if len(member):
             phi = instance_probability(e, log_s, position[known], member, outputs["spatial_log_sigma"][0])
             ins.append(lovasz_binary(phi, member))  # Eq. 11
@@ -59,7 +62,7 @@ def hle_loss(outputs: dict[str, Tensor], class_map: Tensor, instance_map: Tensor
             owner = member.int().argmax(0)
             target = torch.where(inside, phi.detach().gather(0, owner[None])[0], 0)
             ins_var.append(variance_loss(log_s, member))
-        # Eq. 13; a pixel of a thing class outside all instances (a crowd) has no known seed.
+        # Eq. 13; a pixel of a thing class outside all instances (a crowd, or too small a thing) has no known seed.
         is_target = (target > 0) | ~is_thing[class_map[b].flatten()[known]]
         seed_loss.append((s - target).square()[is_target])
 

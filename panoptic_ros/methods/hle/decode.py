@@ -17,8 +17,9 @@ from panoptic_ros.frame import Segments
 from panoptic_ros.methods.hle.kernels import log_class_kernel, log_instance_kernel, pixel_features, position_grid
 from panoptic_ros.settings import check_ranges, setting
 
-# Pixels whose kernels are held in memory at once: bounds the memory of a full-resolution decode.
-PIXELS_AT_ONCE = 1 << 16
+# Pixels whose kernels are computed at once. On a CPU what fits into its cache, on a GPU what bounds the memory of a
+# full-resolution decode.
+PIXELS_AT_ONCE = {"cpu": 1 << 12, "cuda": 1 << 18}
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,17 @@ def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
     outputs: what `Network.forward` returns. is_thing: (C,) bool. output_size: (H, W). Segments come as things, best
     seed first, then stuff by class; their embedding is the unit mean over their pixels.
     """
-    maps, rows = [], []
+    decoded = []
     for embedding, log_sigma, seed in zip(outputs["embedding"], outputs["log_sigma"], outputs["seed"], strict=True):
         if thresholds.full_resolution:
             embedding, log_sigma, seed = (F.interpolate(x[None], output_size, mode="bilinear", align_corners=False)[0]
                                           for x in (embedding, log_sigma, seed))
             embedding = F.normalize(embedding, dim=0)
-        segment_map, segments = _decode_one(embedding, log_sigma[0], seed[0], outputs["class_mean"],
-                                            outputs["class_log_sigma"], outputs["spatial_log_sigma"][0], is_thing,
-                                            thresholds, output_size)
-        maps.append(segment_map)
-        rows.append(segments)
-    return torch.stack(maps), rows
+        decoded.append(_decode_one(embedding, log_sigma[0], seed[0], outputs["class_mean"],
+                                   outputs["class_log_sigma"], outputs["spatial_log_sigma"][0], is_thing, thresholds,
+                                   output_size))
+    maps, rows = zip(*decoded, strict=True)
+    return maps[0][None] if len(maps) == 1 else torch.stack(maps), list(rows)
 
 
 def _decode_one(embedding: Tensor, log_sigma: Tensor, seed: Tensor, class_mean: Tensor, class_log_sigma: Tensor,
@@ -67,50 +67,49 @@ def _decode_one(embedding: Tensor, log_sigma: Tensor, seed: Tensor, class_mean: 
     size = (embedding.shape[1], embedding.shape[2])
     embedding, log_sigma = embedding.flatten(1).T.contiguous(), log_sigma.flatten()
     features = pixel_features(embedding, position_grid(*size, embedding.device).view(-1, 2))
+    parts = [slice(start, start + PIXELS_AT_ONCE[embedding.device.type])
+             for start in range(0, len(embedding), PIXELS_AT_ONCE[embedding.device.type])]
 
-    class_id, psi = _classify(embedding, class_mean, class_log_sigma)
+    classified = [_classify(embedding[part], class_mean, class_log_sigma) for part in parts]
+    class_id, psi = (torch.cat(values) for values in zip(*classified, strict=True))
     # Only a pixel of a thing class can be the seed of an instance: the instance takes its class from there.
     on_thing = is_thing.index_select(0, class_id)
     candidates = local_maxima(seed * on_thing.view(size), thresholds.seed, thresholds.instances)
 
-    def kernel(pixels: Any, seeds: Tensor) -> Tensor:
+    def log_phi(pixels: Any, seeds: Tensor) -> Tensor:
         return log_instance_kernel(features[pixels], embedding[seeds], features[seeds, -3:-1], log_sigma[seeds],
                                    spatial_log_sigma)
 
-    seeds = candidates[greedy_suppression(_log(thresholds.merge) < kernel(candidates, candidates).T)]
+    seeds = candidates[greedy_suppression(log_phi(candidates, candidates).T > _log(thresholds.merge))]
     label, score = torch.zeros_like(class_id), torch.zeros_like(psi)
     if len(seeds):
-        for start in range(0, len(psi), PIXELS_AT_ONCE):
-            part = slice(start, start + PIXELS_AT_ONCE)
-            log_phi, best = kernel(part, seeds).max(1)
-            inside = log_phi > _log(thresholds.mask)
-            label[part] = torch.where(inside, best + 1, 0)
-            score[part] = torch.where(inside, log_phi.exp(), 0)
+        owned = [log_phi(part, seeds).max(1) for part in parts]
+        best, owner = (torch.cat(values) for values in zip(*owned, strict=True))
+        inside = best > _log(thresholds.mask)
+        label, score = torch.where(inside, owner + 1, 0), torch.where(inside, best.exp(), 0)
     # What no instance took is stuff where psi is sure of it (section 3.5), as one segment a class.
     stuff_label = torch.cumsum(~is_thing, 0) + len(seeds)
     is_stuff = (label == 0) & ~on_thing & (psi > thresholds.stuff)
     label = torch.where(is_stuff, stuff_label.index_select(0, class_id), label)
     score = torch.where(is_stuff, psi, score)
 
-    stuff_classes = (~is_thing).nonzero()[:, 0]
-    segment_class = torch.cat([class_id[seeds], stuff_classes])
+    segment_class = torch.cat([class_id[seeds], (~is_thing).nonzero()[:, 0]])
+    segment_is_thing = is_thing[segment_class]
     count = len(segment_class) + 1
-    low_resolution_area = torch.zeros(count, device=psi.device).scatter_add_(0, label, torch.ones_like(psi))
-    pixels_per_cell = output_size[0] * output_size[1] / (size[0] * size[1])
-    smallest = torch.where(is_thing[segment_class], thresholds.thing_area, thresholds.stuff_area)
-    too_small = torch.cat([is_thing.new_zeros(1), low_resolution_area[1:] * pixels_per_cell < smallest])
-    label = torch.where(too_small.index_select(0, label), 0, label)
-
-    sums = torch.zeros(count, embedding.shape[1], device=psi.device).index_add_(0, label, embedding)
-    psi_sum = torch.zeros(count, device=psi.device).scatter_add_(0, label, psi)
-    confidence = psi_sum[1:] / low_resolution_area[1:].clamp(min=1)
+    area = torch.zeros(count, device=psi.device).scatter_add_(0, label, torch.ones_like(psi))[1:]
+    mean = torch.zeros(count, embedding.shape[1], device=psi.device).index_add_(0, label, embedding)[1:]
+    confidence = torch.zeros(count, device=psi.device).scatter_add_(0, label, psi)[1:] / area.clamp(min=1)
     confidence[:len(seeds)] = seed.flatten()[seeds]
 
-    segment_map = label.int().view(size)
+    pixels_per_cell = output_size[0] * output_size[1] / (size[0] * size[1])
+    smallest = torch.where(segment_is_thing, thresholds.thing_area, thresholds.stuff_area)
+    kept = (area > 0) & (area * pixels_per_cell >= smallest)
+    number = F.pad(kept.cumsum(0) * kept, (1, 0)).int()
+    segment_map = number.index_select(0, label).view(size)
     if size != output_size:
         segment_map = upsample_labels(segment_map, score.view(size), output_size)
-    return make_segments(segment_map, segment_class, is_thing[segment_class], confidence,
-                         F.normalize(sums[1:], dim=1))
+    return make_segments(segment_map, segment_class[kept], segment_is_thing[kept], confidence[kept],
+                         F.normalize(mean[kept], dim=1))
 
 
 def _classify(embedding: Tensor, class_mean: Tensor, class_log_sigma: Tensor) -> tuple[Tensor, Tensor]:
