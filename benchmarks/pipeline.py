@@ -57,7 +57,8 @@ def hle_scene(instances: int, height: int = 128, width: int = 256) -> dict[str, 
     embedding = F.normalize(embedding + 0.03 * torch.randn(height, width, 12, generator=random), dim=2)
     return {"embedding": embedding.permute(2, 0, 1)[None].contiguous(), "seed": seed[None, None],
             "log_sigma": torch.full((1, 1, height, width), -1.8), "class_mean": means,
-            "class_log_sigma": torch.full((19,), -1.3), "spatial_log_sigma": torch.tensor([np.log(0.6 * pitch / height)]).float()}
+            "class_log_sigma": torch.full((19,), -1.3),
+            "spatial_log_sigma": torch.tensor([np.log(0.6 * pitch / height)]).float()}
 
 
 def crowd(count: int, shift: float, seed: int) -> PanopticFrame:

@@ -27,8 +27,8 @@ def upsample_labels(labels: Tensor, score: Tensor, output_size: tuple[int, int])
 def _upsample_by(labels: Tensor, score: Tensor, down: int, across: int) -> Tensor:
     """`upsample_labels` to `down` x `across` times the size.
 
-    Works on the blocks between the centres of 2 x 2 cells, each `down` x `across` pixels, those at the rim between a cell
-    and itself. Most blocks lie between cells of one label.
+    Works on the blocks between the centres of 2 x 2 cells, each `down` x `across` pixels, those at the rim between a
+    cell and itself. Most blocks lie between cells of one label.
     """
     height, width = labels.shape
     row = torch.arange(-1, height + 1, device=labels.device).clamp(0, height - 1)

@@ -80,7 +80,8 @@ def _decode_one(embedding: Tensor, log_sigma: Tensor, seed: Tensor, class_mean: 
         return log_instance_kernel(features[pixels], embedding[seeds], features[seeds, -3:-1], log_sigma[seeds],
                                    spatial_log_sigma)
 
-    seeds = candidates[greedy_suppression(log_phi(candidates, candidates).T > _log(thresholds.merge))]
+    similarity = log_phi(candidates, candidates).T
+    seeds = candidates[greedy_suppression(similarity > _log(thresholds.merge))]
     label, score = torch.zeros_like(class_id), torch.zeros_like(psi)
     if len(seeds):
         owned = [log_phi(part, seeds).max(1) for part in parts]
