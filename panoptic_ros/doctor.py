@@ -83,11 +83,12 @@ def _inference() -> Iterator[Finding]:
         yield Finding("inference", module, _version(module) if find_spec(module) else "not installed")
     try:
         from panoptic_ros.engines import explain_choice
-        engine, device, reason = explain_choice()
+        choice = explain_choice()
     except (ImportError, InputError) as error:
         yield Finding("inference", "choice", f"none: {error}", "repair what is reported above", broken=True)
     else:
-        yield Finding("inference", "choice", f"{engine} on {device}: {reason}")
+        yield Finding("inference", "choice",
+                      f"{choice.engine} on {choice.device} in {choice.precision} precision: {choice.reason}")
 
 
 def _gpu() -> Finding:

@@ -24,12 +24,12 @@ class Perception:
     Not thread-safe: one thread calls it. Thresholds and tracker settings may be replaced between two calls.
     """
 
-    def __init__(self, model: Model, engine: str = "auto", device: str = "auto",
+    def __init__(self, model: Model, engine: str = "auto", device: str = "auto", precision: str = "auto",
                  tracking: TrackerSettings | None = None) -> None:
         self.model = model
         self.thresholds: Any = model.thresholds
         self.tracking = tracking or TrackerSettings()
-        self.engine = build_engine(model.network, engine, device)
+        self.engine = build_engine(model.network, engine, device, precision)
         if self.engine.name != "torch":
             # What is left for torch is the decode's many small steps: on several threads they wait for each other more
             # than they gain, and on a busy machine a hundred times more.

@@ -22,7 +22,8 @@ def replay(recording: Recording, perception: Perception, result: ResultWriter, s
     `fps`. A broken frame is reported and skipped. When `stop` is set, the files are completed with what there is.
     """
     seconds, sizes = 0.0, set()
-    facts = {"mode": "in process", "engine": perception.engine.name, "device": str(perception.engine.device)}
+    engine = perception.engine
+    facts = {"mode": "in process", "engine": engine.name, "device": str(engine.device), "precision": engine.precision}
     try:
         for item in tqdm(recording.frames(), total=recording.frame_count, unit="frame", disable=None):
             if stop.is_set():

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="city", help="model folder, or name of a shipped model")
     parser.add_argument("--engine", default="auto", help="auto, openvino or torch")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--precision", default="auto", help="auto, single or half")
     parser.add_argument("--no-overlay", action="store_true", help="write no video")
     parser.add_argument("--live", action="store_true",
                         help="send the images through the ROS 2 node at the speed at which they were recorded")
@@ -55,7 +56,7 @@ def _replay_in_process(recording: Recording, out: Path, args: argparse.Namespace
 
     check_output(out, args.overwrite)
     model = load_model(args.model)
-    perception = Perception(model, args.engine, args.device)
+    perception = Perception(model, args.engine, args.device, args.precision)
     with stop_on_interrupt() as stop:
         result = ResultWriter(out, recording, model.classes, model.model_id, not args.no_overlay)
         return replay(recording, perception, result, stop)
@@ -76,7 +77,7 @@ def _replay_live(recording: Recording, out: Path, args: argparse.Namespace) -> d
     with stop_on_interrupt() as stop:
         result = ResultWriter(out, recording, model.classes, model.model_id, not args.no_overlay)
         summary: dict[str, Any] = replay_live(recording, result, stop, model=args.model, engine=args.engine,
-                                              device=args.device, rate=args.rate or 1.0)
+                                              device=args.device, precision=args.precision, rate=args.rate or 1.0)
         return summary
 
 
@@ -87,4 +88,5 @@ def _print(summary: dict[str, Any], out: Path) -> None:
     print(f"{summary['frames_out']} of {summary['frames_in']} frames segmented (dropped: {dropped}), "
           f"{summary['tracks']} tracks\n"
           f"{summary['fps']:.1f} frames/s, latency {latency}; {summary['model']} on {summary['engine']}, "
-          f"{summary['device']}\n" + "\n".join(f"  {out / name}" for name in summary["files"]))
+          f"{summary['device']}, {summary['precision']} precision\n"
+          + "\n".join(f"  {out / name}" for name in summary["files"]))

@@ -107,7 +107,7 @@ class ResultWriter:
         """Complete the files and return the summary.
 
         seconds: the time that `fps` refers to.
-        facts: what the caller knows besides: mode, model, engine, device.
+        facts: what the caller knows besides: mode, engine, device, precision.
         """
         self._bag.close()
         for video in self._overlays.values():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from importlib.util import find_spec
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,29 +16,43 @@ from torch import Tensor, nn
 from panoptic_ros.errors import InputError
 
 ENGINES = ("openvino", "torch")
+PRECISIONS = ("single", "half")
 
 _log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
-    """name: one of ENGINES. device: where the outputs are."""
+    """name: one of ENGINES. device: where the outputs are. precision: one of PRECISIONS."""
 
     name: str
     device: torch.device
+    precision: str
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]: ...
 
 
-def explain_choice(name: str = "auto", device: str = "auto") -> tuple[str, str, str]:
-    """Which engine and device would be used, and why: (engine, device, reason).
+class Choice(NamedTuple):
+    """What would be used: one of ENGINES, a torch device, one of PRECISIONS; and why."""
 
-    name: `auto` or one of ENGINES. device: `auto`, `cpu`, `cuda` or `cuda:N`. Raises InputError for a combination that
-    cannot run on this machine.
+    engine: str
+    device: str
+    precision: str
+    reason: str
+
+
+def explain_choice(name: str = "auto", device: str = "auto", precision: str = "auto") -> Choice:
+    """Which engine, device and precision would be used, and why.
+
+    name: `auto` or one of ENGINES. device: `auto`, `cpu`, `cuda` or `cuda:N`. precision: `auto` or one of PRECISIONS;
+    half is float16 on a GPU and bfloat16 on a CPU, and `auto` takes it where the hardware computes with it natively.
+    Raises InputError for a combination that cannot run on this machine.
     """
     if name not in ("auto", *ENGINES):
         raise InputError(f"engine '{name}' is not known; there are auto, {', '.join(ENGINES)}")
-    if device != "auto" and device != "cpu" and device.split(":")[0] != "cuda":
+    if device not in ("auto", "cpu") and device.split(":")[0] != "cuda":
         raise InputError(f"device '{device}' is not known; there are auto, cpu, cuda, cuda:N")
+    if precision not in ("auto", *PRECISIONS):
+        raise InputError(f"precision '{precision}' is not known; there are auto, {', '.join(PRECISIONS)}")
     if device.startswith("cuda"):
         if not torch.cuda.is_available():
             raise InputError(f"device '{device}' asked for, but torch finds no usable CUDA device; use cpu or auto")
@@ -49,34 +63,43 @@ def explain_choice(name: str = "auto", device: str = "auto") -> tuple[str, str, 
             raise InputError("the openvino engine runs on the CPU; use engine torch with a CUDA device")
     if name == "openvino" and not find_spec("openvino"):
         raise InputError("the openvino engine was asked for, but openvino is not installed: pip install openvino")
-    asked = "asked for"
-    if name == "torch" or device.startswith("cuda"):
-        if device == "auto":
-            return "torch", "cuda" if torch.cuda.is_available() else "cpu", asked
-        return "torch", device, asked
-    if name == "openvino":
-        return "openvino", "cpu", asked
-    if device == "auto" and torch.cuda.is_available():
-        return "torch", "cuda", "a CUDA device is there"
-    if find_spec("openvino"):
-        return "openvino", "cpu", "on a CPU it is faster than torch"
-    return "torch", "cpu", "openvino is not installed (pip install openvino is several times faster on a CPU)"
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() and name != "openvino" else "cpu"
+        reason = "a CUDA device is there" if device == "cuda" else "no CUDA device is used"
+    else:
+        reason = "asked for"
+    if name == "auto":
+        name = "openvino" if device == "cpu" and find_spec("openvino") else "torch"
+        if device == "cpu":
+            reason += ", and on a CPU openvino is faster than torch" if name == "openvino" else \
+                ", and openvino, which is faster on a CPU, is not installed (pip install openvino)"
+    if precision == "auto":
+        precision = "half" if _is_half_native(name, device) else "single"
+    return Choice(name, device, precision, reason)
 
 
-def build_engine(network: nn.Module, name: str = "auto", device: str = "auto") -> Engine:
+def build_engine(network: nn.Module, name: str = "auto", device: str = "auto", precision: str = "auto") -> Engine:
     """An engine for a network in evaluation mode; see `explain_choice`.
 
     With `auto`, an engine that fails to build falls back to torch with a warning that says why.
     """
     from panoptic_ros.engines.torch_engine import TorchEngine
 
-    chosen, chosen_device, _ = explain_choice(name, device)
-    if chosen == "openvino":
+    choice = explain_choice(name, device, precision)
+    if choice.engine == "openvino":
         try:
             from panoptic_ros.engines.openvino_engine import OpenVinoEngine
-            return OpenVinoEngine(network)
+            return OpenVinoEngine(network, choice.precision)
         except Exception as error:
             if name != "auto":
                 raise InputError(f"the openvino engine could not be built: {error}") from error
             _log.warning("the openvino engine could not be built, torch is used instead: %s", error)
-    return TorchEngine(network, torch.device(chosen_device))
+    return TorchEngine(network, torch.device(choice.device), choice.precision)
+
+
+def _is_half_native(name: str, device: str) -> bool:
+    """Whether half precision is faster there, and not only emulated."""
+    if name != "openvino":
+        return device != "cpu"
+    import openvino
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -15,12 +15,13 @@ SHAPES_KEPT = 4
 
 
 class OpenVinoEngine:
-    """See `panoptic_ros.engines.Engine`. Computes in single precision, so that it agrees with torch."""
+    """See `panoptic_ros.engines.Engine`; half precision is bfloat16."""
 
     name = "openvino"
     device = torch.device("cpu")
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, precision: str) -> None:
+        self.precision = precision
         self._names, self._graph = _convert(network.eval().cpu())
         self._core = openvino.Core()
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
@@ -39,7 +40,8 @@ class OpenVinoEngine:
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
         self._graph.reshape(list(shape))
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        settings = {"INFERENCE_PRECISION_HINT": {"single": "f32", "half": "bf16"}[self.precision],
+                    "PERFORMANCE_HINT": "LATENCY"}
         return self._core.compile_model(self._graph, "CPU", settings).create_infer_request()
 
 

@@ -7,19 +7,21 @@ from torch import Tensor, nn
 
 
 class TorchEngine:
-    """See `panoptic_ros.engines.Engine`."""
+    """See `panoptic_ros.engines.Engine`; half precision is float16 on a GPU and bfloat16 on a CPU."""
 
     name = "torch"
 
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, network: nn.Module, device: torch.device, precision: str) -> None:
+        self.device, self.precision = device, precision
+        self._half = torch.float16 if device.type == "cuda" else torch.bfloat16
         self._network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
         image = image.to(self.device).contiguous(memory_format=torch.channels_last)
-        # Parameters among the outputs would carry their gradient along.
-        outputs = {name: output.detach() for name, output in self._network(image).items()}
+        with torch.autocast(self.device.type, self._half, enabled=self.precision == "half"):
+            # Parameters among the outputs would carry their gradient along.
+            outputs = {name: output.detach().float() for name, output in self._network(image).items()}
         if self.device.type == "cuda":
             # The decode waits for the outputs anyway; here the wait counts as the network's time, which it is.
             torch.cuda.synchronize(self.device)

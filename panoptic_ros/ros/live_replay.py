@@ -36,7 +36,7 @@ _Key = tuple[str, int, str]
 
 
 def replay_live(recording: Recording, result: ResultWriter, stop: Event, *, model: str, engine: str, device: str,
-                rate: float) -> dict[str, Any]:
+                precision: str, rate: float) -> dict[str, Any]:
     """Send every image of the recording through a node of its own; returns the summary that was written.
 
     rate: speed, 1 = as recorded. Latencies of the stages are the node's own; `end_to_end` is from publishing an image
@@ -46,8 +46,8 @@ def replay_live(recording: Recording, result: ResultWriter, stop: Event, *, mode
     """
     first = next((item for item in recording.frames() if isinstance(item, CameraImage)), None)
     cameras = [stream.camera for stream in recording.streams] if len(recording.streams) > 1 else [""]
-    parameters = {"autostart": False, "model": model, "engine": engine, "device": device, "cameras": cameras,
-                  "warm_up_size": [first.height, first.width] if first else [0, 0]}
+    parameters = {"autostart": False, "model": model, "engine": engine, "device": device, "precision": precision,
+                  "cameras": cameras, "warm_up_size": [first.height, first.width] if first else [0, 0]}
     environment = private_network()
     drive = _Drive(recording)
     failure = None
@@ -151,8 +151,8 @@ class _Drive:
             for reason, count in lost.items():
                 result.drop(BrokenFrame(camera, reason, f"{count} images, says the node's /diagnostics", count))
         node = self._reports.get(NODE, {})
-        return result.finish(seconds, {**facts, "engine": node.get("engine", ""), "device": node.get("device", "")},
-                             interrupted)
+        return result.finish(seconds, {**facts, **{name: node.get(name, "") for name in
+                                                   ("engine", "device", "precision")}}, interrupted)
 
     def _lost(self) -> dict[str, dict[str, int]]:
         """Camera -> reason -> how many of the images that were sent have no result for it."""

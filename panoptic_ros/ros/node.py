@@ -147,10 +147,11 @@ class PanopticNode(LifecycleNode):
             configured.outputs[camera].publish_label_info(perception.model)
         self._problem = ""
         self.get_logger().info(f"Model {perception.model.model_id} on {perception.engine.name}, "
-                               f"{perception.engine.device}")
+                               f"{perception.engine.device}, {perception.engine.precision} precision")
 
     def _load(self, settings: NodeSettings) -> Perception:
-        return Perception(load_model(settings.model), settings.engine, settings.device, self._tracking.read())
+        return Perception(load_model(settings.model), settings.engine, settings.device,
+                          settings.precision, self._tracking.read())
 
     def _activate(self, settings: NodeSettings) -> None:
         assert self._configured is not None
@@ -283,8 +284,9 @@ class PanopticNode(LifecycleNode):
         name, facts = self.get_fully_qualified_name(), {}
         if self._configured:
             perception = self._configured.perception
-            facts = {"model": perception.model.model_id, "engine": perception.engine.name,
-                     "device": str(perception.engine.device), "tracks": str(perception.tracks_born())}
+            engine = perception.engine
+            facts = {"model": perception.model.model_id, "engine": engine.name, "device": str(engine.device),
+                     "precision": engine.precision, "tracks": str(perception.tracks_born())}
             if torch.cuda.is_initialized():
                 facts["gpu_memory_mib"] = f"{torch.cuda.memory_allocated() / 2**20:.0f}"
         yield node_status(name, NodeReport(self._state(), self._problem, facts))

@@ -13,6 +13,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
+from panoptic_ros.engines import PRECISIONS
 from panoptic_ros.errors import InputError
 
 TRANSPORTS = ("raw", "compressed")
@@ -31,6 +32,8 @@ class NodeSettings:
     model: str = _setting("city", "model folder, or the name of a shipped model", live=True)
     engine: str = _setting("auto", "how the network is executed; `panoptic-ros doctor` lists what there is")
     device: str = _setting("auto", "where the network is executed, such as cpu or cuda:0")
+    precision: str = _setting("auto", "of the network's arithmetic; auto: half where the hardware is made for it",
+                              ("auto", *PRECISIONS))
     cameras: tuple[str, ...] = _setting(
         ("",), "names of the cameras; each has its input `<name>/image` and its outputs below `~/<name>`. "
         "One empty name: a single camera, input `image`, outputs below `~`")

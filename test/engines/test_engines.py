@@ -17,11 +17,24 @@ def test_openvino_agrees_with_torch(model_folder: Path, shape: tuple[int, ...]) 
     pytest.importorskip("openvino")
     network = load_model(model_folder).network
     image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    reference = build_engine(network, "torch", "cpu")(image)
-    outputs = build_engine(network, "openvino")(image)
+    reference = build_engine(network, "torch", "cpu", "single")(image)
+    outputs = build_engine(network, "openvino", precision="single")(image)
     assert outputs.keys() == reference.keys()
     for name in reference:
         torch.testing.assert_close(outputs[name], reference[name], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_half_precision_stays_close_to_single(model_folder: Path, engine: str) -> None:
+    pytest.importorskip("openvino")
+    network = load_model(model_folder).network
+    image = torch.randn(1, 3, 64, 128, generator=torch.Generator().manual_seed(0))
+    single = build_engine(network, engine, "cpu", "single")(image)
+    half = build_engine(network, engine, "cpu", "half")
+    assert half.precision == "half"
+    cosine = (half(image)["embedding"] * single["embedding"]).sum(1)
+    assert cosine.mean() > 0.95
+    assert all(output.dtype == torch.float32 for output in half(image).values())
 
 
 def test_openvino_outputs_outlive_the_next_call(model_folder: Path) -> None:
@@ -37,22 +50,31 @@ def test_openvino_outputs_outlive_the_next_call(model_folder: Path) -> None:
 def test_cuda_agrees_with_the_cpu(model_folder: Path) -> None:
     network = load_model(model_folder).network
     image = torch.randn(1, 3, 64, 128)
-    reference = build_engine(network, "torch", "cpu")(image)
-    for name, output in build_engine(load_model(model_folder).network, "torch", "cuda")(image).items():
+    reference = build_engine(network, "torch", "cpu", "single")(image)
+    for name, output in build_engine(load_model(model_folder).network, "torch", "cuda", "single")(image).items():
         torch.testing.assert_close(output.cpu(), reference[name], atol=1e-3, rtol=1e-3)
 
 
 def test_auto_prefers_what_is_faster_on_this_machine() -> None:
-    engine, device, reason = explain_choice()
-    assert (engine, device) == (("torch", "cuda") if torch.cuda.is_available() else ("openvino", "cpu"))
-    assert reason
+    choice = explain_choice()
+    expected = ("torch", "cuda") if torch.cuda.is_available() else ("openvino", "cpu")
+    assert (choice.engine, choice.device) == expected
+    assert choice.precision in ("single", "half")
+    assert choice.reason
 
 
-@pytest.mark.parametrize(("engine", "device", "reason"), [
-    ("warp", "auto", "engine 'warp' is not known"),
-    ("auto", "tpu", "device 'tpu' is not known"),
-    ("openvino", "cuda:99", "CUDA device"),
+def test_what_is_asked_for_is_taken() -> None:
+    assert explain_choice("torch", "cpu", "single")[:3] == ("torch", "cpu", "single")
+    assert explain_choice("torch", "cpu")[:3] == ("torch", "cpu", "single")
+    assert explain_choice("auto", "cpu", "half")[:3] == ("openvino", "cpu", "half")
+
+
+@pytest.mark.parametrize(("choice", "reason"), [
+    (("warp", "auto", "auto"), "engine 'warp' is not known"),
+    (("auto", "tpu", "auto"), "device 'tpu' is not known"),
+    (("auto", "auto", "quarter"), "precision 'quarter' is not known"),
+    (("openvino", "cuda:99", "auto"), "CUDA device"),
 ])
-def test_an_impossible_choice_is_refused_with_the_reason(engine: str, device: str, reason: str) -> None:
+def test_an_impossible_choice_is_refused_with_the_reason(choice: tuple[str, str, str], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        explain_choice(engine, device)
+        explain_choice(*choice)
