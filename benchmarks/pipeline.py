@@ -98,11 +98,10 @@ def measure(quick: bool) -> dict[str, float]:
     with torch.inference_mode():
         for instances in (10, 50, 200):
             scene = hle_scene(instances)
-            _, [found] = hle.decode(scene, is_thing, hle.Thresholds(instances=1000), (512, 1024))
+            _, [found] = hle.decode(scene, is_thing, hle.Thresholds(), (512, 1024))
             assert int(found.is_thing.sum()) == instances
             result[f"decode of {instances} instances"] = median_ms(
-                lambda: hle.decode(scene, is_thing, hle.Thresholds(instances=1000), (512, 1024)),  # noqa: B023
-                repeats)
+                lambda: hle.decode(scene, is_thing, hle.Thresholds(), (512, 1024)), repeats)  # noqa: B023
 
     tracker, settings = Tracker(itertools.count(1)), TrackerSettings(max_lost=60)
     for k in range(3):
