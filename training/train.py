@@ -33,7 +33,8 @@ from training.sampling import CitySamples, city_batches
 class Recipe:
     """All that decides what comes out of a training run.
 
-    input_size: (H, W) of the images the model is made for. crop, scale: see `CitySamples`.
+    input_size: (H, W) of the images the model is made for. crop, scale, around_things: see
+    `CitySamples`.
     learning_rate: highest rate; it rises over `warm_up` steps and falls as (1 - step / steps) ** power.
     clip: largest norm of the gradient. average: decay of the moving average of the weights that is exported.
     precision: float32 or bfloat16.
@@ -43,7 +44,8 @@ class Recipe:
     classes: str = "cityscapes"
     input_size: tuple[int, int] = (512, 1024)
     crop: tuple[int, int] = (256, 512)
-    scale: tuple[float, float] = (0.5, 1.2)
+    scale: tuple[float, float] = (0.7, 1.3)
+    around_things: float = 0.5
     batch_size: int = 8
     steps: int = 4000
     learning_rate: float = 1e-3
@@ -136,7 +138,7 @@ def train(recipe: Recipe, out: Path, workers: int, device: torch.device, checkpo
         optimiser.load_state_dict(state["optimiser"])
         average.load_state_dict(state["average"])
         step = state["step"]
-    samples = CitySamples(recipe.crop, recipe.input_size, recipe.scale)
+    samples = CitySamples(recipe.crop, recipe.input_size, recipe.scale, recipe.around_things)
     network.train()
     saved = time.monotonic()
     bar = tqdm(total=recipe.steps, initial=step, unit="step", disable=None)

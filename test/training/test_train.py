@@ -52,7 +52,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 
 def test_samples_are_crops_with_truth_and_the_same_each_time() -> None:
-    samples = CitySamples((64, 96), (64, 128), (1.0, 1.5))
+    samples = CitySamples((64, 96), (64, 128), (1.0, 1.5), 0.5)
     first = samples[5]
     assert first["image"].shape == (3, 64, 96)
     assert first["class_map"].shape == first["instance_map"].shape == (64, 96)
