@@ -15,7 +15,7 @@ class TrackerSettings:
     """
 
     sigma_embedding: float = setting(
-        0.2, 0.01, 2.0, "spread of an object's embedding from frame to frame, sigma of Eq. 7; larger trusts it less")
+        0.12, 0.01, 2.0, "spread of an object's embedding from frame to frame, sigma of Eq. 7; larger trusts it less")
     sigma_overlap: float = setting(
         0.5, 0.01, 2.0, "the same for 1 - IoU of the boxes, which stands in where a method has no embedding")
     sigma_position: float = setting(
