@@ -277,7 +277,10 @@ def test_ctrl_c_ends_a_replay_with_complete_files(
     assert len(results_of(out)["/panoptic/segments"]) == summary["frames_out"]
 
 
-def test_a_second_ctrl_c_leaves_at_once_and_handlers_are_given_back() -> None:
+def test_a_second_ctrl_c_leaves_at_once_and_handlers_are_given_back(request: pytest.FixtureRequest) -> None:
+    # Where tests run in the background of a script, the shell has SIGINT ignored.
+    original = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, original))
     before = signal.getsignal(signal.SIGINT)
     with stop_on_interrupt() as stop:
         signal.raise_signal(signal.SIGINT)

@@ -23,7 +23,8 @@ class FailingEngine:
     """Fails the first `failures` times that it is called, then does what the real one does."""
 
     def __init__(self, engine: Any, failures: int) -> None:
-        self.name, self.device, self._engine, self._left = engine.name, engine.device, engine, failures
+        self.name, self.device, self.precision = engine.name, engine.device, engine.precision
+        self._engine, self._left = engine, failures
 
     def __call__(self, image: Any) -> Any:
         self._left -= 1
