@@ -143,3 +143,11 @@ def test_the_network_gives_unit_embeddings_and_seeds_between_0_and_1_at_a_quarte
     torch.testing.assert_close(outputs["class_mean"].norm(dim=1), torch.ones(4))
     assert outputs["log_sigma"].shape == outputs["seed"].shape == (2, 1, 16, 24)
     assert 0 < outputs["seed"].min() < outputs["seed"].max() < 1
+
+
+@pytest.mark.parametrize(("backbone", "width"), [("mobilenetv2_100", 128), ("resnet50", 256)])
+def test_the_decoder_is_sized_to_the_backbone(backbone: str, width: int) -> None:
+    network = Network(Hyperparameters(backbone), 19).eval()
+    assert network.head.in_channels == width
+    with torch.no_grad():
+        assert network(torch.randn(1, 3, 64, 64))["embedding"].shape == (1, 12, 16, 16)
