@@ -21,15 +21,19 @@ class ClassTable:
     names: one per class.
     is_thing: whether its objects are counted one by one.
     colors: (red, green, blue), 0-255, one per class.
+    includes: for each class the names that other tables have for it or for parts of it: (car, truck) for a class car.
     """
 
     name: str
     names: tuple[str, ...]
     is_thing: tuple[bool, ...]
     colors: tuple[tuple[int, int, int], ...]
+    includes: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.names or not len(self.names) == len(self.is_thing) == len(self.colors):
+        if not self.includes:
+            object.__setattr__(self, "includes", ((),) * len(self.names))
+        if not self.names or not len(self.names) == len(self.is_thing) == len(self.colors) == len(self.includes):
             raise InputError(f"class table '{self.name}': needs a name, a kind and a colour for each of its classes")
         if len(self.names) > 255:
             raise InputError(f"class table '{self.name}': {len(self.names)} classes, at most 255 fit (255 is void)")
@@ -51,9 +55,10 @@ class ClassTable:
 
     def to_dict(self) -> dict[str, Any]:
         """The form in which `from_dict` and the YAML files have it."""
-        rows = zip(self.names, self.is_thing, self.colors, strict=True)
+        rows = zip(self.names, self.is_thing, self.colors, self.includes, strict=True)
         return {"name": self.name,
-                "classes": [{"name": n, "thing": bool(t), "color": list(c)} for n, t, c in rows]}
+                "classes": [{"name": n, "thing": bool(t), "color": list(c), **({"includes": list(i)} if i else {})}
+                            for n, t, c, i in rows]}
 
     @staticmethod
     def from_dict(table: dict[str, Any]) -> ClassTable:
@@ -62,12 +67,28 @@ class ClassTable:
             rows = table["classes"]
             return ClassTable(str(table["name"]), tuple(str(r["name"]) for r in rows),
                               tuple(bool(r["thing"]) for r in rows),
-                              tuple((int(r["color"][0]), int(r["color"][1]), int(r["color"][2])) for r in rows))
+                              tuple((int(r["color"][0]), int(r["color"][1]), int(r["color"][2])) for r in rows),
+                              tuple(tuple(str(name) for name in r.get("includes", ())) for r in rows))
         except (KeyError, TypeError, IndexError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError("a class table needs 'name' and 'classes', each with name, thing and color "
                              f"[r, g, b]; this one has a fault at: {error}") from error
+
+
+def counterparts(table: ClassTable, other: ClassTable) -> np.ndarray:
+    """The class of `other` for each class of `table`, (C,) int32; NO_CLASS of panoptic_ros.labels (-1) for none.
+
+    A class has a counterpart where `other` has its name, or a class that includes its name.
+    Raises InputError when the tables have nothing in common.
+    """
+    by_name = {part: k for k, parts in enumerate(other.includes) for part in parts}
+    by_name.update({name: k for k, name in enumerate(other.names)})
+    result = np.array([by_name.get(name, -1) for name in table.names], np.int32)
+    if (result < 0).all():
+        raise InputError(f"the class tables '{table.name}' and '{other.name}' have no class in common: compare like "
+                         f"with like, or say in '{other.name}' what its classes include")
+    return result
 
 
 def load_class_table(name_or_path: str | Path) -> ClassTable:

@@ -1,0 +1,83 @@
+"""PanopticLabel: what is in each pixel of one image, as a truth or a prediction says it; what metrics compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from panoptic_ros.frame import PanopticFrame
+
+NO_CLASS = -1  # class of a segment that is known to be none of the table's classes: the background of KITTI-MOTS
+
+
+@dataclass(frozen=True)
+class PanopticLabel:
+    """The N segments of one image.
+
+    segment_map: (H, W) integers; 0 = void: nobody knows, never judged; k = row k - 1 of the arrays below.
+    class_id: (N,) int32, index into a class table, or NO_CLASS.
+    object_id: (N,) int64, the same for the same object in every image of a sequence; 0 = none (stuff, an image alone).
+    is_crowd: (N,) bool, several objects of the class that are not told apart.
+    score: (N,) float32, how sure a prediction is, NaN where it does not say; 1 in a truth.
+    """
+
+    segment_map: np.ndarray
+    class_id: np.ndarray
+    object_id: np.ndarray
+    is_crowd: np.ndarray
+    score: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.class_id)
+
+    @staticmethod
+    def of(segment_map: np.ndarray, class_id: np.ndarray, object_id: np.ndarray | None = None,
+           is_crowd: np.ndarray | None = None, score: np.ndarray | None = None) -> PanopticLabel:
+        """A label whose left-out columns are: no object ids, no crowds, scores of 1."""
+        count = len(class_id)
+        return PanopticLabel(segment_map, np.asarray(class_id, np.int32),
+                             np.zeros(count, np.int64) if object_id is None else np.asarray(object_id, np.int64),
+                             np.zeros(count, bool) if is_crowd is None else np.asarray(is_crowd, bool),
+                             np.ones(count, np.float32) if score is None else np.asarray(score, np.float32))
+
+    @staticmethod
+    def of_frame(frame: PanopticFrame) -> PanopticLabel:
+        """What the perception made of an image; the track ids are the object ids."""
+        segments = frame.segments
+        return PanopticLabel.of(frame.segment_map, segments.class_id, segments.track_id, score=segments.score)
+
+    @staticmethod
+    def of_maps(class_map: np.ndarray, instance_map: np.ndarray | None = None, void: int = 255) -> PanopticLabel:
+        """From class ids (H, W) with `void`, and object ids (H, W), 0 = none, or None where there are only classes."""
+        instance = 0 if instance_map is None else instance_map.astype(np.int64) << 8
+        key = np.where(class_map == void, -1, class_map.astype(np.int64) + instance)
+        values, index = np.unique(key, return_inverse=True)
+        has_void = int(values[0] == -1)
+        values = values[has_void:]
+        return PanopticLabel.of((index.reshape(key.shape) + 1 - has_void).astype(np.int32), values & 255, values >> 8)
+
+    def class_map(self, void: int = 255) -> np.ndarray:
+        """Class ids (H, W) uint8; `void` where the label is void or of NO_CLASS."""
+        table = np.concatenate([[void], np.where(self.class_id == NO_CLASS, void, self.class_id)])
+        return table.astype(np.uint8)[self.segment_map]
+
+    def translated(self, class_of: np.ndarray, is_thing: np.ndarray) -> PanopticLabel:
+        """The label in another class table.
+
+        class_of: (C,) the other table's class for each class of this one, or NO_CLASS (see `classes.counterparts`).
+        is_thing: (C',) of the other table. Stuff segments that come to be of one class become one segment; what has no
+        counterpart stays as a segment of NO_CLASS, so that its pixels count as not found.
+        """
+        class_id = np.concatenate([class_of, [NO_CLASS]])[self.class_id].astype(np.int32)
+        is_stuff = (class_id != NO_CLASS) & ~np.concatenate([is_thing, [True]])[class_id]
+        first = np.arange(len(self))
+        for k in np.unique(class_id[is_stuff]):  # at most one turn for each class
+            rows = np.nonzero(is_stuff & (class_id == k))[0]
+            first[rows] = rows[0]
+        kept, row = np.unique(first, return_inverse=True)
+        table = np.concatenate([[0], row + 1]).astype(self.segment_map.dtype)
+        merged = replace(self, segment_map=table[self.segment_map], class_id=class_id[kept],
+                         object_id=np.where(is_stuff, 0, self.object_id)[kept], is_crowd=self.is_crowd[kept],
+                         score=self.score[kept])
+        return merged
