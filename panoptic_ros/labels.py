@@ -77,7 +77,6 @@ class PanopticLabel:
             first[rows] = rows[0]
         kept, row = np.unique(first, return_inverse=True)
         table = np.concatenate([[0], row + 1]).astype(self.segment_map.dtype)
-        merged = replace(self, segment_map=table[self.segment_map], class_id=class_id[kept],
-                         object_id=np.where(is_stuff, 0, self.object_id)[kept], is_crowd=self.is_crowd[kept],
-                         score=self.score[kept])
-        return merged
+        return replace(self, segment_map=table[self.segment_map], class_id=class_id[kept],
+                       object_id=np.where(is_stuff, 0, self.object_id)[kept], is_crowd=self.is_crowd[kept],
+                       score=self.score[kept])
