@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,13 @@ def stamp_in_ns(message_header: Any) -> int:
     if stamp.nanosec >= 1_000_000_000:
         raise InputError(f"the stamp has {stamp.nanosec} nanoseconds beside {stamp.sec} s; less than 1e9 are allowed")
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def serialized_header(cdr: bytes) -> tuple[int, str]:
+    """Stamp (ns) and frame_id of a serialized message that starts with a std_msgs/Header, read without the rest."""
+    order = "<" if cdr[1] & 1 else ">"
+    sec, nanosec, length = struct.unpack_from(f"{order}iII", cdr, 4)
+    return sec * 1_000_000_000 + nanosec, cdr[16:16 + length - 1].decode(errors="surrogateescape")
 
 
 def image_message(pixels: np.ndarray, encoding: str, message_header: Any, types: MessageTypes) -> Any:

@@ -23,7 +23,7 @@ BAG_SUFFIXES = {".mcap", ".db3"}
 
 
 @dataclass
-class _Topic:
+class BagTopic:
     """A topic of a bag; `pixels` is the encoding or the format of its first image, '' where it has none."""
 
     name: str
@@ -50,7 +50,7 @@ def open_bag(path: Path, topics: tuple[str, ...] = ()) -> Recording:
     Raises InputError when there are no images, when several topics have some and none is given, and when nothing of
     the bag can be read.
     """
-    found, notices = _topics(path)
+    found, notices = bag_topics(path)
     chosen = _choose(path, found, topics)
     cameras = _camera_names([topic.name for topic in chosen])
     streams = tuple(Stream(cameras[topic.name], topic.name, topic.message_type, topic.count, _frame_rate(topic))
@@ -64,7 +64,7 @@ def open_bag(path: Path, topics: tuple[str, ...] = ()) -> Recording:
 
 def _frames(path: Path, streams: dict[str, Stream]) -> Iterator[CameraImage | BrokenFrame]:
     seen: Counter[str] = Counter()
-    for item in _messages(path, set(streams)):
+    for item in bag_messages(path, set(streams)):
         if isinstance(item, Damage):
             yield BrokenFrame("", "bag damaged", item.detail, 0)
         else:
@@ -96,7 +96,7 @@ def _image(message: RawMessage, camera: str) -> CameraImage | BrokenFrame:
         return BrokenFrame(camera, "stamp out of range", f"{place}: {error}")
 
 
-def _messages(path: Path, topics: set[str]) -> Iterator[RawMessage | Damage]:
+def bag_messages(path: Path, topics: set[str]) -> Iterator[RawMessage | Damage]:
     """The messages on these topics in order of time, or in order of writing where the bag is damaged."""
     delivered: Counter[tuple[str, int]] = Counter()
     try:
@@ -118,11 +118,11 @@ def _messages(path: Path, topics: set[str]) -> Iterator[RawMessage | Damage]:
                 yield item
 
 
-def _topics(path: Path) -> tuple[list[_Topic], tuple[str, ...]]:
+def bag_topics(path: Path) -> tuple[list[BagTopic], tuple[str, ...]]:
     """All topics of the bag, sorted, and what is to be said of its state."""
     try:
         with Reader(path) as reader:
-            found = [_Topic(c.topic, c.msgtype, c.msgcount, "", reader.start_time, reader.end_time)
+            found = [BagTopic(c.topic, c.msgtype, c.msgcount, "", reader.start_time, reader.end_time)
                      for c in reader.connections if _is_cdr(c)]
             for topic in found:
                 if topic.message_type in (IMAGE, COMPRESSED_IMAGE) and topic.count:
@@ -135,12 +135,12 @@ def _topics(path: Path) -> tuple[list[_Topic], tuple[str, ...]]:
     return _recovered_topics(path), (f"the bag is damaged or unfinished ({fault}): what can be read of it is read",)
 
 
-def _recovered_topics(path: Path) -> list[_Topic]:
-    found: dict[str, _Topic] = {}
+def _recovered_topics(path: Path) -> list[BagTopic]:
+    found: dict[str, BagTopic] = {}
     for file in _files(path):
         for item in recover(file):
             if isinstance(item, RawMessage):
-                topic = found.setdefault(item.topic, _Topic(item.topic, item.message_type, 0, "", item.time_ns))
+                topic = found.setdefault(item.topic, BagTopic(item.topic, item.message_type, 0, "", item.time_ns))
                 topic.count += 1
                 topic.last_ns = item.time_ns
                 if not topic.pixels and item.message_type in (IMAGE, COMPRESSED_IMAGE):
@@ -182,7 +182,7 @@ def _is_cdr(connection: Any) -> bool:
     return str(connection.ext.serialization_format) == "cdr"
 
 
-def _choose(path: Path, found: list[_Topic], wanted: tuple[str, ...]) -> list[_Topic]:
+def _choose(path: Path, found: list[BagTopic], wanted: tuple[str, ...]) -> list[BagTopic]:
     images = [topic for topic in found if topic.message_type in (IMAGE, COMPRESSED_IMAGE)]
     if not images:
         others = "; ".join(map(str, found)) or "nothing"
@@ -213,7 +213,7 @@ def _camera_names(topics: list[str]) -> dict[str, str]:
     return short if unique else {topic: "_".join(words) for topic, words in parts.items()}
 
 
-def _frame_rate(topic: _Topic) -> float:
+def _frame_rate(topic: BagTopic) -> float:
     seconds = (topic.last_ns - topic.first_ns) / 1e9
     rate = (topic.count - 1) / seconds if topic.count > 1 and seconds > 0 else DEFAULT_FRAME_RATE
     return min(max(rate, 0.1), 1000.0)

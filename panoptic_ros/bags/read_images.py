@@ -62,18 +62,19 @@ def open_images(path: Path, cameras: tuple[str, ...] = ()) -> Recording:
     return Recording(path, "images", streams, frames, (notice,) if untimed else ())
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder in the order of their names, numbers by value."""
     files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
     return sorted(files, key=lambda file: ([int(part) if part.isdigit() else part
                                             for part in re.split(r"(\d+)", file.stem)], file.name))
 
 
 def _image_folders(path: Path) -> list[Path]:
-    if _image_files(path):
+    if image_files(path):
         return [path]
     places = [place for place in sorted(path.iterdir()) if place.is_dir() and _CAMERA_FOLDER.match(place.name)]
     return [folder for place in places for folder in (place, place / "data")
-            if folder.is_dir() and _image_files(folder)]
+            if folder.is_dir() and image_files(folder)]
 
 
 def _camera_name(folder: Path, path: Path) -> str:
@@ -86,7 +87,7 @@ def _camera_name(folder: Path, path: Path) -> str:
 
 
 def _open_folder(folder: Path, camera: str) -> _ImageFolder:
-    files = _image_files(folder)
+    files = image_files(folder)
     places = [folder / "timestamps.txt", folder.parent / "timestamps.txt"]
     timestamps = next((place for place in places if place.is_file()), None)
     if timestamps is None:

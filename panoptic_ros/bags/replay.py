@@ -8,18 +8,18 @@ from typing import Any
 
 from tqdm import tqdm
 
+from panoptic_ros.bags.accounting import ReplaySink
 from panoptic_ros.bags.recording import BrokenFrame, Recording
-from panoptic_ros.bags.result import ResultWriter
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import CameraImage
 from panoptic_ros.perception import Perception
 
 
-def replay(recording: Recording, perception: Perception, result: ResultWriter, stop: Event) -> dict[str, Any]:
-    """Segment and track every image of the recording; returns the summary that was written.
+def replay(recording: Recording, perception: Perception, result: ReplaySink, stop: Event) -> dict[str, Any]:
+    """Segment and track every image of the recording; returns the summary of `result`.
 
-    Latencies are those of the perception: reading images, drawing overlays and writing files is not in them, nor in
-    `fps`. A broken frame is reported and skipped. When `stop` is set, the files are completed with what there is.
+    Latencies are those of the perception: reading images and what `result` does is not in them, nor in `fps`.
+    A broken frame is reported and skipped. When `stop` is set, the files are completed with what there is.
     """
     seconds, sizes = 0.0, set()
     engine = perception.engine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,11 +15,12 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from tqdm import tqdm
 
+from panoptic_ros.bags.accounting import ReplaySink
 from panoptic_ros.bags.recording import BrokenFrame, Recording
-from panoptic_ros.bags.result import RESULT_TOPICS, ResultWriter
+from panoptic_ros.bags.result import RESULT_TOPICS
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import CameraImage
-from panoptic_ros.messages import IMAGE, camera_image_message, stamp_in_ns
+from panoptic_ros.messages import IMAGE, camera_image_message, serialized_header, stamp_in_ns
 from panoptic_ros.ros.node_process import NODE, NodeProcess, Participant, private_network
 from panoptic_ros.ros.outputs import DIAGNOSTICS, TYPES, message_class
 
@@ -35,9 +35,9 @@ LOST_ON_THE_WAY_OUT = "result lost between node and replay"
 _Key = tuple[str, int, str]
 
 
-def replay_live(recording: Recording, result: ResultWriter, stop: Event, *, model: str, engine: str, device: str,
+def replay_live(recording: Recording, result: ReplaySink, stop: Event, *, model: str, engine: str, device: str,
                 precision: str, rate: float) -> dict[str, Any]:
-    """Send every image of the recording through a node of its own; returns the summary that was written.
+    """Send every image of the recording through a node of its own; returns the summary of `result`.
 
     rate: speed, 1 = as recorded. Latencies of the stages are the node's own; `end_to_end` is from publishing an image
     to having all of its results. Results are written after the drive, so that this takes nothing from the node.
@@ -132,7 +132,7 @@ class _Drive:
         if self._has_given_up():
             raise InputError(f"the node gave up at the end of the drive; its last lines:\n{process.log()}")
 
-    def write(self, result: ResultWriter, facts: Mapping[str, Any], interrupted: bool) -> dict[str, Any]:
+    def write(self, result: ReplaySink, facts: Mapping[str, Any], interrupted: bool) -> dict[str, Any]:
         """Read the recording once more and write each image with its results, then what became of the others."""
         sent = {one.index: one for group in self._sent.values() for one in group}
         complete = [one for one in sent.values() if one.is_complete()]
@@ -203,7 +203,7 @@ class _Drive:
         now = perf_counter()
         packed = zlib.compress(cdr, 1)
         with self._lock:
-            one = self._waiting_for(camera, *_header(cdr), topic)
+            one = self._waiting_for(camera, *serialized_header(cdr), topic)
             if one:
                 one.results[topic] = (self._spool.seek(0, 2), len(packed))
                 self._spool.write(packed)
@@ -251,10 +251,3 @@ class _Schedule:
             self._due += step / self._rate
         self._last_stamp_ns = image.stamp_ns
         return max(0.0, self._due - perf_counter())
-
-
-def _header(cdr: bytes) -> tuple[int, str]:
-    """Stamp (ns) and frame_id of a serialized message that starts with a std_msgs/Header, read without the rest."""
-    order = "<" if cdr[1] & 1 else ">"
-    sec, nanosec, length = struct.unpack_from(f"{order}iII", cdr, 4)
-    return sec * 1_000_000_000 + nanosec, cdr[16:16 + length - 1].decode(errors="surrogateescape")
