@@ -1,0 +1,58 @@
+"""Errors of predicted depth (Eigen et al. 2014): RMSE, AbsRel and the share of pixels within factors of 1.25."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from panoptic_ros.errors import InputError
+
+
+@dataclass(frozen=True)
+class DepthErrors:
+    """Sums over pixels.
+
+    pixels: how many. squared: of squared errors, square metres. relative: of |error| / truth.
+    within: (3,) pixels whose depth is off by a factor below 1.25, 1.25^2 and 1.25^3.
+    """
+
+    pixels: int
+    squared: float
+    relative: float
+    within: np.ndarray
+
+    def __add__(self, other: DepthErrors) -> DepthErrors:
+        return DepthErrors(self.pixels + other.pixels, self.squared + other.squared, self.relative + other.relative,
+                           self.within + other.within)
+
+    def result(self) -> dict[str, float]:
+        """{"rmse" in metres, "abs_rel", "delta1", "delta2", "delta3" as fractions}, over all pixels of all images.
+
+        Empty where the truth knew the depth of no pixel.
+        """
+        if self.pixels == 0:
+            return {}
+        shares = {f"delta{k + 1}": float(n / self.pixels) for k, n in enumerate(self.within)}
+        return {"rmse": float(np.sqrt(self.squared / self.pixels)), "abs_rel": self.relative / self.pixels, **shares}
+
+
+def compare_depth(predicted: np.ndarray, truth: np.ndarray) -> DepthErrors:
+    """The errors of one image, where the truth is known.
+
+    predicted, truth: (H, W) metres; the truth is 0 or not finite where nobody knows.
+    Raises InputError where the sizes differ, or where a depth is missing that the truth knows.
+    """
+    if predicted.shape != truth.shape:
+        raise InputError(f"the predicted depth has shape {predicted.shape}, the truth {truth.shape}: "
+                         "score predictions at the size of the truth")
+    known = np.isfinite(truth) & (truth > 0)
+    found, true = predicted[known].astype(np.float64), truth[known].astype(np.float64)
+    wrong = np.count_nonzero(~(np.isfinite(found) & (found > 0)))
+    if wrong:
+        raise InputError(f"the predicted depth of {wrong} of {len(true)} pixels is not a positive number of metres: "
+                         "predict a depth for every pixel, or leave those out of the truth")
+    factor = np.maximum(found / true, true / found)
+    within = np.array([np.count_nonzero(factor < 1.25 ** k) for k in (1, 2, 3)])
+    error = found - true
+    return DepthErrors(len(true), float(error @ error), float((np.abs(error) / true).sum()), within)
