@@ -69,7 +69,7 @@ def _frames(path: Path, streams: dict[str, Stream]) -> Iterator[CameraImage | Br
             yield BrokenFrame("", "bag damaged", item.detail, 0)
         else:
             seen[item.topic] += 1
-            yield _image(item, streams[item.topic].camera)
+            yield camera_image(item, streams[item.topic].camera)
     for topic, stream in streams.items():
         lost = (stream.frames or 0) - seen[topic]
         if lost > 0:
@@ -77,7 +77,8 @@ def _frames(path: Path, streams: dict[str, Stream]) -> Iterator[CameraImage | Br
                               f"{path} promises {stream.frames} messages on {topic}; {seen[topic]} could be read", lost)
 
 
-def _image(message: RawMessage, camera: str) -> CameraImage | BrokenFrame:
+def camera_image(message: RawMessage, camera: str) -> CameraImage | BrokenFrame:
+    """The image in a message, or why there is none."""
     place = f"{message.topic} at {message.time_ns} ns"
     try:
         content: Any = bag_typestore().deserialize_cdr(message.cdr, message.message_type)
@@ -173,7 +174,7 @@ def _files(path: Path) -> list[Path]:
 def _pixel_format(cdr: bytes, message_type: str) -> str:
     try:
         content: Any = bag_typestore().deserialize_cdr(cdr, message_type)
-    except Exception:  # as in _image, where it is reported
+    except Exception:  # as in camera_image, where it is reported
         return ""
     return str(content.format if message_type == COMPRESSED_IMAGE else content.encoding)
 

@@ -1,0 +1,211 @@
+"""Truth topics of a rosbag2 as a dataset: label images and segment lists beside a camera's images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rosbags.rosbag2 import Reader
+
+from panoptic_ros.bags.read_bag import bag_messages, bag_topics, camera_image
+from panoptic_ros.bags.recording import BrokenFrame
+from panoptic_ros.bags.recovery import Damage, RawMessage
+from panoptic_ros.bags.types import bag_typestore
+from panoptic_ros.classes import ClassTable, load_class_table
+from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
+from panoptic_ros.errors import InputError
+from panoptic_ros.labels import PanopticLabel
+from panoptic_ros.messages import IMAGE, SEGMENTS, read_segments, serialized_header
+from panoptic_ros.paths import shared_folder
+
+
+@dataclass(frozen=True)
+class TopicPair:
+    """The two topics that hold the truth of one camera: pixel = segment id, and what the segments are."""
+
+    panoptic: str
+    segments: str
+
+
+def find_truth_topics(path: Path, cameras: Mapping[str, str], panoptic: str | None = None) -> dict[str, TopicPair]:
+    """The truth topics of each camera in a bag; empty where it has none.
+
+    cameras: camera -> topic of its images. Looked for are <camera topic>/truth/panoptic/image, as the synthetic city
+    writes it, and what `panoptic-ros replay` and the node publish: /<camera>/panoptic/image, or /panoptic/image where
+    there is one camera. Segments lie beside, on .../panoptic/segments or .../segments.
+    panoptic: the topic of the label images, where another is wanted.
+    Raises InputError when that topic is not there, has no segments beside it, or a camera is left without truth.
+    """
+    topics = {topic.name: topic.message_type for topic in bag_topics(path)[0] if topic.count}
+    if panoptic is not None:
+        if len(cameras) > 1:
+            raise InputError(f"{panoptic} is the truth of one camera, but there are {', '.join(cameras)}: choose one "
+                             "with --topic")
+        pair = _pair(panoptic, topics)
+        if pair is None:
+            labels = [name for name in topics if _pair(name, topics)]
+            raise InputError(f"{path} has no truth on {panoptic}: wanted are label images (sensor_msgs/Image, mono16) "
+                             "there, and a PanopticSegmentArray on .../segments beside it; it has such truth on: "
+                             f"{', '.join(labels) or 'no topic'}")
+        return dict.fromkeys(cameras, pair)
+    found = {}
+    for camera, image_topic in cameras.items():
+        bases = [f"{_camera_base(image_topic)}/truth", f"/{camera}"] + ([""] if len(cameras) == 1 else [])
+        pairs = [pair for base in bases if (pair := _pair(f"{base}/panoptic/image", topics))]
+        if pairs:
+            found[camera] = pairs[0]
+    missing = sorted(cameras.keys() - found.keys())
+    if found and missing:
+        raise InputError(f"{path} has truth topics for {', '.join(found)}, but not for {', '.join(missing)}: leave "
+                         "these cameras out with --topic")
+    return found
+
+
+class _Kind(NamedTuple):
+    """What a segment of the truth says of itself."""
+
+    class_id: int
+    name: str
+    is_thing: bool
+    is_tracked: bool
+
+
+class TruthTopics(Dataset):
+    """The images of a bag that have truth; a sequence for each camera, in the order of their stamps.
+
+    cameras: camera -> topic of its images. pairs: as `find_truth_topics` returns them. preferred: class table that is
+    taken where it has the truth's classes; else the first table of config/datasets that has them.
+    Raises InputError for a damaged bag, stamps that are there twice, label images without segments or the reverse, and
+    classes that no table has.
+    """
+
+    def __init__(self, path: Path, cameras: Mapping[str, str], pairs: Mapping[str, TopicPair],
+                 preferred: ClassTable) -> None:
+        self.name = path.name
+        self._path, self._cameras, self._pairs = path, dict(cameras), dict(pairs)
+        self._reader: Reader | None = None
+        # Topic -> stamp -> time of recording, by which a bag finds a message again.
+        self._times: dict[str, dict[int, int]] = {}
+        kinds = self._index()
+        self.classes, self._row_of_class = _class_rows(path, kinds, preferred)
+        is_tracked = any(kind.is_thing and kind.is_tracked for kind in kinds)
+        self.truth = frozenset({Truth.PANOPTIC, Truth.SEMANTIC} | ({Truth.TRACKS} if is_tracked else set()))
+        self.entries = [Entry(f"{camera}_{stamp}", camera, stamp) for camera, pair in self._pairs.items()
+                        for stamp in sorted(self._times[pair.panoptic])]
+
+    def image(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8, red, green, blue."""
+        entry = self.entries[index]
+        image = camera_image(self._message(self._cameras[str(entry.sequence)], entry.stamp_ns), str(entry.sequence))
+        if isinstance(image, BrokenFrame):
+            raise InputError(f"{self._path}: {image.detail}")
+        return np.ascontiguousarray(image.rgb())
+
+    def label(self, index: int) -> PanopticLabel:
+        """The truth of this image; the track ids of things are the object ids."""
+        entry = self.entries[index]
+        pair = self._pairs[str(entry.sequence)]
+        try:
+            segment_map, rows = read_segments(_content(self._message(pair.panoptic, entry.stamp_ns)),
+                                              _content(self._message(pair.segments, entry.stamp_ns)))
+        except InputError as error:
+            raise InputError(f"{self._path}: truth at {entry.stamp_ns} ns: {error}") from error
+        return PanopticLabel.of(segment_map, self._row_of_class[rows.class_id],
+                                np.where(rows.is_thing, rows.track_id, 0))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_reader": None}
+
+    def _message(self, topic: str, stamp_ns: int) -> RawMessage:
+        if self._reader is None:
+            self._reader = Reader(self._path)
+            self._reader.open()
+        if stamp_ns not in self._times.get(topic, {}):
+            raise InputError(f"{self._path} has no image on {topic} with the stamp {stamp_ns} ns")
+        time_ns = self._times[topic][stamp_ns]
+        connections = [c for c in self._reader.connections if c.topic == topic]
+        for connection, found_ns, cdr in self._reader.messages(connections, time_ns, time_ns + 1):
+            # Several messages of a topic may have been recorded at the same time.
+            if serialized_header(cdr)[0] == stamp_ns:
+                return RawMessage(topic, connection.msgtype, found_ns, bytes(cdr))
+        raise InputError(f"{self._path}: the message on {topic} with the stamp {stamp_ns} ns is gone")
+
+    def _index(self) -> set[_Kind]:
+        """Note where every message is; returns the kinds of segments there are."""
+        labels = {topic for pair in self._pairs.values() for topic in (pair.panoptic, pair.segments)}
+        kinds: set[_Kind] = set()
+        repeated: list[str] = []
+        for item in bag_messages(self._path, labels | set(self._cameras.values())):
+            if isinstance(item, Damage):
+                raise InputError(f"{self._path} is damaged ({item.detail}): its truth cannot be relied on; record or "
+                                 "convert it anew, or evaluate without truth (--truth none)")
+            stamp = serialized_header(item.cdr)[0]
+            times = self._times.setdefault(item.topic, {})
+            if stamp in times and item.topic in labels:
+                repeated.append(f"{item.topic} at {stamp} ns")
+            times.setdefault(stamp, item.time_ns)
+            if item.message_type == SEGMENTS:
+                kinds.update(_Kind(s.class_id, s.class_name, s.is_thing, s.track_id > 0)
+                             for s in _content(item).segments)
+        if repeated:
+            raise InputError(f"{self._path}: the truth has {_first(repeated)} more than once, so nobody knows which of "
+                             "them belongs to the image with that stamp")
+        for pair in self._pairs.values():
+            for one, other in ((pair.panoptic, pair.segments), (pair.segments, pair.panoptic)):
+                alone = sorted(self._times.get(one, {}).keys() - self._times.get(other, {}).keys())
+                if alone:
+                    raise InputError(f"{self._path}: what {one} has at {_first([f'{stamp} ns' for stamp in alone])} is "
+                                     f"not on {other}: both are needed for each image")
+        return kinds
+
+
+def _class_rows(path: Path, kinds: Iterable[_Kind], preferred: ClassTable) -> tuple[ClassTable, np.ndarray]:
+    """The class table that has all names of the truth, and its class for each class id in the messages."""
+    is_thing: dict[str, bool] = {}
+    name_of: dict[int, str] = {}
+    for kind in sorted(kinds):
+        if is_thing.setdefault(kind.name, kind.is_thing) != kind.is_thing:
+            raise InputError(f"{path}: the truth has the class '{kind.name}' as things and as stuff")
+        if name_of.setdefault(kind.class_id, kind.name) != kind.name:
+            raise InputError(f"{path}: the truth calls class {kind.class_id} '{name_of[kind.class_id]}' and "
+                             f"'{kind.name}'")
+    if not is_thing:
+        raise InputError(f"{path}: the truth is empty: not one of its messages has a segment")
+    shipped = sorted(file.stem for file in (shared_folder("config") / "datasets").glob("*.yaml"))
+    tables = [preferred, *(load_class_table(name) for name in shipped)]
+    for table in tables:
+        things = dict(zip(table.names, table.is_thing, strict=True))
+        if all(things.get(name) == thing for name, thing in is_thing.items()):
+            rows = np.full(max(name_of) + 1, -1, np.int32)
+            rows[list(name_of)] = [table.names.index(name) for name in name_of.values()]
+            return table, rows
+    things = dict(zip(preferred.names, preferred.is_thing, strict=True))
+    unknown = [f"{name} ({'thing' if thing else 'stuff'})" for name, thing in is_thing.items()
+               if things.get(name) != thing]
+    raise InputError(f"{path}: no class table has all classes of the truth; the model's, '{preferred.name}', lacks "
+                     f"{', '.join(unknown)}; looked at as well: {', '.join(shipped)}. Truth has to name its classes, "
+                     "things and stuff as one of these tables does")
+
+
+def _pair(panoptic: str, topics: Mapping[str, str]) -> TopicPair | None:
+    """The label images of this name with the segments beside them, where a bag has both."""
+    place = panoptic.rpartition("/")[0]
+    segments = [f"{place}/segments", f"{place.rpartition('/')[0]}/segments"]
+    found = [name for name in segments if topics.get(name) == SEGMENTS]
+    return TopicPair(panoptic, found[0]) if topics.get(panoptic) == IMAGE and found else None
+
+
+def _camera_base(image_topic: str) -> str:
+    """/front/image_raw/compressed -> /front."""
+    return image_topic.removesuffix("/compressed").rpartition("/")[0]
+
+
+def _content(message: RawMessage) -> Any:
+    return bag_typestore().deserialize_cdr(message.cdr, message.message_type)
+
+
+def _first(rows: list[str]) -> str:
+    return ", ".join(rows[:3]) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
