@@ -1,19 +1,28 @@
-"""Panoptic truth in COCO's format: one JSON file and a PNG per image whose pixels are segment ids."""
+"""Panoptic truth and predictions in COCO's format: one JSON file and a PNG per image whose pixels are segment ids."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from scipy.ndimage import find_objects
 
-from panoptic_ros.classes import ClassTable
+from panoptic_ros.classes import ClassTable, load_class_table
+from panoptic_ros.datasets.coco_layout import bare_name, image_places
+from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
+from panoptic_ros.datasets.pictures import check_size, read_image, read_label_picture, trailing_number
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import Segments
+from panoptic_ros.labels import NO_CLASS, PanopticLabel
+from panoptic_ros.paths import shared_folder
 
 MAX_ID = (1 << 24) - 1  # a pixel's id is red + 256 green + 65536 blue
+DEPTH_STEPS = 256  # of a depth PNG's value per metre
+FIRST_OBJECT = 256  # ids of objects that keep theirs over a video begin here; a stuff class has its number + 1
+_STAMP_DIGITS = 16  # a file's name that ends in so many is a time in nanoseconds
 
 
 def encode_ids(id_map: np.ndarray) -> np.ndarray:
@@ -21,42 +30,293 @@ def encode_ids(id_map: np.ndarray) -> np.ndarray:
     return np.stack([id_map >> 16 & 255, id_map >> 8 & 255, id_map & 255], 2).astype(np.uint8)
 
 
-class CocoPanopticWriter:
-    """Writes FOLDER/panoptic.json and FOLDER/panoptic/*.png.
+def decode_ids(picture: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 in OpenCV's order -> segment ids (H, W) uint32."""
+    four = cv2.cvtColor(picture, cv2.COLOR_BGR2RGBA)
+    return four.view("<u4")[..., 0] & np.uint32(MAX_ID)
 
-    A category's id is the class id of the table. Use ids that are an object's own over a video, and it is video truth.
+
+class CocoPanoptic(Dataset):
+    """A JSON file and its folder of PNGs: Cityscapes, COCO, Mapillary Vistas, IDD, or what CocoPanopticWriter wrote.
+
+    Labels can be read without the images. A depth/ folder beside the JSON file, as `panoptic-ros city` writes it, is
+    truth as well.
     """
 
-    def __init__(self, folder: Path, classes: ClassTable) -> None:
-        self.folder = folder
+    def __init__(self, json_file: Path, png_folder: Path, video: bool | None = None) -> None:
+        """video: whether an id is an object's own in a sequence of images; None: it is where images have a video_id.
+
+        A sequence is the images of one video_id, else of one folder in their file_name, else all.
+        Raises InputError where the JSON file cannot be read or is none of this format.
+        """
+        content = read_panoptic_json(json_file)
+        self.json_file, self.png_folder, self.name = json_file, png_folder, _dataset_name(json_file)
+        self.classes, category_row = class_table_of(content["categories"], self.name)
+        images = {image["id"]: image for image in content["images"]}
+        if video is None:
+            video = bool(images) and all("video_id" in image for image in images.values())
+        pairs = []
+        for annotation in content["annotations"]:
+            if annotation["image_id"] not in images:
+                raise InputError(f"{json_file}: the annotation of {annotation['file_name']} is of an image "
+                                 f"'{annotation['image_id']}' that is not in the file's list")
+            pairs.append((images[annotation["image_id"]], annotation))
+        if not pairs:
+            raise InputError(f"{json_file} has no annotations: there is nothing in it to score or to train on")
+        self.entries, order = _entries(pairs, content.get("videos", []), video)
+        pairs = [pairs[i] for i in order]
+        self._image_files = [str(image.get("file_name", annotation["file_name"])) for image, annotation in pairs]
+        self._png_files = [str(annotation["file_name"]) for _, annotation in pairs]
+        self._sizes = [(int(image["height"]), int(image["width"])) if "height" in image and "width" in image else None
+                       for image, _ in pairs]
+        self._segments = _SegmentTable([annotation["segments_info"] for _, annotation in pairs], category_row,
+                                       json_file, self._png_files)
+        self._is_video = video
+        self._has_depth = self._depth_file(0).is_file()
+        self.truth = frozenset({Truth.PANOPTIC, Truth.SEMANTIC} | ({Truth.TRACKS} if video else set())
+                               | ({Truth.DEPTH} if self._has_depth else set()))
+
+    def image(self, index: int) -> np.ndarray:
+        file = self.image_file(index)
+        if file is None:
+            tried = list(dict.fromkeys(place.parent for place in self._image_places(index)))
+            raise InputError(f"no image {self._image_files[index]} to {self.json_file}; looked in: "
+                             f"{', '.join(str(folder) for folder in tried)}")
+        image = read_image(file)
+        if (size := self._sizes[index]) is not None:
+            check_size(file, image, size)
+        return image
+
+    def label(self, index: int) -> PanopticLabel:
+        file = self.png_folder / self._png_files[index]
+        ids = read_ids(file)
+        if (size := self._sizes[index]) is not None:
+            check_size(file, ids, size)
+        segment_id, class_id, is_crowd, score = self._segments.rows(index)
+        # Almost all of this table is never touched, so it costs little although it has a row for each possible id.
+        table = np.zeros(MAX_ID + 1, np.uint16)
+        table[segment_id] = np.arange(1, len(segment_id) + 1)
+        segment_map = table.take(ids)
+        if np.count_nonzero(segment_map) != np.count_nonzero(ids):
+            unknown = np.unique(ids[(segment_map == 0) & (ids != 0)]).tolist()
+            raise InputError(f"{file} has {len(unknown)} segment ids that {self.json_file.name} does not know: "
+                             f"{', '.join(map(str, unknown[:5]))}; see `panoptic-ros dataset check`")
+        is_object = self.classes.thing_mask[class_id] & ~is_crowd if self._is_video else False
+        return PanopticLabel(segment_map, class_id, np.where(is_object, segment_id, 0).astype(np.int64), is_crowd,
+                             score)
+
+    def depth(self, index: int) -> np.ndarray:
+        if not self._has_depth:
+            return super().depth(index)
+        return (read_label_picture(self._depth_file(index)) / np.float32(DEPTH_STEPS)).astype(np.float32)
+
+    def image_file(self, index: int) -> Path | None:
+        """Where the image is, None where it is in none of the places where it is looked for."""
+        return next((place for place in self._image_places(index) if place.is_file()), None)
+
+    def _image_places(self, index: int) -> list[Path]:
+        return image_places(self.json_file, self.png_folder, self._image_files[index])
+
+    def _depth_file(self, index: int) -> Path:
+        return self.json_file.parent / "depth" / self._png_files[index]
+
+
+class _SegmentTable:
+    """The segments_info of all images as arrays, small to pickle; rows offset[i] to offset[i + 1] are of image i."""
+
+    def __init__(self, infos: Sequence[Sequence[Mapping[str, Any]]], category_row: Mapping[int, int], json_file: Path,
+                 png_files: Sequence[str]) -> None:
+        self.offset = np.cumsum([0, *(len(info) for info in infos)])
+        flat = [segment for info in infos for segment in info]
+        try:
+            self.segment_id = np.array([segment["id"] for segment in flat], np.int64)
+            self.class_id = np.array([category_row.get(segment["category_id"], NO_CLASS) for segment in flat], np.int32)
+            self.is_crowd = np.array([segment.get("iscrowd", 0) for segment in flat], bool)
+            self.score = np.array([segment.get("score", np.nan) for segment in flat], np.float32)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{json_file}: a segment needs an id and a category_id, both whole numbers; one has a "
+                             f"fault at: {error}") from error
+        bad = (self.segment_id < 1) | (self.segment_id > MAX_ID) | (self.class_id == NO_CLASS)
+        for row in np.nonzero(bad)[0][:1]:
+            file = png_files[int(np.searchsorted(self.offset, row, "right")) - 1]
+            raise InputError(f"{json_file}: segment {flat[row]['id']} of {file} has category "
+                             f"{flat[row]['category_id']}: ids lie between 1 and {MAX_ID}, and a category is in the "
+                             "file's list")
+
+    def rows(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Ids, class ids, whether crowd, and scores of the segments of an image."""
+        rows = slice(self.offset[index], self.offset[index + 1])
+        return self.segment_id[rows], self.class_id[rows], self.is_crowd[rows], self.score[rows]
+
+
+def read_panoptic_json(json_file: Path) -> dict[str, Any]:
+    """The content of the file. Raises InputError where it is none of this format."""
+    try:
+        content = json.loads(json_file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{json_file} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in (
+            "images", "annotations", "categories")):
+        raise InputError(f"{json_file} is no COCO-panoptic file: it needs lists of images, annotations and categories")
+    if not all("segments_info" in a and "file_name" in a and "image_id" in a for a in content["annotations"]):
+        raise InputError(f"{json_file} is no COCO-panoptic file: each annotation needs image_id, file_name and "
+                         "segments_info; a detection or caption file is another format")
+    if not all("id" in image for image in content["images"]):
+        raise InputError(f"{json_file}: each image needs an id")
+    return content
+
+
+def read_ids(png_file: Path) -> np.ndarray:
+    """The segment ids (H, W) of a PNG. Raises InputError where it is not one of 3 channels with 8 bits."""
+    picture = read_label_picture(png_file)
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise InputError(f"{png_file} has not the three 8-bit channels that a segment id is made of")
+    return decode_ids(picture)
+
+
+def class_table_of(categories: Sequence[Mapping[str, Any]], name: str) -> tuple[ClassTable, dict[int, int]]:
+    """The class table of a file and the row in it of each category id.
+
+    It is a table of config/datasets where one has the same names and kinds, for the sake of its colours and order.
+    Raises InputError where an id or a name is there twice or something is missing.
+    """
+    try:
+        rows = [{"name": c["name"], "thing": c["isthing"], "color": c.get("color", [0, 0, 0])} for c in categories]
+        ids = [int(c["id"]) for c in categories]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{name}: a category needs id, name and isthing; one has a fault at: {error}") from error
+    if len(set(ids)) < len(ids):
+        raise InputError(f"{name}: a category id is there twice")
+    table = ClassTable.from_dict({"name": name, "classes": rows})
+    kinds = dict(zip(table.names, table.is_thing, strict=True))
+    for file in sorted((shared_folder("config") / "datasets").glob("*.yaml")):
+        known = load_class_table(file)
+        if dict(zip(known.names, known.is_thing, strict=True)) == kinds:
+            table = known
+            break
+    return table, {number: table.names.index(str(c["name"])) for number, c in zip(ids, categories, strict=True)}
+
+
+class CocoPanopticWriter:
+    """Writes FOLDER/panoptic.json and FOLDER/panoptic/*.png, an image at a time.
+
+    A category's id is the class id of the table.
+    """
+
+    def __init__(self, folder: Path, classes: ClassTable, scores: bool = False) -> None:
+        """scores: write how sure a prediction is of each segment; a truth has no such thing."""
+        self.folder, self._scores, self._is_thing = folder, scores, classes.thing_mask
         (folder / "panoptic").mkdir(parents=True, exist_ok=True)
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
+        self._videos: dict[str, int] = {}
+        self._files: set[str] = set()
+        self._loose = 0  # ids that were given to what is not followed from image to image
         self._categories = [
             {"id": i, "name": name, "supercategory": name, "isthing": int(thing), "color": list(color)}
             for i, (name, thing, color) in enumerate(zip(classes.names, classes.is_thing, classes.colors, strict=True))]
 
-    def add(self, image_file: str, segment_map: np.ndarray, segments: Segments) -> None:
-        """One image and its segments.
+    def add(self, image_file: str, label: PanopticLabel, sequence: str | None = None, number: int = -1,
+            stamp_ns: int = 0, segment_ids: np.ndarray | None = None) -> None:
+        """One image and its segments; segments of NO_CLASS become void.
 
-        image_file: path as the JSON file shall have it. segment_map: (H, W), 0 = void, k = row k - 1 of `segments`.
-        segments: `track_id` is the id of each; ids differ and are at least 1.
-        Raises InputError when an id is not a number from 1 to MAX_ID, or is there twice.
+        image_file: path as the JSON file shall have it; the PNG has the same without a leading images/.
+        sequence: the video that the image belongs to; an id is then an object's own in all of its images.
+        number, stamp_ns: the frame's number and time, where they are known.
+        segment_ids: (N,) from 1 to MAX_ID, all different; None: made from the label's object ids.
+        Raises InputError when an id is not such a number, or when an image is there twice.
         """
-        ids = np.asarray(segments.track_id, np.int64)
+        ids = self._ids(label) if segment_ids is None else np.asarray(segment_ids, np.int64)
         if len(ids) and (ids.min() < 1 or ids.max() > MAX_ID or len(np.unique(ids)) < len(ids)):
             raise InputError(f"{image_file}: segment ids must differ and lie between 1 and {MAX_ID}")
-        height, width = segment_map.shape
-        number, file = len(self._images), Path(image_file).stem + ".png"
-        picture = encode_ids(np.concatenate([[0], ids]).astype(np.int32)[segment_map])
-        cv2.imwrite(str(self.folder / "panoptic" / file), picture, [cv2.IMWRITE_PNG_COMPRESSION, 2])
-        self._images.append({"id": number, "file_name": image_file, "width": width, "height": height})
-        rows = zip(ids.tolist(), segments.class_id.tolist(), segments.area.tolist(), segments.box.tolist(), strict=True)
-        self._annotations.append({"image_id": number, "file_name": file, "segments_info": [
-            {"id": segment, "category_id": category, "area": area, "bbox": [x0, y0, x1 - x0, y1 - y0], "iscrowd": 0}
-            for segment, category, area, (x0, y0, x1, y1) in rows]})
+        height, width = label.segment_map.shape
+        file = str(Path(image_file.removeprefix("images/")).with_suffix(".png"))
+        if file in self._files:
+            raise InputError(f"{image_file} is there twice: images need names of their own")
+        self._files.add(file)
+        written = np.where(label.class_id == NO_CLASS, 0, ids)
+        place = self.folder / "panoptic" / file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        picture = encode_ids(np.concatenate([[0], written]).astype(np.int32)[label.segment_map])
+        if not cv2.imwrite(str(place), picture, [cv2.IMWRITE_PNG_COMPRESSION, 2]):
+            raise InputError(f"{place} cannot be written: is the disk full?")
+        image = {"id": len(self._images), "file_name": image_file, "width": width, "height": height}
+        if sequence is not None:
+            image["video_id"] = self._videos.setdefault(sequence, len(self._videos))
+        if number >= 0:
+            image["frame_id"] = number
+        if stamp_ns or number >= 0:
+            image["stamp_ns"] = stamp_ns
+        self._annotations.append({"image_id": image["id"], "file_name": file,
+                                  "segments_info": self._segments_info(label, ids)})
+        self._images.append(image)
 
     def close(self) -> None:
         """Write the JSON file, for the images that were added."""
-        content = {"images": self._images, "annotations": self._annotations, "categories": self._categories}
+        content: dict[str, Any] = {"images": self._images, "annotations": self._annotations,
+                                   "categories": self._categories}
+        if self._videos:
+            content["videos"] = [{"id": number, "name": name} for name, number in self._videos.items()]
         (self.folder / "panoptic.json").write_text(json.dumps(content))
+
+    def _ids(self, label: PanopticLabel) -> np.ndarray:
+        """Ids that are the same in all images of a video: of stuff by class, of objects by object.
+
+        What is not followed from image to image, such as a second segment of a stuff class, counts down from MAX_ID.
+        """
+        is_stuff = (label.class_id != NO_CLASS) & ~self._is_thing[label.class_id]
+        ids = np.where(is_stuff, label.class_id + 1,
+                       np.where(label.object_id > 0, label.object_id + FIRST_OBJECT - 1, 0))
+        again = np.ones(len(ids), bool)
+        again[np.unique(ids, return_index=True)[1]] = False
+        loose = again | (ids == 0)
+        first = MAX_ID - self._loose
+        ids[loose] = first - np.arange(loose.sum())
+        self._loose += int(loose.sum())
+        return ids
+
+    def _segments_info(self, label: PanopticLabel, ids: np.ndarray) -> list[dict[str, Any]]:
+        area = np.bincount(label.segment_map.reshape(-1), minlength=len(ids) + 1)[1:]
+        slices = find_objects(label.segment_map.astype(np.int32, copy=False), len(ids))
+        infos: list[dict[str, Any]] = []
+        for row, place in enumerate(slices):
+            if place is not None and label.class_id[row] != NO_CLASS:
+                y, x = place
+                info = {"id": int(ids[row]), "category_id": int(label.class_id[row]), "area": int(area[row]),
+                        "bbox": [x.start, y.start, x.stop - x.start, y.stop - y.start],
+                        "iscrowd": int(label.is_crowd[row])}
+                infos.append({**info, "score": round(float(label.score[row]), 5)} if self._scores else info)
+        return infos
+
+
+def _dataset_name(json_file: Path) -> str:
+    return json_file.parent.resolve().name if json_file.stem == "panoptic" else json_file.stem
+
+
+def _entries(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], videos: Sequence[Mapping[str, Any]],
+             video: bool) -> tuple[list[Entry], list[int]]:
+    """The entries, those of a sequence together and in the order of their frames, and the pair that each is of."""
+    video_names = {v["id"]: str(v.get("name", v["id"])) for v in videos if "id" in v}
+    files = [Path(str(image.get("file_name", annotation["file_name"]))) for image, annotation in pairs]
+    several = len({file.parent for file in files}) > 1
+    stems = [bare_name(file.stem) for file in files]
+    if len(set(stems)) < len(stems):  # 000000 of each folder
+        stems = ["_".join((*file.parent.parts, stem)) for file, stem in zip(files, stems, strict=True)]
+    if len(set(stems)) < len(stems):
+        raise InputError(f"the image {next(stem for stem in stems if stems.count(stem) > 1)} is annotated twice")
+    first_seen: dict[str, int] = {}
+    entries = []
+    for (image, _), file, stem in zip(pairs, files, stems, strict=True):
+        sequence = None
+        if video:
+            sequence = (video_names.get(image["video_id"], str(image["video_id"])) if "video_id" in image
+                        else file.parent.name if several else file.parent.name or "video")
+            first_seen.setdefault(sequence, len(first_seen))
+        ending = trailing_number(bare_name(file.stem))
+        is_stamp = ending >= 10 ** (_STAMP_DIGITS - 1)
+        number = int(image.get("frame_id", image.get("frame_index", -1 if is_stamp else ending)))
+        entries.append(Entry(stem, sequence, int(image.get("stamp_ns", ending if is_stamp else 0)), number))
+    order = list(range(len(entries)))
+    if video:
+        order.sort(key=lambda i: (first_seen[str(entries[i].sequence)], entries[i].number, entries[i].stamp_ns, i))
+    return [entries[i] for i in order], order

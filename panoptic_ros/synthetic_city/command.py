@@ -21,15 +21,15 @@ from panoptic_ros.bags.calibration import Calibration
 from panoptic_ros.bags.interruption import stop_on_interrupt
 from panoptic_ros.bags.write import BagWriter
 from panoptic_ros.classes import ClassTable, load_class_table
-from panoptic_ros.datasets.coco_panoptic import CocoPanopticWriter
+from panoptic_ros.datasets.coco_panoptic import DEPTH_STEPS, CocoPanopticWriter
 from panoptic_ros.errors import InputError
+from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.messages import camera_image_message, header, image_message, panoptic_image_message, segments_message
 from panoptic_ros.synthetic_city import rendering
 from panoptic_ros.synthetic_city.camera import CityCamera
 from panoptic_ros.synthetic_city.drive import CityFrame
 from panoptic_ros.synthetic_city.truth import DriveTruth
 
-DEPTH_STEPS = 256  # of a depth PNG's value per metre; 0 = sky, or farther than 65535 / 256 m
 _OUTPUTS = {"images", "panoptic", "depth", "panoptic.json", "poses.txt", "timestamps.txt", "calibration.yaml"}
 _LIMITS = (64, 4096)  # pixels per side
 
@@ -131,10 +131,11 @@ def _write_files(out: Path, frames: Iterable[CityFrame], camera: CityCamera, cla
         for k, frame in enumerate(frames):
             name = f"{k:06d}.png"
             cv2.imwrite(str(out / "images" / name), frame.image[..., ::-1], fast)
-            steps = np.nan_to_num(frame.depth * DEPTH_STEPS, posinf=0.0)
+            steps = np.nan_to_num(frame.depth * DEPTH_STEPS, posinf=0.0)  # 0 = sky, or farther than 65535 steps
             cv2.imwrite(str(out / "depth" / name), np.where(steps > 65535, 0, np.rint(steps)).astype(np.uint16), fast)
             panoptic = truth.panoptic_frame(frame)
-            writer.add(f"images/{name}", panoptic.segment_map, panoptic.segments)
+            writer.add(f"images/{name}", PanopticLabel.of_frame(panoptic), out.name, k, frame.stamp_ns,
+                       panoptic.segments.track_id)
             poses.append(" ".join(f"{value:.9g}" for value in frame.camera_pose[:3].reshape(-1)))
             stamps.append(str(frame.stamp_ns))
     finally:

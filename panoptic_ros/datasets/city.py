@@ -1,0 +1,95 @@
+"""The synthetic city as a dataset: drives that no training sees, rendered when they are asked for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from panoptic_ros.classes import load_class_table
+from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
+from panoptic_ros.errors import InputError
+from panoptic_ros.labels import PanopticLabel
+from panoptic_ros.synthetic_city import CityCamera, CityDrive, CityFrame
+
+# Drives 500 to 599 tune, 600 to 607 are the test drives; training starts at a million.
+TEST_DRIVES = (600, 607)
+FRAMES = 20
+SIZE = (512, 1024)  # (H, W)
+FRAME_RATE = 10.0
+_NAME = re.compile(r"city(?::(?P<first>\d+)(?:-(?P<last>\d+))?)?(?:x(?P<frames>\d+))?(?:@(?P<h>\d+)x(?P<w>\d+))?")
+
+
+@dataclass(frozen=True)
+class CityName:
+    """What `city:600-607x40@256x512` says: drives 600 to 607, 40 consecutive frames of each, 256 x 512 pixels."""
+
+    first: int = TEST_DRIVES[0]
+    last: int = TEST_DRIVES[1]
+    frames: int = FRAMES
+    size: tuple[int, int] = SIZE
+
+    @staticmethod
+    def parse(text: str) -> CityName | None:
+        """`city`, then any of :FIRST-LAST, xFRAMES and @HEIGHTxWIDTH; None where the text is another dataset's path.
+
+        Raises InputError where it begins as a city's name and does not go on as one.
+        """
+        match = _NAME.fullmatch(text)
+        if match is None:
+            if text.startswith(("city:", "city@", "cityx")):
+                raise InputError(f"'{text}' is no synthetic city: write city, or city:600-607x40@512x1024 for drives "
+                                 "600 to 607, 40 frames of each, 512 pixels high and 1024 wide")
+            return None
+        first = int(match["first"] or TEST_DRIVES[0])
+        last = int(match["last"] or (first if match["first"] else TEST_DRIVES[1]))
+        frames = int(match["frames"] or FRAMES)
+        size = (int(match["h"]), int(match["w"])) if match["h"] else SIZE
+        if last < first or frames < 1 or not all(64 <= side <= 4096 for side in size):
+            raise InputError(f"'{text}' names no drives: the last is not before the first, each has at least one "
+                             "frame, and images have 64 to 4096 pixels per side")
+        return CityName(first, last, frames, size)
+
+
+class City(Dataset):
+    """Consecutive frames of whole drives at 10 Hz, in perspective, with everything that can be known of them.
+
+    An object's id is its own for the whole drive.
+    """
+
+    truth = frozenset(Truth)
+
+    def __init__(self, name: CityName | None = None) -> None:
+        self._name = name or CityName()
+        first, last, frames = self._name.first, self._name.last, self._name.frames
+        self.name = f"city:{first}-{last}x{frames}"
+        self.classes = load_class_table("cityscapes")
+        self.entries = [Entry(f"{drive:04d}_{k:06d}", f"{drive:04d}", round(k * 1e9 / FRAME_RATE), k)
+                        for drive in range(first, last + 1) for k in range(frames)]
+        # A street that is built for one frame serves the next; an image, its label and its depth are one rendering.
+        self._drive: CityDrive | None = None
+        self._rendered: tuple[int, CityFrame] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_drive": None, "_rendered": None}
+
+    def image(self, index: int) -> np.ndarray:
+        return self._frame(index).image
+
+    def label(self, index: int) -> PanopticLabel:
+        frame = self._frame(index)
+        return PanopticLabel.of_maps(frame.class_map, frame.instance_map)
+
+    def depth(self, index: int) -> np.ndarray:
+        return self._frame(index).depth
+
+    def _frame(self, index: int) -> CityFrame:
+        if self._rendered is None or self._rendered[0] != index:
+            drive, k = divmod(range(len(self))[index], self._name.frames)
+            seed = self._name.first + drive
+            if self._drive is None or self._drive.seed != seed:
+                self._drive = CityDrive(seed, CityCamera.of_size(*self._name.size), FRAME_RATE)
+            self._rendered = index, self._drive.render(k)
+        return self._rendered[1]

@@ -1,0 +1,76 @@
+"""Where the files of a COCO-panoptic dataset lie: people's folders differ, the JSON file says only half of it."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+from pathlib import Path
+
+from panoptic_ros.datasets.pictures import IMAGE_SUFFIXES
+from panoptic_ros.errors import InputError
+
+# Where a dataset's root or split keeps its JSON files: our own and Cityscapes' gtFine, COCO, Mapillary Vistas.
+_JSON_FOLDERS = ("", "annotations", "gtFine", "panoptic", "v2.0/panoptic", "v1.2/panoptic")
+# What the converters of Cityscapes and its relatives append to an image's name.
+_LABEL_ENDING = re.compile(r"(_gtFine)?_(leftImg8bit|panoptic|gtFine)$")
+
+
+def find_panoptic_json(path: Path) -> tuple[Path, Path] | None:
+    """The JSON file of the dataset at a path and the folder of its PNGs; None where there is no such dataset.
+
+    path: a .json file; a folder with panoptic.json and panoptic/, with X.json and X/, or with a panoptic_*.json among
+    its PNGs, itself or in annotations/, gtFine/ or panoptic/; a folder X beside X.json.
+    Raises InputError where a JSON file that was given has no PNGs, or where several are there.
+    """
+    if path.suffix == ".json" and path.is_file():
+        if (pngs := _png_folder(path)) is None:
+            raise InputError(f"no PNGs to {path}: they were looked for in {path.with_suffix('')}, in "
+                             f"{path.parent / 'panoptic'} and beside it")
+        return path, pngs
+    if not path.is_dir():
+        return None
+    if (beside := path.parent / f"{path.name}.json").is_file() and any(path.glob("*.png")):
+        return beside, path
+    for folder in (path / name for name in _JSON_FOLDERS):
+        found = [(file, pngs) for file in sorted(folder.glob("*.json")) if (pngs := _png_folder(file)) is not None]
+        if len(found) > 1:
+            raise InputError(f"{path} has several panoptic JSON files, give one of them: "
+                             f"{', '.join(str(file) for file, _ in found)}")
+        if found:
+            return found[0]
+    return None
+
+
+def image_places(json_file: Path, png_folder: Path, file_name: str) -> list[Path]:
+    """Every place where an image may be, the likeliest first.
+
+    file_name: of the image, as the JSON file has it.
+    """
+    name = Path(file_name)
+    bare = bare_name(name.stem)
+    names = [name, Path(name.name)]
+    if bare != name.stem:  # Cityscapes: leftImg8bit/val/frankfurt/frankfurt_000000_000294_leftImg8bit.png
+        city = bare.split("_")[0]
+        names = [Path(city, f"{bare}_leftImg8bit{suffix}") for suffix in (".png", ".jpg")] + [
+            Path(f"{bare}_leftImg8bit.png"), *names]
+    split = re.sub(r"^(cityscapes_)?panoptic_|_trainId$", "", png_folder.name)  # panoptic_val2017 -> val2017
+    parents = list(dict.fromkeys([json_file.parent, png_folder.parent, *list(json_file.parents)[1:3]]))
+    folders = [Path(), Path("images"), Path("leftImg8bit", split), Path(split), Path("images", split)]
+    places = [parent / folder / file for parent, folder, file in product(parents, folders, names)]
+    # A JSON file made from other copies of the images: same names, another format.
+    return places + [place.with_suffix(suffix) for place in places for suffix in IMAGE_SUFFIXES
+                     if suffix != place.suffix and bare == name.stem]
+
+
+def bare_name(stem: str) -> str:
+    """The stem of a file without what converters appended: frankfurt_000000_000294 of ..._gtFine_leftImg8bit."""
+    return _LABEL_ENDING.sub("", stem)
+
+
+def _png_folder(json_file: Path) -> Path | None:
+    for folder in (json_file.with_suffix(""), json_file.parent / "panoptic"):
+        if folder.is_dir() and (folder.name == json_file.stem or json_file.name == "panoptic.json"):
+            return folder
+    if json_file.stem.startswith("panoptic") and any(json_file.parent.glob("*.png")):
+        return json_file.parent
+    return None

@@ -1,0 +1,241 @@
+"""KITTI-MOTS (Voigtlaender et al. 2019): masks of cars and pedestrians with track ids, a line of text each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from panoptic_ros.bags.timestamps import read_timestamps
+from panoptic_ros.classes import load_class_table
+from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
+from panoptic_ros.datasets.pictures import check_size, image_files, read_image, trailing_number
+from panoptic_ros.errors import InputError
+from panoptic_ros.labels import NO_CLASS, PanopticLabel
+
+IGNORE_CLASS = 10  # a region that is left out of every score
+CLASSES = 2  # car 1, pedestrian 2: one more than the row in the class table
+
+
+@dataclass(frozen=True)
+class ObjectMask:
+    """One line of a file: `frame object_id class_id height width rle`.
+
+    class_id: 1 car, 2 pedestrian, 10 ignore. rle: COCO's compressed run lengths.
+    """
+
+    frame: int
+    object_id: int
+    class_id: int
+    height: int
+    width: int
+    rle: str
+
+    @staticmethod
+    def parse(line: str) -> ObjectMask:
+        """Raises ValueError where the line is not of this kind."""
+        *numbers, rle = line.split()
+        frame, object_id, class_id, height, width = (int(number) for number in numbers)
+        if class_id not in (*range(1, CLASSES + 1), IGNORE_CLASS):
+            raise ValueError(f"class {class_id} is not 1 (car), 2 (pedestrian) or {IGNORE_CLASS} (ignore)")
+        if min(frame, object_id) < 0 or min(height, width) < 1:
+            raise ValueError("a negative number or an empty image")
+        return ObjectMask(frame, object_id, class_id, height, width, rle)
+
+    def coco_rle(self) -> dict[str, Any]:
+        """What pycocotools takes."""
+        return {"size": [self.height, self.width], "counts": self.rle.encode()}
+
+
+def read_object_masks(file: Path) -> dict[int, list[ObjectMask]]:
+    """The masks of each frame that has any. Raises InputError that names the line that cannot be read."""
+    masks: dict[int, list[ObjectMask]] = {}
+    try:
+        lines = file.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read as text: {error}") from error
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                mask = ObjectMask.parse(line)
+            except ValueError as error:
+                raise InputError(f"{file}, line {number}: not 'frame object_id class_id height width rle' as "
+                                 f"KITTI-MOTS has it: {error}") from error
+            masks.setdefault(mask.frame, []).append(mask)
+    return masks
+
+
+def label_of_masks(masks: Sequence[ObjectMask], size: tuple[int, int]) -> PanopticLabel:
+    """The objects of one frame; ignore regions are void, all other pixels are one segment of NO_CLASS.
+
+    Raises InputError where masks overlap, have another size than (height, width), or cannot be decoded.
+    """
+    number_map = np.ones(size, np.int32)
+    objects = [mask for mask in masks if mask.class_id != IGNORE_CLASS]
+    if len({mask.object_id for mask in objects}) < len(objects):
+        raise InputError(f"frame {masks[0].frame}: an object id is there twice")
+    numbers = {id(mask): k for k, mask in enumerate(objects, 2)}
+    area = 0
+    for mask in masks:
+        if (mask.height, mask.width) != size:
+            raise InputError(f"frame {mask.frame}, object {mask.object_id}: the mask is {mask.width} x {mask.height} "
+                             f"pixels, others of the sequence {size[1]} x {size[0]}")
+        try:
+            inside = coco_mask.decode(mask.coco_rle()).view(bool)
+        except ValueError as error:
+            raise InputError(f"frame {mask.frame}, object {mask.object_id}: the run lengths cannot be decoded: "
+                             f"{error}") from error
+        area += int(np.count_nonzero(inside))
+        number_map[inside] = numbers.get(id(mask), 0)
+    if np.count_nonzero(number_map != 1) != area:
+        raise InputError(f"frame {masks[0].frame}: masks overlap; a pixel belongs to one object at most")
+    return PanopticLabel.of(number_map, np.array([NO_CLASS, *(mask.class_id - 1 for mask in objects)]),
+                            np.array([0, *(mask.object_id for mask in objects)]))
+
+
+@dataclass(frozen=True)
+class MotsSequence:
+    """One file of masks and, where they are there, the images that belong to it.
+
+    images: in the order of their frame numbers. timestamps: one line for each image.
+    """
+
+    name: str
+    file: Path
+    images: Path | None
+
+
+def find_mots_sequences(path: Path) -> list[MotsSequence]:
+    """The sequences at a path, none where it is no KITTI-MOTS.
+
+    A text file; a folder with instances.txt (and image_02); a folder of text files 0000.txt, 0001.txt ...; or the
+    official layout, instances_txt/0000.txt and image_02/0000 (in training/ or beside it).
+    """
+    if path.is_file() and path.suffix == ".txt":
+        return [MotsSequence(path.stem, path, None)]
+    if (path / "instances.txt").is_file():
+        images = path / "image_02"
+        return [MotsSequence(path.name, path / "instances.txt", images if images.is_dir() else None)]
+    folders = (path / "instances_txt", path / "training" / "instances_txt", path)
+    folder = next((f for f in folders if _numbered(f)), None)
+    if folder is None:
+        return []
+    places = [root / "image_02" for root in (path, path / "training", folder.parent, folder.parent / "training")]
+    return [MotsSequence(file.stem, file, next((p / file.stem for p in places if (p / file.stem).is_dir()), None))
+            for file in _numbered(folder)]
+
+
+class KittiMots(Dataset):
+    """Sequences with masks of cars and pedestrians; what is neither is a segment of NO_CLASS.
+
+    With images, every image is an entry, and one that the file does not name shows no object. Without, as in the files
+    of predictions, the entries are the frames from 0 to the last that is named.
+    """
+
+    truth = frozenset({Truth.TRACKS})
+
+    def __init__(self, path: Path) -> None:
+        """Raises InputError where no sequence is there or a file cannot be read."""
+        self.name, self.classes = path.stem, load_class_table("kitti_mots")
+        self.sequence_files = find_mots_sequences(path)
+        if not self.sequence_files:
+            raise InputError(f"{path} has no KITTI-MOTS: give a folder with instances.txt and image_02, one with "
+                             "instances_txt/0000.txt and so on, or a text file")
+        self.entries: list[Entry] = []
+        self._images: list[Path | None] = []
+        self._sequence_of: list[int] = []
+        self._masks: list[dict[int, list[ObjectMask]]] = []
+        for number, sequence in enumerate(self.sequence_files):
+            masks = read_object_masks(sequence.file)
+            self._masks.append(masks)
+            images = _images_by_number(sequence.images) if sequence.images else {}
+            frames = sorted(images) if images else list(range(max(masks, default=-1) + 1))
+            stamps = _stamps(sequence.images, frames)
+            self.entries += [Entry(f"{sequence.name}_{k:06d}", sequence.name, stamp, k)
+                             for k, stamp in zip(frames, stamps, strict=True)]
+            self._images += [images.get(k) for k in frames]
+            self._sequence_of += [number] * len(frames)
+
+    def image(self, index: int) -> np.ndarray:
+        file = self._images[index]
+        if file is None:
+            raise InputError(f"{self._file(index)} has no images: they are looked for in image_02 beside it")
+        image = read_image(file)
+        if self._masks[self._sequence_of[index]]:
+            check_size(file, image, self._size(index))
+        return image
+
+    def label(self, index: int) -> PanopticLabel:
+        masks = self._masks[self._sequence_of[index]].get(self.entries[index].number, [])
+        try:
+            return label_of_masks(masks, self._size(index))
+        except InputError as error:
+            raise InputError(f"{self._file(index)}, {error}") from error
+
+    def image_file(self, index: int) -> Path | None:
+        return self._images[index]
+
+    def masks(self, index: int) -> list[ObjectMask]:
+        """The lines that an image has in its file."""
+        return self._masks[self._sequence_of[index]].get(self.entries[index].number, [])
+
+    def _file(self, index: int) -> Path:
+        return self.sequence_files[self._sequence_of[index]].file
+
+    def _size(self, index: int) -> tuple[int, int]:
+        """Height and width of a sequence's images: as its first mask says, or as the image is where there is none."""
+        masks = self._masks[self._sequence_of[index]]
+        if masks:
+            first = masks[min(masks)][0]
+            return first.height, first.width
+        height, width = self.image(index).shape[:2]
+        return height, width
+
+
+class MotsWriter:
+    """Writes a KITTI-MOTS text file, line by line: what the benchmark and `panoptic-ros score` take."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises InputError where the folder cannot be made."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._opened: TextIO = file.open("w")
+
+    def add(self, frame: int, label: PanopticLabel) -> None:
+        """The objects of one frame, a label in the class table `kitti_mots`; what has no object id is left out."""
+        height, width = label.segment_map.shape
+        for row in np.nonzero((label.class_id != NO_CLASS) & (label.object_id > 0))[0].tolist():
+            inside = np.asfortranarray(label.segment_map == row + 1, np.uint8)
+            if inside.any():
+                rle = coco_mask.encode(inside)["counts"].decode()
+                self._opened.write(f"{frame} {label.object_id[row]} {label.class_id[row] + 1} {height} {width} {rle}\n")
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+def _numbered(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(file for file in folder.glob("*.txt") if file.stem.isdigit())
+
+
+def _images_by_number(folder: Path) -> dict[int, Path]:
+    files = {trailing_number(file.stem): file for file in image_files(folder)}
+    if not files or -1 in files:
+        raise InputError(f"{folder} needs images whose names are frame numbers, such as 000000.png")
+    return files
+
+
+def _stamps(images: Path | None, frames: list[int]) -> list[int]:
+    """Times of the frames in nanoseconds, 0 where there is no timestamps.txt; line k is of frame k."""
+    file = images / "timestamps.txt" if images else None
+    if file is None or not file.is_file():
+        return [0] * len(frames)
+    stamps = read_timestamps(file)
+    if frames and frames[-1] >= len(stamps):
+        raise InputError(f"{file} has {len(stamps)} times, but there is an image with the number {frames[-1]}")
+    return [stamps[k] for k in frames]

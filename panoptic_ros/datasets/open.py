@@ -1,0 +1,39 @@
+"""Opens any dataset: the format is found by what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from panoptic_ros.datasets.camvid import CamVid, is_camvid
+from panoptic_ros.datasets.city import City, CityName
+from panoptic_ros.datasets.coco_layout import find_panoptic_json
+from panoptic_ros.datasets.coco_panoptic import CocoPanoptic
+from panoptic_ros.datasets.dataset import Dataset
+from panoptic_ros.datasets.kitti_mots import KittiMots, find_mots_sequences
+from panoptic_ros.errors import InputError
+
+FORMATS = """COCO panoptic: a .json file, or a folder with panoptic.json and panoptic/, or with X.json and X/
+KITTI-MOTS: a folder with instances.txt and image_02/, one with instances_txt/0000.txt ..., or such a text file
+CamVid: a folder with val/ and valannot/, or one of its train/ and val/
+synthetic city: city, or city:600-607x40@512x1024 (drives, frames of each, height x width)"""
+
+
+def open_dataset(path: str, video: bool | None = None) -> Dataset:
+    """The dataset at a path, or the synthetic city where the path is its name.
+
+    video: of a COCO-panoptic folder, whether its images are videos in which an id is an object's own; None: as the
+    JSON file says.
+    Raises InputError with the formats that were looked for where there is none of them.
+    """
+    place = Path(path).expanduser()
+    if not place.exists():
+        if (city := CityName.parse(path)) is not None:
+            return City(city)
+        raise InputError(f"there is no '{path}'; a dataset is one of\n{FORMATS}")
+    if (found := find_panoptic_json(place)) is not None:
+        return CocoPanoptic(*found, video=video)
+    if find_mots_sequences(place):
+        return KittiMots(place)
+    if is_camvid(place):
+        return CamVid(place)
+    raise InputError(f"{path} is no dataset that is known here; looked for\n{FORMATS}")

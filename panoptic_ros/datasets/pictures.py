@@ -1,0 +1,75 @@
+"""Reads the picture files of datasets: camera images and labels whose pixels are numbers."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from panoptic_ros.errors import InputError
+from panoptic_ros.pixels import decode_image_file
+
+PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+
+
+def read_image(file: Path) -> np.ndarray:
+    """(H, W, 3) uint8, red, green, blue. Raises InputError that names the file where it is missing or damaged."""
+    return cv2.cvtColor(decode_image_file(_content(file), str(file)), cv2.COLOR_BGR2RGB)
+
+
+def read_label_picture(file: Path) -> np.ndarray:
+    """A PNG's values as they are written: (H, W) or (H, W, C) in OpenCV's order, uint8 or uint16.
+
+    Raises InputError that names the file where it is missing, cut off or no PNG.
+    """
+    content = _content(file)
+    if not content.startswith(PNG_HEAD):
+        raise InputError(f"{file} is no PNG: other formats change the numbers that a label's pixels are")
+    # OpenCV fills what is missing of a cut-off file and says nothing.
+    if b"IEND\xaeB`\x82" not in content[-64:]:
+        raise InputError(f"{file} is cut off after {len(content)} bytes: copy or make it again")
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        raise InputError(f"{file} cannot be decoded as a PNG: copy or make it again")
+    return picture
+
+
+def png_size(file: Path) -> tuple[int, int]:
+    """Height and width as a PNG's head says. Raises InputError where it is missing or no PNG."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(24)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from error
+    if not head.startswith(PNG_HEAD) or len(head) < 24:
+        raise InputError(f"{file} is no PNG")
+    width, height = struct.unpack(">II", head[16:])
+    return height, width
+
+
+def check_size(file: Path, image: np.ndarray, size: tuple[int, int]) -> None:
+    """Raises InputError where the image of this file has not the size (height, width) of its label."""
+    if image.shape[:2] != size:
+        raise InputError(f"{file} is {image.shape[1]} x {image.shape[0]} pixels, its label {size[1]} x {size[0]}: "
+                         "image and label must be of one size")
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files of a folder in the order of their names."""
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def trailing_number(stem: str) -> int:
+    """The whole number at the end of a file's stem, -1 where there is none."""
+    digits = stem[len(stem.rstrip("0123456789")):]
+    return int(digits) if digits else -1
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from error
