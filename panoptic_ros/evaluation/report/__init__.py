@@ -1,0 +1,5 @@
+"""The report of an evaluation: report.html, one file that opens offline."""
+
+from panoptic_ros.evaluation.report.report import Report
+
+__all__ = ["Report"]

@@ -1,0 +1,239 @@
+"""The page: what an evaluation found, put in order and filled into the template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from panoptic_ros.evaluation.report.clips import Clip, encode_clip
+from panoptic_ros.evaluation.report.pictures import ERROR_KINDS, as_uri
+from panoptic_ros.evaluation.report.plots import MOST_ROWS, histogram, line_plot, track_plot
+from panoptic_ros.evaluation.report.tracks import TrackRow
+
+if TYPE_CHECKING:
+    from panoptic_ros.evaluation.report.report import Report
+
+TOTAL = "end_to_end"  # the latency of a frame as a whole, among those of its stages
+MOST_CLIPPED_CAMERAS = 4
+
+# Headline numbers: the group's key in the result, and for each number its key, name, and unit (% of a fraction).
+# The first number of a group is its large one.
+_HEADLINES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
+    ("panoptic.all", "PQ", (("pq", "PQ", "%"), ("sq", "SQ", "%"), ("rq", "RQ", "%"))),
+    ("panoptic.things", "PQ things", (("pq", "PQ", "%"), ("sq", "SQ", "%"), ("rq", "RQ", "%"))),
+    ("panoptic.stuff", "PQ stuff", (("pq", "PQ", "%"), ("sq", "SQ", "%"), ("rq", "RQ", "%"))),
+    ("pq_dagger", "PQ†", ()),
+    ("parsing_covering", "Parsing Covering", ()),
+    ("miou", "mIoU", ()),
+    ("mask_ap", "Mask AP", (("ap", "AP", "%"), ("ap50", "AP50", "%"), ("small", "small", "%"),
+                            ("medium", "medium", "%"), ("large", "large", "%"))),
+    ("stq", "STQ", (("stq", "STQ", "%"), ("aq", "AQ", "%"), ("sq", "SQ", "%"))),
+    ("vpq", "VPQ", (("mean", "mean", "%"), ("1", "1", "%"), ("5", "5", "%"), ("10", "10", "%"), ("15", "15", "%"))),
+    ("mots", "HOTA", (("hota", "HOTA", "%"), ("deta", "DetA", "%"), ("assa", "AssA", "%"))),
+    ("mots", "sMOTSA", (("smotsa", "sMOTSA", "%"), ("motsa", "MOTSA", "%"), ("motsp", "MOTSP", "%"))),
+    ("mots", "IDF1", (("idf1", "IDF1", "%"), ("id_switches", "ID switches", ""),
+                      ("fragmentations", "fragmentations", ""))),
+    ("depth", "Depth RMSE", (("rmse", "RMSE", "m"), ("abs_rel", "AbsRel", "%"), ("delta1", "δ1", "%"),
+                             ("delta2", "δ2", "%"), ("delta3", "δ3", "%"))),
+)
+# Facts of the run that are told in this order under these names; every other plain fact follows as it is.
+_FACTS = {"input": "Input", "input_kind": "Kind of input", "bag_hash": "Hash of the input", "truth": "Truth",
+          "model": "Model", "model_hash": "Hash of the model", "classes": "Class table", "settings": "Settings",
+          "settings_hash": "Hash of the settings", "mode": "Mode", "engine": "Engine", "device": "Device",
+          "precision": "Precision", "panoptic_ros": "panoptic_ros"}
+# What has a place of its own on the page.
+_ELSEWHERE = {"panoptic", "pq_dagger", "parsing_covering", "miou", "mask_ap", "stq", "vpq", "mots", "flicker", "depth",
+              "iou", "frames", "latency_ms", "warnings", "notices", "problems", "files", "tracks"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """A headline number with the smaller ones that belong to it: (name, value) in words."""
+
+    name: str
+    value: str
+    unit: str
+    rest: tuple[tuple[str, str], ...]
+
+
+def render(report: Report, evaluation: Mapping[str, Any]) -> str:
+    """The whole page as HTML."""
+    # The folder itself, not the package by name: colcon puts generated messages beside the modules.
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
+                              lstrip_blocks=True, undefined=StrictUndefined)
+    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f}"
+    environment.filters["uri"] = as_uri
+    time, time_label = _time(report)
+    return environment.get_template("page.html.j2").render(
+        title=f"Evaluation of {Path(str(evaluation['input'])).name}" if "input" in evaluation else "Evaluation",
+        cards=list(_cards(evaluation)), facts=list(_facts(evaluation)), frames=_frame_facts(evaluation),
+        warnings=list(_warnings(evaluation)), class_rows=_class_rows(report, evaluation),
+        quality_plot=_quality_plot(report, time, time_label), mean_quality=_mean(report.quality),
+        latency_rows=_latency_rows(report), time_plot=_frame_time_plot(report, time, time_label),
+        latency_histogram=_latency_histogram(report), cameras=list(report.cameras),
+        timelines=list(_timelines(report, time, time_label)), worst=report.worst, error_kinds=ERROR_KINDS,
+        clips=_clips(report), time_of={w.number: f"{time[w.number]:.2f}" for w in report.worst}, time_label=time_label,
+        several=len(report.cameras) > 1, version=evaluation.get("panoptic_ros"))
+
+
+def _cards(evaluation: Mapping[str, Any]) -> Iterator[Card]:
+    for path, name, numbers in _HEADLINES:
+        group: Any = evaluation
+        for key in path.split("."):
+            group = group.get(key) if isinstance(group, Mapping) else None
+        if isinstance(group, Mapping):
+            values = {key: (label, unit, group[key]) for key, label, unit in numbers if group.get(key) is not None}
+            if numbers[0][0] in values:
+                (_, unit, value), *rest = values.values()
+                yield Card(name, _figure(value, unit), unit, tuple((label, _figure(v, u)) for label, u, v in rest))
+        elif isinstance(group, float | int):
+            yield Card(name, _figure(group, "%"), "%", ())
+    flicker = evaluation.get("flicker")
+    if isinstance(flicker, Mapping):
+        values = {key.replace("_", " "): _figure(value, "%") for key, value in flicker.items()}
+        if values:
+            (_, first), *rest = values.items()
+            yield Card("Flicker", first, "%", tuple(rest))
+    elif flicker is not None:
+        yield Card("Flicker", _figure(flicker, "%"), "%", ())
+
+
+def _figure(value: float, unit: str) -> str:
+    if unit == "%":
+        return f"{100 * value:.1f}"
+    return f"{value:.2f}" if unit else f"{value:g}"
+
+
+def _facts(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """(name, value); a value that is a mapping is shown as a small table."""
+    for key in [*(k for k in _FACTS if k in evaluation), *(k for k in evaluation if k not in _FACTS)]:
+        value = evaluation[key]
+        if key not in _ELSEWHERE and value is not None and value != {} and value != []:
+            yield _FACTS.get(key, key.replace("_", " ").capitalize()), _told(value)
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key).replace("_", " "): _told(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return ", ".join(str(v) for v in value)
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def _frame_facts(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
+    names = {"in": "frames in", "out": "segmented"}
+    return [(names.get(key, str(key).replace("_", " ")),
+             ", ".join(f"{count} {reason}" for reason, count in value.items()) or "0" if isinstance(value, Mapping)
+             else _told(value)) for key, value in (evaluation.get("frames") or {}).items()]
+
+
+def _warnings(evaluation: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("notices", "warnings", "problems"):
+        entries = evaluation.get(key) or ()
+        if isinstance(entries, Mapping):
+            entries = [f"{text}: {count} frames" for text, count in entries.items()]
+        yield from (str(entry) for entry in entries)
+
+
+def _class_rows(report: Report, evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each class of which anything was measured, in the order of the class table."""
+    panoptic = (evaluation.get("panoptic") or {}).get("classes") or {}
+    iou = evaluation.get("iou") or {}
+    rows = []
+    for k, name in enumerate(report.classes.names):
+        measured = {"iou": iou.get(name), **panoptic.get(name, {})}
+        if any(value is not None for value in measured.values()):
+            rows.append({"name": name, "thing": report.classes.is_thing[k], "color": report.classes.colors[k],
+                         **{key: measured.get(key) for key in ("pq", "sq", "rq", "iou", "tp", "fp", "fn")}})
+    return rows
+
+
+def _time(report: Report) -> tuple[np.ndarray, str]:
+    """When each frame was taken, (N,) seconds since the first; its number where the stamps do not go on."""
+    stamps = np.array(report.stamps_ns, np.int64)
+    if len(stamps) > 1 and (np.diff(stamps) >= 0).all() and stamps[-1] > stamps[0]:
+        return (stamps - stamps[0]) / 1e9, "time (s)"
+    return np.arange(len(stamps), dtype=float), "frame"
+
+
+def _mean(values: Any) -> float | None:
+    known = np.array(values)
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if len(known) else None
+
+
+def _quality_plot(report: Report, time: np.ndarray, time_label: str) -> Markup | None:
+    quality, camera = np.array(report.quality), np.array(report.camera_of)
+    if np.isnan(quality).all():
+        return None
+    lines = {name: np.where(camera == k, quality, np.nan) for k, name in enumerate(report.cameras)}
+    return Markup(line_plot(time, lines, time_label, "quality (%)", percent=True))
+
+
+def _frame_time(report: Report) -> np.ndarray:
+    """Milliseconds of each frame, (N,), NaN where nobody knows: the whole, else the sum of its stages."""
+    if TOTAL in report.latency_ms:
+        return np.array(report.latency_ms[TOTAL])
+    stages = np.array([values for values in report.latency_ms.values()])
+    return stages.sum(axis=0) if len(stages) else np.full(len(report.stamps_ns), np.nan)
+
+
+def _frame_time_plot(report: Report, time: np.ndarray, time_label: str) -> Markup | None:
+    frame_time, camera = _frame_time(report), np.array(report.camera_of)
+    if np.isnan(frame_time).all():
+        return None
+    lines = {name: np.where(camera == k, frame_time, np.nan) for k, name in enumerate(report.cameras)}
+    return Markup(line_plot(time, lines, time_label, "frame time (ms)"))
+
+
+def _latency_rows(report: Report) -> list[dict[str, Any]]:
+    """Percentiles of each stage, and of the whole at the end."""
+    rows = []
+    for stage in sorted(report.latency_ms, key=lambda stage: stage == TOTAL):
+        values = np.array(report.latency_ms[stage])
+        values = values[~np.isnan(values)]
+        if len(values):
+            p50, p95, p99 = np.percentile(values, (50, 95, 99)).tolist()
+            rows.append({"stage": stage.replace("_", " "), "total": stage == TOTAL, "mean": float(values.mean()),
+                         "p50": p50, "p95": p95, "p99": p99, "max": float(values.max())})
+    return rows
+
+
+def _latency_histogram(report: Report) -> Markup | None:
+    values = _frame_time(report)
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        return None
+    marks = dict(zip(("p50", "p95", "p99"), np.percentile(values, (50, 95, 99)).tolist(), strict=True))
+    return Markup(histogram(values, "frame time (ms)", marks))
+
+
+def _timelines(report: Report, time: np.ndarray, time_label: str) -> Iterator[dict[str, Any]]:
+    for is_truth, rows in ((False, report.timeline.tracks), (True, report.timeline.objects)):
+        shown: list[TrackRow] = rows[:MOST_ROWS]
+        if shown:
+            plot = track_plot(shown, time, time_label, report.classes, len(report.cameras) > 1, is_truth)
+            kinds = sorted({row.class_id for row in shown})
+            yield {"is_truth": is_truth, "plot": Markup(plot), "shown": len(shown), "all": len(rows),
+                   "switches": sum(len(row.switches) for row in rows),
+                   "classes": [(report.classes.names[k], report.classes.colors[k]) for k in kinds]}
+
+
+def _clips(report: Report) -> list[Clip] | None:
+    """The beginning of each camera's recording and the worst stretch of all; None where none can be written."""
+    clips: list[Clip | None] = []
+    for camera, keeper in list(report.cameras.items())[:MOST_CLIPPED_CAMERAS]:
+        of_camera = f" of {camera}" if len(report.cameras) > 1 else ""
+        clips.append(encode_clip(f"The beginning{of_camera}", keeper.beginning))
+    camera, keeper = max(report.cameras.items(), key=lambda entry: entry[1].worst_shortfall, default=("", None))
+    if keeper is not None and keeper.has_worse_than_beginning():
+        of_camera = f" ({camera})" if len(report.cameras) > 1 else ""
+        clips.append(encode_clip(f"The worst stretch{of_camera}", keeper.worst))
+    written = [clip for clip in clips if clip is not None]
+    return written if len(written) == len(clips) else None
