@@ -90,11 +90,13 @@ def match_overlap(shared: np.ndarray, predicted_class: np.ndarray, truth_class: 
     ignored = on_void + (pixels * (same_class & truth_is_crowd[None])).sum(1)
     wrong = ~matched & (predicted_class >= 0) & (predicted_area > 0) & (ignored * 2 <= predicted_area)
 
-    def count(ids: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        return np.bincount(ids, weights, minlength=classes)
+    def count(ids: np.ndarray) -> np.ndarray:
+        return np.bincount(ids, minlength=classes)
 
-    return Matches(count(truth_class[column], iou[row, column]), count(truth_class[column]),
-                   count(predicted_class[wrong]), count(truth_class[judged & ~found]))
+    # NumPy sums no weights to integers.
+    total_iou = np.bincount(truth_class[column], iou[row, column], classes).astype(np.float64)
+    return Matches(total_iou, count(truth_class[column]), count(predicted_class[wrong]),
+                   count(truth_class[judged & ~found]))
 
 
 def number_segments(class_map: np.ndarray, instance_map: np.ndarray, void: int = 255) -> tuple[np.ndarray, np.ndarray]:

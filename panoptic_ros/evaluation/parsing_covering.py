@@ -46,5 +46,5 @@ def cover_overlap(shared: np.ndarray, predicted_class: np.ndarray, truth_class: 
     iou = np.where(predicted_class[:, None] == truth_class[None], pixels / np.maximum(union, 1), 0)
     best = iou.max(0, initial=0)
     judged = truth_class >= 0
-    return Covering(np.bincount(truth_class[judged], (truth_area * best)[judged], classes),
+    return Covering(np.bincount(truth_class[judged], (truth_area * best)[judged], classes).astype(np.float64),
                     np.bincount(truth_class[judged], truth_area[judged], classes).astype(np.int64))
