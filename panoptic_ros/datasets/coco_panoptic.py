@@ -65,6 +65,9 @@ class CocoPanoptic(Dataset):
             raise InputError(f"{json_file} has no annotations: there is nothing in it to score or to train on")
         self.entries, order = _entries(pairs, content.get("videos", []), video)
         pairs = [pairs[i] for i in order]
+        # By which other systems' evaluators know an entry's image and a class.
+        self.image_ids: list[int | str] = [image["id"] for image, _ in pairs]
+        self.category_ids = sorted(category_row, key=category_row.__getitem__)
         self._image_files = [str(image.get("file_name", annotation["file_name"])) for image, annotation in pairs]
         self._png_files = [str(annotation["file_name"]) for _, annotation in pairs]
         self._sizes = [(int(image["height"]), int(image["width"])) if "height" in image and "width" in image else None
@@ -93,8 +96,7 @@ class CocoPanoptic(Dataset):
         if (size := self._sizes[index]) is not None:
             check_size(file, ids, size)
         segment_id, class_id, is_crowd, score = self._segments.rows(index)
-        # Almost all of this table is never touched, so it costs little although it has a row for each possible id.
-        table = np.zeros(MAX_ID + 1, np.uint16)
+        table = np.zeros(1 + max(int(ids.max()), int(segment_id.max(initial=0))), np.uint16)
         table[segment_id] = np.arange(1, len(segment_id) + 1)
         segment_map = table.take(ids)
         if np.count_nonzero(segment_map) != np.count_nonzero(ids):
@@ -200,33 +202,42 @@ def class_table_of(categories: Sequence[Mapping[str, Any]], name: str) -> tuple[
 class CocoPanopticWriter:
     """Writes FOLDER/panoptic.json and FOLDER/panoptic/*.png, an image at a time.
 
-    A category's id is the class id of the table.
     """
 
-    def __init__(self, folder: Path, classes: ClassTable, scores: bool = False) -> None:
-        """scores: write how sure a prediction is of each segment; a truth has no such thing."""
+    def __init__(self, folder: Path, classes: ClassTable, scores: bool = False,
+                 category_ids: Sequence[int] | None = None) -> None:
+        """scores: write how sure a prediction is of each segment; a truth has no such thing.
+
+        category_ids: (C,) the JSON file's id of each class; None: the class ids of the table.
+        """
         self.folder, self._scores, self._is_thing = folder, scores, classes.thing_mask
         (folder / "panoptic").mkdir(parents=True, exist_ok=True)
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
         self._videos: dict[str, int] = {}
         self._files: set[str] = set()
-        self._loose = 0  # ids that were given to what is not followed from image to image
+        self._sequence_ids: dict[str, _SequenceIds] = {}
+        self._category_ids = list(range(len(classes)) if category_ids is None else category_ids)
         self._categories = [
-            {"id": i, "name": name, "supercategory": name, "isthing": int(thing), "color": list(color)}
-            for i, (name, thing, color) in enumerate(zip(classes.names, classes.is_thing, classes.colors, strict=True))]
+            {"id": number, "name": name, "supercategory": name, "isthing": int(thing), "color": list(color)}
+            for number, name, thing, color in zip(self._category_ids, classes.names, classes.is_thing, classes.colors,
+                                                  strict=True)]
 
     def add(self, image_file: str, label: PanopticLabel, sequence: str | None = None, number: int = -1,
-            stamp_ns: int = 0, segment_ids: np.ndarray | None = None) -> None:
+            stamp_ns: int = 0, segment_ids: np.ndarray | None = None, image_id: int | str | None = None) -> None:
         """One image and its segments; segments of NO_CLASS become void.
 
         image_file: path as the JSON file shall have it; the PNG has the same without a leading images/.
         sequence: the video that the image belongs to; an id is then an object's own in all of its images.
         number, stamp_ns: the frame's number and time, where they are known.
         segment_ids: (N,) from 1 to MAX_ID, all different; None: made from the label's object ids.
+        image_id: the JSON file's id of the image; None: images are counted.
         Raises InputError when an id is not such a number, or when an image is there twice.
         """
-        ids = self._ids(label) if segment_ids is None else np.asarray(segment_ids, np.int64)
+        if segment_ids is None:
+            given = self._sequence_ids.setdefault(sequence, _SequenceIds()) if sequence is not None else _SequenceIds()
+            segment_ids = given.of(label, self._is_thing)
+        ids = np.asarray(segment_ids, np.int64)
         if len(ids) and (ids.min() < 1 or ids.max() > MAX_ID or len(np.unique(ids)) < len(ids)):
             raise InputError(f"{image_file}: segment ids must differ and lie between 1 and {MAX_ID}")
         height, width = label.segment_map.shape
@@ -240,7 +251,8 @@ class CocoPanopticWriter:
         picture = encode_ids(np.concatenate([[0], written]).astype(np.int32)[label.segment_map])
         if not cv2.imwrite(str(place), picture, [cv2.IMWRITE_PNG_COMPRESSION, 2]):
             raise InputError(f"{place} cannot be written: is the disk full?")
-        image = {"id": len(self._images), "file_name": image_file, "width": width, "height": height}
+        image: dict[str, Any] = {"id": len(self._images) if image_id is None else image_id, "file_name": image_file,
+                                 "width": width, "height": height}
         if sequence is not None:
             image["video_id"] = self._videos.setdefault(sequence, len(self._videos))
         if number >= 0:
@@ -259,22 +271,6 @@ class CocoPanopticWriter:
             content["videos"] = [{"id": number, "name": name} for name, number in self._videos.items()]
         (self.folder / "panoptic.json").write_text(json.dumps(content))
 
-    def _ids(self, label: PanopticLabel) -> np.ndarray:
-        """Ids that are the same in all images of a video: of stuff by class, of objects by object.
-
-        What is not followed from image to image, such as a second segment of a stuff class, counts down from MAX_ID.
-        """
-        is_stuff = (label.class_id != NO_CLASS) & ~self._is_thing[label.class_id]
-        ids = np.where(is_stuff, label.class_id + 1,
-                       np.where(label.object_id > 0, label.object_id + FIRST_OBJECT - 1, 0))
-        again = np.ones(len(ids), bool)
-        again[np.unique(ids, return_index=True)[1]] = False
-        loose = again | (ids == 0)
-        first = MAX_ID - self._loose
-        ids[loose] = first - np.arange(loose.sum())
-        self._loose += int(loose.sum())
-        return ids
-
     def _segments_info(self, label: PanopticLabel, ids: np.ndarray) -> list[dict[str, Any]]:
         area = np.bincount(label.segment_map.reshape(-1), minlength=len(ids) + 1)[1:]
         slices = find_objects(label.segment_map.astype(np.int32, copy=False), len(ids))
@@ -282,11 +278,33 @@ class CocoPanopticWriter:
         for row, place in enumerate(slices):
             if place is not None and label.class_id[row] != NO_CLASS:
                 y, x = place
-                info = {"id": int(ids[row]), "category_id": int(label.class_id[row]), "area": int(area[row]),
-                        "bbox": [x.start, y.start, x.stop - x.start, y.stop - y.start],
+                info = {"id": int(ids[row]), "category_id": self._category_ids[label.class_id[row]],
+                        "area": int(area[row]), "bbox": [x.start, y.start, x.stop - x.start, y.stop - y.start],
                         "iscrowd": int(label.is_crowd[row])}
                 infos.append({**info, "score": round(float(label.score[row]), 5)} if self._scores else info)
         return infos
+
+
+class _SequenceIds:
+    """Gives segment ids that are the same in all images of a video: of stuff by class, of objects by object."""
+
+    def __init__(self) -> None:
+        self._objects: dict[int, int] = {}
+        self._lowest = MAX_ID + 1
+
+    def of(self, label: PanopticLabel, is_thing: np.ndarray) -> np.ndarray:
+        """(N,) int64; what is not followed, such as a second segment of a stuff class, counts down from MAX_ID."""
+        ids: list[int] = []
+        for class_id, object_id in zip(label.class_id.tolist(), label.object_id.tolist(), strict=True):
+            if class_id != NO_CLASS and not is_thing[class_id]:
+                number = class_id + 1
+            else:
+                number = self._objects.setdefault(object_id, FIRST_OBJECT + len(self._objects)) if object_id else 0
+            if number == 0 or number in ids:
+                self._lowest -= 1
+                number = self._lowest
+            ids.append(number)
+        return np.array(ids, np.int64)
 
 
 def _dataset_name(json_file: Path) -> str:
