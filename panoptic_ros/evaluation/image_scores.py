@@ -49,7 +49,7 @@ def image_result(sums: dict[str, Any], classes: ClassTable, kinds: frozenset[Tru
         result |= sums["classes"].result()
         if "miou" in result:
             iou = sums["classes"].iou()
-            result["class_iou"] = {classes.names[k]: float(iou[k]) for k in np.flatnonzero(~np.isnan(iou))}
+            result["iou"] = {classes.names[k]: float(iou[k]) for k in np.flatnonzero(~np.isnan(iou))}
     for name in ("mask_ap", "depth"):
         if name in sums and (values := sums[name].result()):
             result[name] = values

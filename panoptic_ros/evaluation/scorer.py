@@ -159,7 +159,7 @@ class Scorer:
             notes["classes_without_counterpart"] = names[self._class_of == NO_CLASS].tolist()
             notes["classes_not_predicted"] = np.array(self.classes.names)[~known].tolist()
         if self._unranked:
-            notes["notes"] = ["mask_ap was not measured: the predictions have no scores"]
+            notes["warnings"] = ["mask_ap was not measured: the predictions have no scores"]
         return {name: lines for name, lines in notes.items() if lines}
 
 
