@@ -11,8 +11,8 @@ from panoptic_ros.errors import InputError
 
 # Where a dataset's root or split keeps its JSON files: our own and Cityscapes' gtFine, COCO, Mapillary Vistas.
 _JSON_FOLDERS = ("", "annotations", "gtFine", "panoptic", "v2.0/panoptic", "v1.2/panoptic")
-# What the converters of Cityscapes and its relatives append to an image's name.
-_LABEL_ENDING = re.compile(r"(_gtFine)?_(leftImg8bit|panoptic|gtFine)$")
+# What the converters of Cityscapes and its relatives (IDD) append to an image's name.
+_LABEL_ENDING = re.compile(r"(_gtFine)?_(leftImg8bit|panoptic|gtFine|instancelevel3Ids)$")
 
 
 def find_panoptic_json(path: Path) -> tuple[Path, Path] | None:
@@ -49,11 +49,14 @@ def image_places(json_file: Path, png_folder: Path, file_name: str) -> list[Path
     name = Path(file_name)
     bare = bare_name(name.stem)
     names = [name, Path(name.name)]
-    if bare != name.stem:  # Cityscapes: leftImg8bit/val/frankfurt/frankfurt_000000_000294_leftImg8bit.png
-        city = bare.split("_")[0]
-        names = [Path(city, f"{bare}_leftImg8bit{suffix}") for suffix in (".png", ".jpg")] + [
-            Path(f"{bare}_leftImg8bit.png"), *names]
-    split = re.sub(r"^(cityscapes_)?panoptic_|_trainId$", "", png_folder.name)  # panoptic_val2017 -> val2017
+    if bare != name.stem:
+        # Cityscapes: leftImg8bit/val/frankfurt/frankfurt_000000_000294_leftImg8bit.png; IDD: the same without the
+        # folder's name in the file's.
+        city, _, rest = bare.partition("_")
+        names = [Path(city, f"{stem}_leftImg8bit{suffix}") for stem, suffix in product((bare, rest), (".png", ".jpg"))
+                 ] + [Path(f"{bare}_leftImg8bit.png"), *names]
+    # panoptic_val2017, cityscapes_panoptic_val and val_panoptic have the images of val2017 and val.
+    split = re.sub(r"^(cityscapes_)?panoptic_|(_panoptic|_trainId)$", "", png_folder.name)
     parents = list(dict.fromkeys([json_file.parent, png_folder.parent, *list(json_file.parents)[1:3]]))
     folders = [Path(), Path("images"), Path("leftImg8bit", split), Path(split), Path("images", split)]
     places = [parent / folder / file for parent, folder, file in product(parents, folders, names)]

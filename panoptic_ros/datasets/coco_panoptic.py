@@ -11,29 +11,17 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 
-from panoptic_ros.classes import ClassTable, load_class_table
+from panoptic_ros.classes import ClassTable
+from panoptic_ros.datasets.coco_format import MAX_ID, class_table_of, encode_ids, read_ids, read_panoptic_json
 from panoptic_ros.datasets.coco_layout import bare_name, image_places
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.datasets.pictures import check_size, read_image, read_label_picture, trailing_number
 from panoptic_ros.errors import InputError
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
-from panoptic_ros.paths import shared_folder
 
-MAX_ID = (1 << 24) - 1  # a pixel's id is red + 256 green + 65536 blue
 DEPTH_STEPS = 256  # of a depth PNG's value per metre
 FIRST_OBJECT = 256  # ids of objects that keep theirs over a video begin here; a stuff class has its number + 1
 _STAMP_DIGITS = 16  # a file's name that ends in so many is a time in nanoseconds
-
-
-def encode_ids(id_map: np.ndarray) -> np.ndarray:
-    """Segment ids (H, W) up to MAX_ID -> (H, W, 3) uint8 in OpenCV's order: blue, green, red."""
-    return np.stack([id_map >> 16 & 255, id_map >> 8 & 255, id_map & 255], 2).astype(np.uint8)
-
-
-def decode_ids(picture: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 in OpenCV's order -> segment ids (H, W) uint32."""
-    four = cv2.cvtColor(picture, cv2.COLOR_BGR2RGBA)
-    return four.view("<u4")[..., 0] & np.uint32(MAX_ID)
 
 
 class CocoPanoptic(Dataset):
@@ -149,54 +137,6 @@ class _SegmentTable:
         """Ids, class ids, whether crowd, and scores of the segments of an image."""
         rows = slice(self.offset[index], self.offset[index + 1])
         return self.segment_id[rows], self.class_id[rows], self.is_crowd[rows], self.score[rows]
-
-
-def read_panoptic_json(json_file: Path) -> dict[str, Any]:
-    """The content of the file. Raises InputError where it is none of this format."""
-    try:
-        content = json.loads(json_file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{json_file} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in (
-            "images", "annotations", "categories")):
-        raise InputError(f"{json_file} is no COCO-panoptic file: it needs lists of images, annotations and categories")
-    if not all("segments_info" in a and "file_name" in a and "image_id" in a for a in content["annotations"]):
-        raise InputError(f"{json_file} is no COCO-panoptic file: each annotation needs image_id, file_name and "
-                         "segments_info; a detection or caption file is another format")
-    if not all("id" in image for image in content["images"]):
-        raise InputError(f"{json_file}: each image needs an id")
-    return content
-
-
-def read_ids(png_file: Path) -> np.ndarray:
-    """The segment ids (H, W) of a PNG. Raises InputError where it is not one of 3 channels with 8 bits."""
-    picture = read_label_picture(png_file)
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        raise InputError(f"{png_file} has not the three 8-bit channels that a segment id is made of")
-    return decode_ids(picture)
-
-
-def class_table_of(categories: Sequence[Mapping[str, Any]], name: str) -> tuple[ClassTable, dict[int, int]]:
-    """The class table of a file and the row in it of each category id.
-
-    It is a table of config/datasets where one has the same names and kinds, for the sake of its colours and order.
-    Raises InputError where an id or a name is there twice or something is missing.
-    """
-    try:
-        rows = [{"name": c["name"], "thing": c["isthing"], "color": c.get("color", [0, 0, 0])} for c in categories]
-        ids = [int(c["id"]) for c in categories]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{name}: a category needs id, name and isthing; one has a fault at: {error}") from error
-    if len(set(ids)) < len(ids):
-        raise InputError(f"{name}: a category id is there twice")
-    table = ClassTable.from_dict({"name": name, "classes": rows})
-    kinds = dict(zip(table.names, table.is_thing, strict=True))
-    for file in sorted((shared_folder("config") / "datasets").glob("*.yaml")):
-        known = load_class_table(file)
-        if dict(zip(known.names, known.is_thing, strict=True)) == kinds:
-            table = known
-            break
-    return table, {number: table.names.index(str(c["name"])) for number, c in zip(ids, categories, strict=True)}
 
 
 class CocoPanopticWriter:

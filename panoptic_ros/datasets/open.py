@@ -18,11 +18,12 @@ CamVid: a folder with val/ and valannot/, or one of its train/ and val/
 synthetic city: city, or city:600-607x40@512x1024 (drives, frames of each, height x width)"""
 
 
-def open_dataset(path: str, video: bool | None = None) -> Dataset:
+def open_dataset(path: str, video: bool | None = None, for_training: bool = False) -> Dataset:
     """The dataset at a path, or the synthetic city where the path is its name.
 
     video: of a COCO-panoptic folder, whether its images are videos in which an id is an object's own; None: as the
     JSON file says.
+    for_training: without images that show what a dataset validates on (CamVid, see NEAR_VALIDATION there).
     Raises InputError with the formats that were looked for where there is none of them.
     """
     place = Path(path).expanduser()
@@ -35,5 +36,5 @@ def open_dataset(path: str, video: bool | None = None) -> Dataset:
     if find_mots_sequences(place):
         return KittiMots(place)
     if is_camvid(place):
-        return CamVid(place)
+        return CamVid(place, for_training)
     raise InputError(f"{path} is no dataset that is known here; looked for\n{FORMATS}")
