@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("pipeline", "node_throughput")
+BENCHMARKS = ("pipeline", "metrics", "node_throughput")
 
 if __name__ == "__main__":
     failed = 0
