@@ -16,6 +16,8 @@ from panoptic_ros.errors import InputError
 COMMANDS: dict[str, tuple[str, str]] = {
     "replay": ("panoptic_ros.bags.replay_command",
                "segment and track a bag, a video or a folder of images: a result bag, a video and numbers"),
+    "evaluate": ("panoptic_ros.evaluation.evaluate_command",
+                 "replay a bag, a video or a folder of images and score it: evaluation.json and report.html"),
     "bag": ("panoptic_ros.bags.bag_command", "make a rosbag2 from a video or a folder of images"),
     "city": ("panoptic_ros.synthetic_city.command", "drive through a made-up city: images or a bag, with exact truth"),
     "doctor": ("panoptic_ros.doctor", "what is installed, what would be used and why, and what is missing"),
