@@ -65,7 +65,8 @@ def direction(total: Tensor, _: int) -> Tensor:
 # their place (offsets, which a mirror turns round and a scale stretches) would have to say here how.
 AVERAGES: dict[str, dict[str, Callable[[Tensor, int], Tensor]]] = {
     # Log sigma and seed are per pixel and free of scale: the kernels measure positions in image heights (Eq. 8).
-    "hle": {"embedding": direction, "log_sigma": mean, "seed": mean},
+    "hle": {"embedding": direction, "class_embedding": direction, "class_logits": mean, "log_sigma": mean,
+            "seed": mean},
 }
 
 
@@ -84,6 +85,7 @@ class AveragedViews:
 
         Maps are brought back to the grid that H x W has without scaling, summed over the views and averaged;
         parameters of the network among the outputs, which do not depend on the image, are taken from the first view.
+        Raises InputError for a map that AVERAGES does not have.
         """
         totals: dict[str, Tensor] = {}
         count = 0
@@ -92,8 +94,10 @@ class AveragedViews:
                 if name in self._averages:
                     output = _brought_back(output, view, image, mirrored)
                     totals[name] = totals[name] + output if name in totals else output
-                else:
+                elif output.dim() < 4:
                     totals.setdefault(name, output)
+                else:
+                    raise InputError(f"test-time augmentation does not know how to average the map '{name}'")
             count += 1
         return {name: self._averages[name](total, count) if name in self._averages else total
                 for name, total in totals.items()}

@@ -101,6 +101,15 @@ def test_parameters_of_the_network_are_taken_from_one_view(image: Tensor) -> Non
     assert (averaged["class_mean"] == 1).all()
 
 
+def test_a_map_nobody_knows_how_to_average_is_refused(image: Tensor) -> None:
+    class WithOffsets(PixelNetwork):
+        def __call__(self, image: Tensor) -> dict[str, Tensor]:
+            return {**super().__call__(image), "offset": image[:, :2]}
+
+    with pytest.raises(InputError, match="the map 'offset'"):
+        AveragedViews(WithOffsets(), "hle", TestTime(flip=True))(image)
+
+
 def test_a_real_network_decodes_from_averaged_views(model_folder: Path) -> None:
     model = load_model(model_folder)
     engine = build_engine(model.network, "torch", "cpu", "single")

@@ -1,0 +1,83 @@
+"""Images of a dataset with their truth, read or rendered ahead of time by other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as Loadable
+
+from panoptic_ros.datasets.dataset import Dataset, Entry
+from panoptic_ros.errors import InputError
+from panoptic_ros.labels import PanopticLabel
+
+# Tracking needs a time that passes: 10 Hz where a dataset does not know its own.
+UNKNOWN_INTERVAL_NS = 100_000_000
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image of a dataset and what is known of it.
+
+    row: of the entry in the dataset. image: (H, W, 3) uint8, red first. truth: of the same size.
+    stamp_ns: the entry's, or one by its place in the sequence where the dataset does not know the time.
+    begins: whether it is the first image of a sequence, or one alone.
+    """
+
+    row: int
+    entry: Entry
+    image: np.ndarray
+    truth: PanopticLabel
+    stamp_ns: int
+    begins: bool
+
+
+def read_ahead(dataset: Dataset, rows: Sequence[int], workers: int) -> Iterator[Example]:
+    """These images of a dataset, in the order of `rows`.
+
+    workers: processes that read; with 0 this one does, when it is asked for the next. They start at once.
+    Raises InputError as the dataset does.
+    """
+    loader: DataLoader[Any] = DataLoader(_Examples(dataset, rows), batch_size=None, num_workers=workers,
+                                         prefetch_factor=8 if workers else None, collate_fn=_as_it_is)
+    # A process that is forked off while OpenCV has threads would wait for them for ever.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    items = iter(loader)
+    cv2.setNumThreads(threads)
+    return _checked(items)
+
+
+class _Examples(Loadable[Any]):
+    """An example, or the InputError that reading it raised: as a value, so that its words arrive as they are."""
+
+    def __init__(self, dataset: Dataset, rows: Sequence[int]) -> None:
+        self._dataset, self._rows = dataset, rows
+        self._places = [k for _, sequence in dataset.sequences() for k in range(len(sequence))]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Example | InputError:
+        row = self._rows[index]
+        entry, place = self._dataset.entries[row], self._places[row]
+        try:
+            return Example(row, entry, self._dataset.image(row), self._dataset.label(row),
+                           entry.stamp_ns or place * UNKNOWN_INTERVAL_NS, place == 0)
+        except InputError as error:
+            return error
+
+
+def _checked(items: Iterator[Example | InputError]) -> Iterator[Example]:
+    for item in items:
+        if isinstance(item, InputError):
+            raise item
+        yield item
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
