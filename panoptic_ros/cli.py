@@ -20,6 +20,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
                  "replay a bag, a video or a folder of images and score it: evaluation.json and report.html"),
     "bag": ("panoptic_ros.bags.bag_command", "make a rosbag2 from a video or a folder of images"),
     "city": ("panoptic_ros.synthetic_city.command", "drive through a made-up city: images or a bag, with exact truth"),
+    "score": ("panoptic_ros.evaluation.score_command",
+              "score what any system wrote to disk: COCO-panoptic folders or KITTI-MOTS text files"),
+    "dataset": ("panoptic_ros.datasets.dataset_command",
+                "check a dataset before it is used, or convert one"),
     "doctor": ("panoptic_ros.doctor", "what is installed, what would be used and why, and what is missing"),
 }
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from panoptic_ros.errors import InputError
-from panoptic_ros.evaluation.results import COUNTS, METRES, align, format_number, numbers
+from panoptic_ros.evaluation.results import CLASS_COLUMNS, COUNTS, METRES, align, format_number, numbers
 
 # Parts of another metric that trade against each other, and counts: shown, but worse ones alone are no regression.
 # A segment that is found in addition raises RQ and PQ, and lowers SQ where it is a difficult one.
@@ -71,16 +71,19 @@ def compare(result: Mapping[str, Any], other: Mapping[str, Any], tolerance: floa
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """For a terminal: the numbers that changed, those that are regressions marked, and how it ends."""
-    cells = [[row.key, format_number(row.key, row.old), format_number(row.key, row.new), _signed(row),
-              "REGRESSION" if row.is_regression else ""] for row in comparison.rows]
-    changed = [cell for cell, row in zip(cells, comparison.rows, strict=True)
-               if row.is_regression or row.old is None or row.new is None or float(cell[3]) != 0]
+    """For a terminal: the headline numbers that changed, the classes that did, and how it ends."""
     lines = [f"note: {note}" for note in comparison.notes]
-    if changed:
-        lines += align([["metric", "before", "now", "change", ""], *changed])
-    lines.append(f"{len(cells) - len(changed)} of {len(cells)} numbers unchanged; {len(comparison.regressions)} worse "
-                 f"by more than the tolerance of {100 * comparison.tolerance:g} points")
+    headlines = [row for row in comparison.rows if not _is_of_class(row.key) and _is_visible(row)]
+    if headlines:
+        lines += align([["metric", "before", "now", "change", ""],
+                        *([row.key, format_number(row.key, row.old), format_number(row.key, row.new), _signed(row),
+                           "REGRESSION" if row.is_regression else ""] for row in headlines)])
+    if table := _class_table(comparison.rows):
+        lines += ["", *table, "(now, and its change; ! is a regression)"]
+    worse = len(comparison.regressions)
+    lines += ["", f"{sum(map(_is_visible, comparison.rows))} of {len(comparison.rows)} numbers changed visibly; "
+              f"{worse or 'none'} {'are' if worse > 1 else 'is'} worse by more than the tolerance "
+              f"({100 * comparison.tolerance:g} points)"]
     return "\n".join(lines)
 
 
@@ -95,6 +98,38 @@ def _is_regression(key: str, old: float | None, new: float | None, tolerance: fl
     allowed = tolerance * old if name in COUNTS | METRES else tolerance
     worse_by = new - old if lower_is_better else old - new
     return worse_by > allowed + 1e-9  # results are written with nine digits
+
+
+def _is_of_class(key: str) -> bool:
+    return ".classes." in key or key.startswith("iou.")
+
+
+def _is_visible(row: Change) -> bool:
+    return row.is_regression or format_number(row.key, row.old) != format_number(row.key, row.new)
+
+
+def _class_table(rows: Sequence[Change]) -> list[str]:
+    """The judged numbers of each class of which one changed."""
+    by_key = {row.key: row for row in rows}
+    columns = [(heading, place, "." + key if key else "") for heading, place, key in CLASS_COLUMNS if key not in _PARTS]
+    cells: dict[str, dict[str, Change]] = {}
+    for heading, place, end in columns:
+        for key, row in by_key.items():
+            if key.startswith(place + ".") and key.endswith(end):
+                cells.setdefault(key[len(place) + 1:len(key) - len(end)], {})[heading] = row
+    changed = {name: row for name, row in cells.items() if any(map(_is_visible, row.values()))}
+    headings = [heading for heading, _, _ in columns if any(heading in row for row in changed.values())]
+    return align([["class", *headings], *([name, *(_cell(row.get(heading)) for heading in headings)]
+                                          for name, row in changed.items())]) if changed else []
+
+
+def _cell(row: Change | None) -> str:
+    if row is None:
+        return "-"
+    if row.new is None:
+        return f"- (was {format_number(row.key, row.old)})" + "!" * row.is_regression
+    change = "new" if row.old is None else _signed(row)
+    return f"{format_number(row.key, row.new)} ({change})" + "!" * row.is_regression
 
 
 def _signed(row: Change) -> str:

@@ -55,7 +55,7 @@ _HEADLINES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
                ("delta2", "depth.delta2"), ("delta3", "depth.delta3"))),
 )
 # Columns of the table of classes: heading, where the classes are, and the number's key in each.
-_COLUMNS = (("PQ", "panoptic.classes", "pq"), ("SQ", "panoptic.classes", "sq"), ("RQ", "panoptic.classes", "rq"),
+CLASS_COLUMNS = (("PQ", "panoptic.classes", "pq"), ("SQ", "panoptic.classes", "sq"), ("RQ", "panoptic.classes", "rq"),
             ("TP", "panoptic.classes", "tp"), ("FP", "panoptic.classes", "fp"), ("FN", "panoptic.classes", "fn"),
             ("IoU", "iou", ""), ("sMOTSA", "mots.classes", "smotsa"), ("MOTSA", "mots.classes", "motsa"),
             ("IDF1", "mots.classes", "idf1"), ("HOTA", "mots.classes", "hota"),
@@ -129,7 +129,7 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
 def _class_table(result: Mapping[str, Any]) -> list[str]:
     columns = []
     names: dict[str, None] = {}
-    for heading, place, key in _COLUMNS:
+    for heading, place, key in CLASS_COLUMNS:
         of_class = result
         for part in place.split("."):
             of_class = of_class.get(part, {})

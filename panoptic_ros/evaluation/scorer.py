@@ -92,13 +92,17 @@ class Scorer:
             _add_up(self._totals, self._open.pop(sequence).totals())
             self.sequences += 1
 
+    def finish_all(self) -> None:
+        """No more images of any sequence will come."""
+        for sequence in list(self._open):
+            self.finish(sequence)
+
     def result(self) -> dict[str, Any]:
         """The metrics of all images so far, in the layout of `panoptic_ros.evaluation.results`.
 
         Raises InputError where nothing could be measured: no image, or a truth that judges nothing.
         """
-        for sequence in list(self._open):
-            self.finish(sequence)
+        self.finish_all()
         if not self.images:
             raise InputError("nothing was scored: there is no image with a truth")
         if not self._judged_pixels:
@@ -117,9 +121,8 @@ class Scorer:
 
     def __iadd__(self, other: Scorer) -> Scorer:
         """Add the images of `other`, which is not to be used any more."""
-        for scorer in (self, other):
-            for sequence in list(scorer._open):
-                scorer.finish(sequence)
+        self.finish_all()
+        other.finish_all()
         self.images += other.images
         self.sequences += other.sequences
         self._judged_pixels += other._judged_pixels
