@@ -19,21 +19,26 @@ TEST_DRIVES = (600, 607)
 FRAMES = 20
 SIZE = (512, 1024)  # (H, W)
 FRAME_RATE = 10.0
-_NAME = re.compile(r"city(?::(?P<first>\d+)(?:-(?P<last>\d+))?)?(?:x(?P<frames>\d+))?(?:@(?P<h>\d+)x(?P<w>\d+))?")
+_NAME = re.compile(r"city(?::(?P<first>\d+)(?:-(?P<last>\d+))?)?(?:x(?P<frames>\d+)(?:/(?P<every>\d+))?)?"
+                   r"(?:@(?P<h>\d+)x(?P<w>\d+))?")
 
 
 @dataclass(frozen=True)
 class CityName:
-    """What `city:600-607x40@256x512` says: drives 600 to 607, 40 consecutive frames of each, 256 x 512 pixels."""
+    """What `city:600-607x40@256x512` says: drives 600 to 607, 40 frames of each, 256 x 512 pixels.
+
+    Frames are consecutive; x40/12 takes every twelfth.
+    """
 
     first: int = TEST_DRIVES[0]
     last: int = TEST_DRIVES[1]
     frames: int = FRAMES
+    every: int = 1
     size: tuple[int, int] = SIZE
 
     @staticmethod
     def parse(text: str) -> CityName | None:
-        """`city`, then any of :FIRST-LAST, xFRAMES and @HEIGHTxWIDTH; None where the text is another dataset's path.
+        """`city`, then any of :FIRST-LAST, xFRAMES or xFRAMES/EVERY, and @HEIGHTxWIDTH; None for a path.
 
         Raises InputError where it begins as a city's name and does not go on as one.
         """
@@ -45,12 +50,12 @@ class CityName:
             return None
         first = int(match["first"] or TEST_DRIVES[0])
         last = int(match["last"] or (first if match["first"] else TEST_DRIVES[1]))
-        frames = int(match["frames"] or FRAMES)
+        frames, every = int(match["frames"] or FRAMES), int(match["every"] or 1)
         size = (int(match["h"]), int(match["w"])) if match["h"] else SIZE
-        if last < first or frames < 1 or not all(64 <= side <= 4096 for side in size):
+        if last < first or min(frames, every) < 1 or not all(64 <= side <= 4096 for side in size):
             raise InputError(f"'{text}' names no drives: the last is not before the first, each has at least one "
                              "frame, and images have 64 to 4096 pixels per side")
-        return CityName(first, last, frames, size)
+        return CityName(first, last, frames, every, size)
 
 
 class City(Dataset):
@@ -63,11 +68,11 @@ class City(Dataset):
 
     def __init__(self, name: CityName | None = None) -> None:
         self._name = name or CityName()
-        first, last, frames = self._name.first, self._name.last, self._name.frames
-        self.name = f"city:{first}-{last}x{frames}"
+        first, last, frames, every = self._name.first, self._name.last, self._name.frames, self._name.every
+        self.name = f"city:{first}-{last}x{frames}" + (f"/{every}" if every > 1 else "")
         self.classes = load_class_table("cityscapes")
         self.entries = [Entry(f"{drive:04d}_{k:06d}", f"{drive:04d}", round(k * 1e9 / FRAME_RATE), k)
-                        for drive in range(first, last + 1) for k in range(frames)]
+                        for drive in range(first, last + 1) for k in range(0, frames * every, every)]
         # A street that is built for one frame serves the next; an image, its label and its depth are one rendering.
         self._drive: CityDrive | None = None
         self._rendered: tuple[int, CityFrame] | None = None
@@ -91,5 +96,5 @@ class City(Dataset):
             seed = self._name.first + drive
             if self._drive is None or self._drive.seed != seed:
                 self._drive = CityDrive(seed, CityCamera.of_size(*self._name.size), FRAME_RATE)
-            self._rendered = index, self._drive.render(k)
+            self._rendered = index, self._drive.render(k * self._name.every)
         return self._rendered[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -41,8 +42,8 @@ def find_panoptic_json(path: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def image_places(json_file: Path, png_folder: Path, file_name: str) -> list[Path]:
-    """Every place where an image may be, the likeliest first.
+def image_places(json_file: Path, png_folder: Path, file_name: str) -> Iterator[Path]:
+    """Every place where an image may be, the likeliest first; its own name first, then the same with another suffix.
 
     file_name: of the image, as the JSON file has it.
     """
@@ -59,10 +60,10 @@ def image_places(json_file: Path, png_folder: Path, file_name: str) -> list[Path
     split = re.sub(r"^(cityscapes_)?panoptic_|(_panoptic|_trainId)$", "", png_folder.name)
     parents = list(dict.fromkeys([json_file.parent, png_folder.parent, *list(json_file.parents)[1:3]]))
     folders = [Path(), Path("images"), Path("leftImg8bit", split), Path(split), Path("images", split)]
-    places = [parent / folder / file for parent, folder, file in product(parents, folders, names)]
-    # A JSON file made from other copies of the images: same names, another format.
-    return places + [place.with_suffix(suffix) for place in places for suffix in IMAGE_SUFFIXES
-                     if suffix != place.suffix and bare == name.stem]
+    for parent, folder, file in product(parents, folders, names):
+        yield parent / folder / file
+    for parent, folder, file, suffix in product(parents, folders, names, IMAGE_SUFFIXES):
+        yield (parent / folder / file).with_suffix(suffix)
 
 
 def bare_name(stem: str) -> str:

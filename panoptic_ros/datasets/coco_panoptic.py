@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class CocoPanoptic(Dataset):
     def image(self, index: int) -> np.ndarray:
         file = self.image_file(index)
         if file is None:
-            tried = list(dict.fromkeys(place.parent for place in self._image_places(index)))
+            tried = dict.fromkeys(place.parent for place in self._image_places(index))
             raise InputError(f"no image {self._image_files[index]} to {self.json_file}; looked in: "
                              f"{', '.join(str(folder) for folder in tried)}")
         image = read_image(file)
@@ -104,7 +104,7 @@ class CocoPanoptic(Dataset):
         """Where the image is, None where it is in none of the places where it is looked for."""
         return next((place for place in self._image_places(index) if place.is_file()), None)
 
-    def _image_places(self, index: int) -> list[Path]:
+    def _image_places(self, index: int) -> Iterator[Path]:
         return image_places(self.json_file, self.png_folder, self._image_files[index])
 
     def _depth_file(self, index: int) -> Path:

@@ -138,8 +138,11 @@ class KittiMots(Dataset):
 
     truth = frozenset({Truth.TRACKS})
 
-    def __init__(self, path: Path) -> None:
-        """Raises InputError where no sequence is there or a file cannot be read."""
+    def __init__(self, path: Path, masks: Sequence[dict[int, list[ObjectMask]]] | None = None) -> None:
+        """masks: of each sequence that is there, where they have been read already.
+
+        Raises InputError where no sequence is there or a file cannot be read.
+        """
         self.name, self.classes = path.stem, load_class_table("kitti_mots")
         self.sequence_files = find_mots_sequences(path)
         if not self.sequence_files:
@@ -148,12 +151,10 @@ class KittiMots(Dataset):
         self.entries: list[Entry] = []
         self._images: list[Path | None] = []
         self._sequence_of: list[int] = []
-        self._masks: list[dict[int, list[ObjectMask]]] = []
+        self._masks = masks or [read_object_masks(sequence.file) for sequence in self.sequence_files]
         for number, sequence in enumerate(self.sequence_files):
-            masks = read_object_masks(sequence.file)
-            self._masks.append(masks)
             images = _images_by_number(sequence.images) if sequence.images else {}
-            frames = sorted(images) if images else list(range(max(masks, default=-1) + 1))
+            frames = sorted(images) if images else list(range(max(self._masks[number], default=-1) + 1))
             stamps = _stamps(sequence.images, frames)
             self.entries += [Entry(f"{sequence.name}_{k:06d}", sequence.name, stamp, k)
                              for k, stamp in zip(frames, stamps, strict=True)]
@@ -166,13 +167,12 @@ class KittiMots(Dataset):
             raise InputError(f"{self._file(index)} has no images: they are looked for in image_02 beside it")
         image = read_image(file)
         if self._masks[self._sequence_of[index]]:
-            check_size(file, image, self._size(index))
+            check_size(file, image, self.size(index))
         return image
 
     def label(self, index: int) -> PanopticLabel:
-        masks = self._masks[self._sequence_of[index]].get(self.entries[index].number, [])
         try:
-            return label_of_masks(masks, self._size(index))
+            return label_of_masks(self.masks(index), self.size(index))
         except InputError as error:
             raise InputError(f"{self._file(index)}, {error}") from error
 
@@ -186,7 +186,7 @@ class KittiMots(Dataset):
     def _file(self, index: int) -> Path:
         return self.sequence_files[self._sequence_of[index]].file
 
-    def _size(self, index: int) -> tuple[int, int]:
+    def size(self, index: int) -> tuple[int, int]:
         """Height and width of a sequence's images: as its first mask says, or as the image is where there is none."""
         masks = self._masks[self._sequence_of[index]]
         if masks:

@@ -1,0 +1,225 @@
+"""What can be wrong in a COCO-panoptic dataset: the JSON file in itself, and each PNG against it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import find_objects
+
+from panoptic_ros.datasets.coco_format import MAX_ID, read_ids, read_panoptic_json
+from panoptic_ros.datasets.coco_layout import image_places
+from panoptic_ros.datasets.findings import Findings, Tally
+from panoptic_ros.datasets.pictures import read_image
+from panoptic_ros.errors import InputError
+
+Pair = tuple[Mapping[str, Any], Mapping[str, Any]]  # an image's entry and its annotation's
+_BOX_TOLERANCE = 1  # pixels; converters do not agree on where a box ends
+
+
+class CocoCheck:
+    """A JSON file that is checked when this is made; `pairs` are left to be checked with `check_image`, in any process.
+
+    tally: what was found so far.
+    """
+
+    def __init__(self, json_file: Path, png_folder: Path) -> None:
+        """Raises InputError where the JSON file is none of this format at all."""
+        content = read_panoptic_json(json_file)
+        self.name, self.json_file, self.png_folder = json_file.stem, json_file, png_folder
+        if json_file.stem == "panoptic":
+            self.name = json_file.parent.resolve().name
+        findings = Findings()
+        self.class_names, self.is_thing, self._row = _check_categories(content["categories"], findings)
+        self.tally = Tally.of_classes(len(self.class_names))
+        self.tally.findings.merge(findings)
+        self.pairs = self._check_lists(content)
+        self._check_objects()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "pairs": None, "tally": None}
+
+    def lengths(self) -> list[int]:
+        """The number of images of each video, 0 for an image alone."""
+        videos = Counter(image.get("video_id") for image, _ in self.pairs)
+        alone = videos.pop(None, 0)
+        return [*videos.values(), *[0] * alone]
+
+    def check_image(self, pair: Pair) -> Tally:
+        """One image: its PNG against its segments, and the picture against both."""
+        image, annotation = pair
+        tally = Tally.of_classes(len(self.class_names))
+        rows = self._check_segments(annotation, tally.findings)
+        png = self.png_folder / annotation["file_name"]
+        size = self._check_png(png, rows, tally)
+        self._check_picture(image, size, tally.findings)
+        said = (image.get("height"), image.get("width"))
+        if size is not None and None not in said and said != size:
+            tally.findings.add("JSON file and PNG differ in size",
+                               f"{annotation['file_name']}: {said[1]} x {said[0]}, the PNG is {size[1]} x {size[0]}")
+        return tally
+
+    def _check_lists(self, content: Mapping[str, Any]) -> list[Pair]:
+        """Images and annotations against each other and the folder."""
+        findings = self.tally.findings
+        images: dict[Any, Mapping[str, Any]] = {}
+        files: set[str] = set()
+        for image in content["images"]:
+            if image["id"] in images:
+                findings.add("two images have one id", f"image {image['id']}")
+            images.setdefault(image["id"], image)
+            if (name := image.get("file_name")) is not None:
+                if name in files:
+                    findings.add("two images have one file name", str(name))
+                files.add(name)
+        pairs: list[Pair] = []
+        annotated, pngs = set(), set()
+        for annotation in content["annotations"]:
+            number, file = annotation["image_id"], annotation["file_name"]
+            if number not in images:
+                findings.add("an annotation is of no image in the list", f"{file}: image {number}")
+            elif number in annotated:
+                findings.add("an image is annotated twice", f"{file}: image {number}")
+            else:
+                pairs.append((images[number], annotation))
+            if file in pngs:
+                findings.add("two annotations have one PNG", str(file))
+            annotated.add(number)
+            pngs.add(file)
+        for number, image in images.items():
+            if number not in annotated:
+                findings.add("an image has no annotation", str(image.get("file_name", number)))
+        for file in sorted(self.png_folder.rglob("*.png")):
+            if str(file.relative_to(self.png_folder)) not in pngs:
+                findings.add("a PNG has no annotation", str(file))
+        return pairs
+
+    def _check_objects(self) -> None:
+        """Of a video: an object keeps its class, a moment is there once."""
+        class_of: dict[tuple[Any, Any], Any] = {}
+        stamps: set[tuple[Any, Any]] = set()
+        for image, annotation in self.pairs:
+            if (video := image.get("video_id")) is None:
+                continue
+            if image.get("stamp_ns") is not None:
+                moment = (video, image["stamp_ns"])
+                if moment in stamps:
+                    self.tally.findings.add("two images of a sequence have one time stamp",
+                                            f"{annotation['file_name']}: {image['stamp_ns']} ns")
+                stamps.add(moment)
+            for segment in annotation["segments_info"]:
+                category = segment.get("category_id")
+                known = class_of.setdefault((video, segment.get("id")), category)
+                if known != category:
+                    self.tally.findings.add("an object changes its class", (
+                        f"{annotation['file_name']}: segment {segment.get('id')} was of category {known}, is of "
+                        f"{category}"))
+
+    def _check_segments(self, annotation: Mapping[str, Any], findings: Findings) -> list[Mapping[str, Any]]:
+        """The segments that can be looked for in the PNG."""
+        file, usable = annotation["file_name"], {}
+        stuff: Counter[int] = Counter()
+        for segment in annotation["segments_info"]:
+            number, category, score = segment.get("id"), segment.get("category_id"), segment.get("score", 0)
+            where = f"{file}: segment {number}"
+            if not isinstance(number, int) or not 1 <= number <= MAX_ID:
+                findings.add(f"a segment id is no number from 1 to {MAX_ID}", where)
+                continue
+            if number in usable:
+                findings.add("two segments of an image have one id", where)
+            if category not in self._row:
+                findings.add("a segment is of an unknown class", f"{where}: category {category}")
+            elif not self.is_thing[self._row[category]]:
+                stuff[category] += 1
+            if not isinstance(score, (int, float)) or math.isnan(score):
+                findings.add("a score is no number", f"{where}: {score}")
+            usable[number] = segment
+        for category, count in stuff.items():
+            if count > 1:
+                findings.add("a stuff class has several segments in an image",
+                             f"{file}: {count} of {self.class_names[self._row[category]]}")
+        if not usable:
+            findings.add("an image has no segments", str(file))
+        return list(usable.values())
+
+    def _check_png(self, png: Path, segments: Sequence[Mapping[str, Any]], tally: Tally) -> tuple[int, int] | None:
+        """Ids, areas and boxes; returns the size (height, width), None where it cannot be read."""
+        findings = tally.findings
+        if not png.is_file():
+            findings.add("a PNG is missing", str(png))
+            return None
+        try:
+            ids = read_ids(png)
+        except InputError as error:
+            findings.add("a PNG cannot be read", str(error))
+            return None
+        numbers = np.array([segment["id"] for segment in segments], np.int64)
+        table = np.zeros(1 + max(int(ids.max()), int(numbers.max(initial=0))), np.int32)
+        table[numbers] = np.arange(1, len(numbers) + 1)
+        segment_map = table.take(ids)
+        if np.count_nonzero(segment_map) != np.count_nonzero(ids):
+            lost = ids[(segment_map == 0) & (ids != 0)]
+            for number in np.unique(lost).tolist():
+                findings.add("a segment is in the PNG, but not in the JSON file", f"{png.name}: id {number}")
+        area = np.bincount(segment_map.reshape(-1), minlength=len(numbers) + 1)
+        for segment, pixels, place in zip(segments, area[1:].tolist(), find_objects(segment_map, len(numbers)),
+                                          strict=True):
+            where = f"{png.name}: segment {segment['id']}"
+            if place is None:
+                findings.add("a segment is in the JSON file, but not in the PNG", where)
+                continue
+            if "area" in segment and segment["area"] != pixels:
+                findings.add("an area is wrong", f"{where}: {segment['area']} in the JSON file, {pixels} pixels")
+            y, x = place
+            box = [x.start, y.start, x.stop - x.start, y.stop - y.start]
+            if "bbox" in segment and not _close(segment["bbox"], box):
+                findings.add("a box is wrong", f"{where}: {segment['bbox']} in the JSON file, it is {box}")
+        class_id = np.array([self._row.get(segment.get("category_id"), -1) for segment in segments], np.int64)
+        tally.count_segments(class_id, area, ids.shape)
+        if area[0] == ids.size:
+            findings.add("a label is void everywhere", png.name)
+        return ids.shape[0], ids.shape[1]
+
+    def _check_picture(self, image: Mapping[str, Any], size: tuple[int, int] | None, findings: Findings) -> None:
+        name = str(image.get("file_name", ""))
+        file = next((p for p in image_places(self.json_file, self.png_folder, name) if p.is_file()), None)
+        if file is None:
+            findings.add("an image is missing", name or f"image {image['id']}")
+            return
+        try:
+            height, width = read_image(file).shape[:2]
+        except InputError as error:
+            findings.add("an image cannot be read", str(error))
+            return
+        if size is not None and (height, width) != size:
+            findings.add("image and PNG differ in size", f"{file}: {width} x {height}, its PNG {size[1]} x {size[0]}")
+
+
+def _check_categories(categories: Sequence[Mapping[str, Any]],
+                      findings: Findings) -> tuple[list[str], list[bool], dict[Any, int]]:
+    """Names and kinds of the classes, and the row of each category id."""
+    names: list[str] = []
+    is_thing: list[bool] = []
+    row: dict[Any, int] = {}
+    for category in categories:
+        name = str(category.get("name"))
+        for key in ("id", "name", "isthing"):
+            if key not in category:
+                findings.add(f"a category has no {key}", str(dict(category)))
+        if category.get("id") in row:
+            findings.add("two categories have one id", f"category {category.get('id')}: {name}")
+        if name in names:
+            findings.add("two categories have one name", f"category {category.get('id')}: {name}")
+        row.setdefault(category.get("id"), len(names))
+        names.append(name)
+        is_thing.append(bool(category.get("isthing")))
+    return names, is_thing, row
+
+
+def _close(said: Any, box: Sequence[int]) -> bool:
+    return isinstance(said, list) and len(said) == len(box) and all(
+        isinstance(a, (int, float)) and abs(a - b) <= _BOX_TOLERANCE for a, b in zip(said, box, strict=True))
