@@ -11,10 +11,12 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from panoptic_ros.evaluation.report.clips import Clip, encode_clip
+from panoptic_ros.datasets.dataset import Truth
+from panoptic_ros.evaluation.report.clips import Clip, make_clip
 from panoptic_ros.evaluation.report.pictures import ERROR_KINDS, as_uri
 from panoptic_ros.evaluation.report.plots import MOST_ROWS, histogram, line_plot, track_plot
 from panoptic_ros.evaluation.report.tracks import TrackRow
+from panoptic_ros.evaluation.results import METRICS
 
 if TYPE_CHECKING:
     from panoptic_ros.evaluation.report.report import Report
@@ -39,6 +41,9 @@ _HEADLINES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
     ("mots", "sMOTSA", (("smotsa", "sMOTSA", "%"), ("motsa", "MOTSA", "%"), ("motsp", "MOTSP", "%"))),
     ("mots", "IDF1", (("idf1", "IDF1", "%"), ("id_switches", "ID switches", ""),
                       ("fragmentations", "fragmentations", ""))),
+    ("flicker", "Flicker", ()),
+    ("class_change", "Changes followed", (("followed", "followed", "%"), ("truth_change", "of the truth", "%"),
+                                          ("predicted_change", "predicted", "%"))),
     ("depth", "Depth RMSE", (("rmse", "RMSE", "m"), ("abs_rel", "AbsRel", "%"), ("delta1", "δ1", "%"),
                              ("delta2", "δ2", "%"), ("delta3", "δ3", "%"))),
 )
@@ -47,9 +52,16 @@ _FACTS = {"input": "Input", "input_kind": "Kind of input", "bag_hash": "Hash of 
           "model": "Model", "model_hash": "Hash of the model", "classes": "Class table", "settings": "Settings",
           "settings_hash": "Hash of the settings", "mode": "Mode", "engine": "Engine", "device": "Device",
           "precision": "Precision", "panoptic_ros": "panoptic_ros"}
-# What has a place of its own on the page.
-_ELSEWHERE = {"panoptic", "pq_dagger", "parsing_covering", "miou", "mask_ap", "stq", "vpq", "mots", "flicker", "depth",
-              "iou", "frames", "latency_ms", "warnings", "notices", "problems", "files", "tracks"}
+# What has a place of its own on the page, or is no news to its reader.
+_ELSEWHERE = {*METRICS, "frames", "latency_ms", "warnings", "notices", "problems", "files"}
+# Columns of the table of classes: heading, where the classes are in the result, the number's key in each, and whether
+# it is a fraction.
+_COLUMNS = (("PQ", "panoptic.classes", "pq", True), ("SQ", "panoptic.classes", "sq", True),
+            ("RQ", "panoptic.classes", "rq", True), ("IoU", "iou", "", True), ("TP", "panoptic.classes", "tp", False),
+            ("FP", "panoptic.classes", "fp", False), ("FN", "panoptic.classes", "fn", False),
+            ("sMOTSA", "mots.classes", "smotsa", True), ("MOTSA", "mots.classes", "motsa", True),
+            ("IDF1", "mots.classes", "idf1", True), ("HOTA", "mots.classes", "hota", True),
+            ("ID switches", "mots.classes", "id_switches", False))
 
 
 @dataclass(frozen=True)
@@ -70,10 +82,12 @@ def render(report: Report, evaluation: Mapping[str, Any]) -> str:
     environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f}"
     environment.filters["uri"] = as_uri
     time, time_label = _time(report)
+    class_columns, class_rows = _class_table(report, evaluation)
     return environment.get_template("page.html.j2").render(
         title=f"Evaluation of {Path(str(evaluation['input'])).name}" if "input" in evaluation else "Evaluation",
         cards=list(_cards(evaluation)), facts=list(_facts(evaluation)), frames=_frame_facts(evaluation),
-        warnings=list(_warnings(evaluation)), class_rows=_class_rows(report, evaluation),
+        warnings=list(_warnings(evaluation)), class_columns=class_columns,
+        class_rows=class_rows, quality_name=_quality_name(report.truth),
         quality_plot=_quality_plot(report, time, time_label), mean_quality=_mean(report.quality),
         latency_rows=_latency_rows(report), time_plot=_frame_time_plot(report, time, time_label),
         latency_histogram=_latency_histogram(report), cameras=list(report.cameras),
@@ -84,9 +98,7 @@ def render(report: Report, evaluation: Mapping[str, Any]) -> str:
 
 def _cards(evaluation: Mapping[str, Any]) -> Iterator[Card]:
     for path, name, numbers in _HEADLINES:
-        group: Any = evaluation
-        for key in path.split("."):
-            group = group.get(key) if isinstance(group, Mapping) else None
+        group = _at(evaluation, path)
         if isinstance(group, Mapping):
             values = {key: (label, unit, group[key]) for key, label, unit in numbers if group.get(key) is not None}
             if numbers[0][0] in values:
@@ -94,14 +106,6 @@ def _cards(evaluation: Mapping[str, Any]) -> Iterator[Card]:
                 yield Card(name, _figure(value, unit), unit, tuple((label, _figure(v, u)) for label, u, v in rest))
         elif isinstance(group, float | int):
             yield Card(name, _figure(group, "%"), "%", ())
-    flicker = evaluation.get("flicker")
-    if isinstance(flicker, Mapping):
-        values = {key.replace("_", " "): _figure(value, "%") for key, value in flicker.items()}
-        if values:
-            (_, first), *rest = values.items()
-            yield Card("Flicker", first, "%", tuple(rest))
-    elif flicker is not None:
-        yield Card("Flicker", _figure(flicker, "%"), "%", ())
 
 
 def _figure(value: float, unit: str) -> str:
@@ -137,21 +141,32 @@ def _warnings(evaluation: Mapping[str, Any]) -> Iterator[str]:
     for key in ("notices", "warnings", "problems"):
         entries = evaluation.get(key) or ()
         if isinstance(entries, Mapping):
-            entries = [f"{text}: {count} frames" for text, count in entries.items()]
+            entries = [f"{text} ({count} {'frame' if count == 1 else 'frames'})" for text, count in entries.items()]
         yield from (str(entry) for entry in entries)
 
 
-def _class_rows(report: Report, evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each class of which anything was measured, in the order of the class table."""
-    panoptic = (evaluation.get("panoptic") or {}).get("classes") or {}
-    iou = evaluation.get("iou") or {}
-    rows = []
+def _class_table(report: Report, evaluation: Mapping[str, Any]) -> tuple[list[tuple[str, bool]], list[dict[str, Any]]]:
+    """(heading, is it a fraction) of each column, and a row for each class; those in which anything was measured."""
+    rows: list[dict[str, Any]] = []
     for k, name in enumerate(report.classes.names):
-        measured = {"iou": iou.get(name), **panoptic.get(name, {})}
-        if any(value is not None for value in measured.values()):
+        values: dict[str, float | None] = {}
+        for heading, path, key, _ in _COLUMNS:
+            of_class = (_at(evaluation, path) or {}).get(name)
+            values[heading] = of_class.get(key) if isinstance(of_class, Mapping) else of_class
+        if any(value is not None for value in values.values()):
             rows.append({"name": name, "thing": report.classes.is_thing[k], "color": report.classes.colors[k],
-                         **{key: measured.get(key) for key in ("pq", "sq", "rq", "iou", "tp", "fp", "fn")}})
-    return rows
+                         "values": values})
+    columns = [(heading, is_fraction) for heading, _, _, is_fraction in _COLUMNS
+               if any(row["values"][heading] is not None for row in rows)]
+    return columns, rows
+
+
+def _at(result: Mapping[str, Any], path: str) -> Any:
+    """The value at a path such as `panoptic.all`, None where there is none."""
+    value: Any = result
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def _time(report: Report) -> tuple[np.ndarray, str]:
@@ -160,6 +175,13 @@ def _time(report: Report) -> tuple[np.ndarray, str]:
     if len(stamps) > 1 and (np.diff(stamps) >= 0).all() and stamps[-1] > stamps[0]:
         return (stamps - stamps[0]) / 1e9, "time (s)"
     return np.arange(len(stamps), dtype=float), "frame"
+
+
+def _quality_name(truth: frozenset[Truth]) -> str:
+    """What a frame's own quality is."""
+    if Truth.PANOPTIC in truth:
+        return "PQ of the frame"
+    return "PQ of the frame's objects" if Truth.SEMANTIC not in truth else "mIoU of the frame"
 
 
 def _mean(values: Any) -> float | None:
@@ -173,14 +195,14 @@ def _quality_plot(report: Report, time: np.ndarray, time_label: str) -> Markup |
     if np.isnan(quality).all():
         return None
     lines = {name: np.where(camera == k, quality, np.nan) for k, name in enumerate(report.cameras)}
-    return Markup(line_plot(time, lines, time_label, "quality (%)", percent=True))
+    return Markup(line_plot(time, lines, time_label, f"{_quality_name(report.truth)} (%)", percent=True))
 
 
 def _frame_time(report: Report) -> np.ndarray:
     """Milliseconds of each frame, (N,), NaN where nobody knows: the whole, else the sum of its stages."""
     if TOTAL in report.latency_ms:
         return np.array(report.latency_ms[TOTAL])
-    stages = np.array([values for values in report.latency_ms.values()])
+    stages = np.array(list(report.latency_ms.values()))
     return stages.sum(axis=0) if len(stages) else np.full(len(report.stamps_ns), np.nan)
 
 
@@ -219,21 +241,16 @@ def _timelines(report: Report, time: np.ndarray, time_label: str) -> Iterator[di
         shown: list[TrackRow] = rows[:MOST_ROWS]
         if shown:
             plot = track_plot(shown, time, time_label, report.classes, len(report.cameras) > 1, is_truth)
-            kinds = sorted({row.class_id for row in shown})
             yield {"is_truth": is_truth, "plot": Markup(plot), "shown": len(shown), "all": len(rows),
-                   "switches": sum(len(row.switches) for row in rows),
-                   "classes": [(report.classes.names[k], report.classes.colors[k]) for k in kinds]}
+                   "switches": sum(len(row.switches) for row in rows)}
 
 
-def _clips(report: Report) -> list[Clip] | None:
-    """The beginning of each camera's recording and the worst stretch of all; None where none can be written."""
-    clips: list[Clip | None] = []
-    for camera, keeper in list(report.cameras.items())[:MOST_CLIPPED_CAMERAS]:
-        of_camera = f" of {camera}" if len(report.cameras) > 1 else ""
-        clips.append(encode_clip(f"The beginning{of_camera}", keeper.beginning))
+def _clips(report: Report) -> list[Clip]:
+    """The beginning of each camera's recording, and the worst stretch of all."""
+    several = len(report.cameras) > 1
+    clips = [make_clip(f"The beginning of {camera}" if several else "The beginning", keeper.beginning)
+             for camera, keeper in list(report.cameras.items())[:MOST_CLIPPED_CAMERAS]]
     camera, keeper = max(report.cameras.items(), key=lambda entry: entry[1].worst_shortfall, default=("", None))
     if keeper is not None and keeper.has_worse_than_beginning():
-        of_camera = f" ({camera})" if len(report.cameras) > 1 else ""
-        clips.append(encode_clip(f"The worst stretch{of_camera}", keeper.worst))
-    written = [clip for clip in clips if clip is not None]
-    return written if len(written) == len(clips) else None
+        clips.append(make_clip(f"The worst stretch, of {camera}" if several else "The worst stretch", keeper.worst))
+    return clips

@@ -14,7 +14,7 @@ from panoptic_ros.evaluation.report.tracks import TrackRow
 from panoptic_ros.viewing.colors import object_colors
 
 WIDTH = 960
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 64, 16, 12, 44
 # A line of more values than this is drawn as the range and mean of so many bins.
 MOST_POINTS = 480
 MOST_ROWS = 60
@@ -91,8 +91,9 @@ def track_plot(rows: Sequence[TrackRow], time: np.ndarray, time_label: str, clas
                several_cameras: bool, by_follower: bool) -> str:
     """A row for each object, first come first; a bar for each time without interruption.
 
-    by_follower: the bars are of the truth's objects; they are coloured by the track that followed, hollow where none
-    did, and a tick stands where the track changed. Otherwise they are coloured by class.
+    A track's colour is that of the overlay, a variation of its class's.
+    by_follower: the bars are of the truth's objects; they have the colour of the track that followed, hollow where none
+    did, and a stroke stands where the track changed.
     """
     rows = sorted(rows, key=lambda row: (row.stays[0].first, row.camera, row.object_id))
     height = TOP + _ROW_HEIGHT * len(rows) + BOTTOM
@@ -112,7 +113,7 @@ def track_plot(rows: Sequence[TrackRow], time: np.ndarray, time_label: str, clas
                 told += f", followed as {stay.follower}" if stay.follower else ", not followed"
             paint = 'class="lost"'
             if not by_follower or stay.follower:
-                paint = f'fill="{_color(classes, row.class_id, stay.follower)}"'
+                paint = f'fill="{_color(classes, row.class_id, stay.follower if by_follower else row.object_id)}"'
             parts.append(f'<rect {paint} x="{x.at(begin):.1f}" y="{y + 2}" rx="2" '
                          f'width="{max(1.5, x.at(end) - x.at(begin)):.1f}" height="{_ROW_HEIGHT - 4}">'
                          f"<title>{escape(told)}</title></rect>")
@@ -124,9 +125,7 @@ def track_plot(rows: Sequence[TrackRow], time: np.ndarray, time_label: str, clas
 
 
 def _color(classes: ClassTable, class_id: int, number: int) -> str:
-    color = classes.color_array[[class_id]]
-    if number:
-        color = object_colors(color, np.array([number]))
+    color = object_colors(classes.color_array[[class_id]], np.array([number]))
     return "#" + "".join(f"{c:02x}" for c in color[0].tolist())
 
 
@@ -141,7 +140,8 @@ def _line(x: Axis, y: Axis, time: np.ndarray, values: np.ndarray, series: int, n
         values, time = np.add.reduceat(values, starts) / sizes, time[starts]
         outline = _points(x, y, np.concatenate([time, time[::-1]]), np.concatenate([high, low[::-1]]))
         band = f'<polygon class="band s{series}" points="{outline}"/>'
-    return f'{band}<polyline class="s{series}" points="{_points(x, y, time, values)}"><title>{escape(name)}</title></polyline>'
+    return (f'{band}<polyline class="s{series}" points="{_points(x, y, time, values)}"><title>{escape(name)}</title>'
+            "</polyline>")
 
 
 def _points(x: Axis, y: Axis, time: np.ndarray, values: np.ndarray) -> str:
@@ -163,7 +163,7 @@ def _grid(x: Axis, y: Axis, height: int, x_label: str, y_label: str, y_text: Cal
                    for v in y.ticks(4))
     middle = (y.begin + y.end) / 2
     return (_x_ticks(x, height, x_label) + rows
-            + f'<text class="axis" transform="translate(13 {middle:.0f}) rotate(-90)" text-anchor="middle">'
+            + f'<text class="axis" transform="translate(14 {middle:.0f}) rotate(-90)" text-anchor="middle">'
             f"{escape(y_label)}</text>")
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from panoptic_ros.evaluation.scorer import FrameScore
 
 WORST_FRAMES = 10
-PICTURE_WIDTH = 640
-TOTAL = "end_to_end"  # the latency of a frame as a whole, among those of its stages
+PICTURE_WIDTH = 720
+_WEBP_QUALITY = 78
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class WorstFrame:
     camera: str
     stamp_ns: int
     quality: float
-    void_share: float | None
+    void_share: float
     pictures: dict[str, bytes]
 
 
@@ -73,12 +73,12 @@ class Report:
         self.quality.append(np.nan if quality is None else quality)
         self._note_latency(latency_ms, number)
         self.timeline.add(number, image.camera, predicted, truth if Truth.TRACKS in self.truth else None)
-        clips.add(painted(scaled_image(image, CLIP_WIDTH), predicted, self.classes), number, image.stamp_ns, quality)
-        if quality is not None and truth is not None and (
-                len(self._worst) < WORST_FRAMES or quality < -self._worst[0][0]):
-            worst = WorstFrame(number, image.camera, image.stamp_ns, quality,
-                               None if score is None else score.void_share, self._pictures(frame, predicted, truth))
-            # Of two equally bad frames the earlier one stays.
+        if clips.wants(image.stamp_ns):
+            overlay = painted(scaled_image(image, CLIP_WIDTH), predicted, self.classes)
+            clips.add(overlay, number, image.stamp_ns, quality)
+        if truth is not None and score is not None and quality is not None and self._is_among_worst(quality):
+            worst = WorstFrame(number, image.camera, image.stamp_ns, quality, score.void_share,
+                               self._pictures(frame, predicted, truth))
             push = heapq.heappush if len(self._worst) < WORST_FRAMES else heapq.heapreplace
             push(self._worst, (-quality, -number, worst))
 
@@ -98,6 +98,10 @@ class Report:
         path.write_text(render(self, evaluation), encoding="utf-8")
         return path
 
+    def _is_among_worst(self, quality: float) -> bool:
+        # Of two equally bad frames the earlier one stays.
+        return len(self._worst) < WORST_FRAMES or quality < -self._worst[0][0]
+
     def _note_latency(self, latency_ms: Mapping[str, float], number: int) -> None:
         for stage in latency_ms:
             if stage not in self.latency_ms:
@@ -110,4 +114,4 @@ class Report:
         errors = error_map(predicted, truth, self._is_thing)
         pictures = {"image": image.pixels, "truth": painted(image, truth, self.classes),
                     "prediction": painted(image, predicted, self.classes), "errors": painted_errors(image, errors)}
-        return {name: webp(picture) for name, picture in pictures.items()}
+        return {name: webp(picture, _WEBP_QUALITY) for name, picture in pictures.items()}
