@@ -80,23 +80,32 @@ class VideoPanopticQuality:
             np.concatenate([[0], np.where(truth.is_crowd, truth_keys | CROWD, truth_keys)]),
             row, column, shared[row, column]))
         self._frame += 1
-        for i, length in enumerate(WINDOWS):
-            if len(self._last) >= length:
-                self._matches[i] += _match_window([self._last[k] for k in range(length)], len(self._is_thing))
-                self._windows[i] += 1
+        for i, matches in enumerate(_match_windows(list(self._last), len(self._is_thing))):
+            self._matches[i] += matches
+            self._windows[i] += 1
 
     def totals(self) -> VideoPanopticTotals:
         return VideoPanopticTotals(tuple(self._matches), tuple(self._windows))
 
 
-def _match_window(frames: list[_Overlaps], classes: int) -> Matches:
-    predicted, predicted_row = np.unique(np.concatenate([f.predicted for f in frames]), return_inverse=True)
-    truth, truth_row = np.unique(np.concatenate([f.truth for f in frames]), return_inverse=True)
-    predicted_start = np.cumsum([0, *(len(f.predicted) for f in frames)])
-    truth_start = np.cumsum([0, *(len(f.truth) for f in frames)])
-    row = predicted_row[np.concatenate([f.row + start for f, start in zip(frames, predicted_start, strict=False)])]
-    column = truth_row[np.concatenate([f.column + start for f, start in zip(frames, truth_start, strict=False)])]
-    pixels = np.concatenate([f.pixels for f in frames])
-    shared = np.bincount(row * len(truth) + column, pixels, len(predicted) * len(truth)).astype(np.int64)
-    return match_overlap(shared.reshape(len(predicted), len(truth)), tube_class(predicted[1:]), tube_class(truth[1:]),
-                         truth[1:] & CROWD == CROWD, classes)
+def _match_windows(frames: list[_Overlaps], classes: int) -> list[Matches]:
+    """The matches in those of WINDOWS for which there are enough images; the newest image comes first."""
+    predicted, predicted_row, predicted_age = _join([f.predicted for f in frames])
+    truth, truth_row, truth_age = _join([f.truth for f in frames])
+    shared = np.zeros((len(predicted), len(truth)), np.int64)
+    result = []
+    for age, frame in enumerate(frames):  # each window has the images of the one before
+        np.add.at(shared, (predicted_row[age][frame.row], truth_row[age][frame.column]), frame.pixels)
+        if age + 1 in WINDOWS:
+            rows, columns = np.flatnonzero(predicted_age <= age), np.flatnonzero(truth_age <= age)
+            p, t = predicted[rows][1:], truth[columns][1:]  # without void, whose key is the lowest
+            result.append(match_overlap(shared[np.ix_(rows, columns)], tube_class(p), tube_class(t),
+                                        t & CROWD == CROWD, classes))
+    return result
+
+
+def _join(keys: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """Keys of several images: each once, where those of each image are among them, the first image that has it."""
+    start = np.cumsum([0, *map(len, keys)])
+    joined, first, row = np.unique(np.concatenate(keys), return_index=True, return_inverse=True)
+    return joined, np.split(row, start[1:-1]), np.searchsorted(start, first, side="right") - 1
