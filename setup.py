@@ -8,5 +8,6 @@ FOLDERS = {f"panoptic_ros.share.{name}": name for name in ("config", "launch", "
 setup(
     packages=[*find_packages(include=["panoptic_ros", "panoptic_ros.*"]), *FOLDERS],
     package_dir=FOLDERS,
-    package_data={"panoptic_ros": ["py.typed"], **{package: ["**/*"] for package in FOLDERS}},
+    package_data={"panoptic_ros": ["py.typed"], "panoptic_ros.evaluation.report": ["*.j2"],
+                  **{package: ["**/*"] for package in FOLDERS}},
 )
