@@ -1,101 +1,90 @@
-"""What turns the synthetic city into training samples: a numbered, endless stream that is the same on every machine."""
+"""What turns a dataset into training samples: a numbered, endless stream that is the same on every machine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
 
-from panoptic_ros.synthetic_city import CityCamera, CityDrive
-
-# Seeds of drives from here on are for training; tests, demos and scores use smaller ones.
-FIRST_TRAINING_SEED = 1_000_000
-FRAMES_PER_DRIVE = 4
-FRAMES_APART = 10  # on average, at 10 Hz
-THUMBNAIL = (96, 192)  # (H, W) of the view in which a thing is looked for
-DRIVE_FRAMES = 300  # a drive's samples start anywhere in its first 30 s
+from panoptic_ros.classes import ClassTable, counterparts
+from panoptic_ros.datasets import open_dataset
+from panoptic_ros.datasets.dataset import Dataset
+from training.augmentation import Augmentation, as_sample
+from training.image_maps import VOID, CachedMaps, Maps, read_maps
 
 
-class CitySamples(Dataset[dict[str, Tensor]]):
-    """Sample i is a random crop of a random frame of a drive, rendered when it is asked for.
+class Samples(TorchDataset[dict[str, Tensor]]):
+    """Sample i is an augmented view of an image of a dataset; which one and how follow from the seed and i alone.
 
     A sample has image (3, h, w) uint8 red first, class_map (h, w) uint8 with 255 = void, instance_map (h, w) int32 with
-    0 = no instance.
+    0 = no instance: stuff, void and crowds. Every image is drawn once in each epoch, in another order.
     """
 
-    def __init__(self, crop: tuple[int, int], full_size: tuple[int, int], scale: tuple[float, float],
-                 around_things: float) -> None:
-        """crop: (h, w) of a sample. full_size: (H, W) of the view it is cropped from, times a random factor in `scale`
-        (log-uniform, never smaller than the crop). around_things: share of crops that are centred on a thing."""
-        self.crop, self.full_size, self.scale, self.around_things = crop, full_size, scale, around_things
-        self._drive: tuple[int, CityDrive] | None = None
+    def __init__(self, dataset: Dataset, augmentation: Augmentation, seed: int = 0, classes: ClassTable | None = None,
+                 cache: Path | None = None) -> None:
+        """classes: table that labels are translated into. cache: folder that keeps what the dataset has made."""
+        self.dataset, self.seed = dataset, seed
+        self.transform = augmentation.transform()
+        self.classes = classes or dataset.classes
+        self._class_of = None if self.classes == dataset.classes else counterparts(dataset.classes, self.classes)
+        self._cached = None if cache is None else CachedMaps(dataset, cache)
+        self._order: tuple[int, np.ndarray] | None = None
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         cv2.setNumThreads(1)
-        random = np.random.default_rng((index, 7))
-        seed = FIRST_TRAINING_SEED + index // FRAMES_PER_DRIVE
-        height, width = self.crop
-        scale = np.exp(random.uniform(*np.log(self.scale)))
-        scale = max(scale, height / self.full_size[0], width / self.full_size[1])
-        view = CityCamera.of_size(round(self.full_size[0] * scale), round(self.full_size[1] * scale))
-        # Windows around the horizon show most; a triangular draw prefers the middle of the view.
-        if self._drive is None or self._drive[0] != seed:
-            self._drive = seed, CityDrive(seed)
-        drive = self._drive[1]
-        # The frames of a drive lie close together: a street that is built for one serves the others.
-        start = int(np.random.default_rng((seed, 8)).integers(DRIVE_FRAMES))
-        k = start + int(random.integers(FRAMES_PER_DRIVE * FRAMES_APART))
-        x, y = (round(share * spare) for share, spare in zip(
-            self._window(drive, k, random), (view.width - width, view.height - height), strict=True))
-        drive.camera = view.crop(x, y, width, height)
-        frame = drive.render(k)
-        image, class_map, instance_map = frame.image, frame.class_map, frame.instance_map
-        if random.random() < 0.5:
-            image, class_map, instance_map = image[:, ::-1], class_map[:, ::-1], instance_map[:, ::-1]
-        return {"image": torch.from_numpy(image.transpose(2, 0, 1).copy()),
-                "class_map": torch.from_numpy(class_map.copy()),
-                "instance_map": torch.from_numpy(instance_map.astype(np.int32))}
+        image, class_map, instance_map = self.maps(self._entry(index))
+        # The transforms draw from torch's own generator: seeded for each sample, and given back as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(np.random.SeedSequence((self.seed, index)).generate_state(1, np.uint64)[0] >> 1)
+            sample: dict[str, Tensor] = self.transform(as_sample(image, class_map, instance_map))
+        return {name: value.as_subclass(Tensor) for name, value in sample.items()}
 
-    def _window(self, drive: CityDrive, k: int, random: np.random.Generator) -> tuple[float, float]:
-        """Where the crop lies between left and right and between top and bottom of the view, 0 to 1 each."""
-        if random.random() < self.around_things:
-            drive.camera = CityCamera.of_size(*THUMBNAIL)
-            instance_map = drive.render(k).instance_map
-            if (ids := np.unique(instance_map[instance_map > 0])).size:
-                # The crops of the paper, "around thing classes" (section 4.2): each thing is as likely as any other.
-                rows, columns = np.nonzero(instance_map == random.choice(ids))
-                place = random.integers(len(rows))
-                return (_centred((columns[place] + 0.5) / THUMBNAIL[1], random),
-                        _centred((rows[place] + 0.5) / THUMBNAIL[0], random))
-        # The middle of the view, where the horizon is, shows most.
-        return float(random.random()), float(random.triangular(0, 0.5, 1))
+    def maps(self, entry: int) -> Maps:
+        """What `read_maps` says of an image, in the class table of these samples."""
+        image, class_map, instance_map = (read_maps(self.dataset, entry) if self._cached is None
+                                          else self._cached[entry])
+        if self._class_of is not None:
+            table = np.full(256, VOID, np.uint8)
+            table[:len(self._class_of)] = np.where(self._class_of < 0, VOID, self._class_of)
+            class_map = table[class_map]
+            instance_map = np.where(np.append(self.classes.thing_mask, [False] * 256)[class_map], instance_map, 0)
+        return np.ascontiguousarray(image), class_map, instance_map
 
-
-def _centred(place: float, random: np.random.Generator) -> float:
-    """Where a window of half the view lies so that its middle is about `place`, 0 to 1."""
-    return float(np.clip(2 * place - 0.5 + random.uniform(-0.2, 0.2), 0, 1))
+    def _entry(self, index: int) -> int:
+        epoch, place = divmod(index, len(self.dataset))
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self.dataset))
+        return int(self._order[1][place])
 
 
 class Numbers(Sampler[int]):
-    """The sample numbers first, first + 1, ... before last: where a resumed run goes on."""
+    """Sample numbers of one of `processes` from a step on: where a resumed run goes on."""
 
-    def __init__(self, first: int, last: int) -> None:
-        self.first, self.last = first, last
+    def __init__(self, first_step: int, last_step: int, per_step: int, process: int = 0, processes: int = 1) -> None:
+        self.steps, self.per_step, self.process, self.processes = (first_step, last_step), per_step, process, processes
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.first, self.last))
+        for step in range(*self.steps):
+            first = (step * self.processes + self.process) * self.per_step
+            yield from range(first, first + self.per_step)
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return (self.steps[1] - self.steps[0]) * self.per_step
 
 
-def city_batches(samples: CitySamples, batch_size: int, first_step: int, last_step: int,
-                 workers: int) -> DataLoader[dict[str, Tensor]]:
-    """The batches of the steps first_step .. last_step - 1."""
-    numbers = Numbers(first_step * batch_size, last_step * batch_size)
-    return DataLoader(samples, batch_size, sampler=numbers, num_workers=workers,
-                      prefetch_factor=4 if workers else None, persistent_workers=bool(workers))
+def sample_batches(samples: Samples, numbers: Numbers, batch_size: int, workers: int) -> DataLoader[dict[str, Tensor]]:
+    """The samples of these numbers in batches, read and augmented by so many processes."""
+    return DataLoader(samples, batch_size, sampler=numbers, num_workers=workers, prefetch_factor=4 if workers else None,
+                      persistent_workers=bool(workers), pin_memory=torch.cuda.is_available())
+
+
+def open_samples(path: str, augmentation: Augmentation, seed: int, classes: ClassTable | None,
+                 cache: str = "") -> Samples:
+    """Samples of what `open_dataset` finds at a path."""
+    return Samples(open_dataset(path), augmentation, seed, classes, Path(cache) if cache else None)

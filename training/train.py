@@ -1,201 +1,266 @@
 """Train a model: python -m training.train --config training/recipes/hle/city.yaml --out runs/city
 
-Run it again with the same --out to go on after an interruption. The newest weights are exported to OUT/model, a model
-folder, at each checkpoint.
+Any key of the recipe may be given on the command line: --batch_size 4 --optimiser.learning_rate 0.0005. Run the command
+again with the same --out to go on after an interruption. The model that validated best is in OUT/model. Several
+processes or machines: torchrun -m training.train with the same arguments.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import os
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
-import yaml
+from lightning_fabric import Fabric
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from panoptic_ros.classes import ClassTable, load_class_table
+from panoptic_ros.bags.interruption import stop_on_interrupt
+from panoptic_ros.classes import load_class_table
+from panoptic_ros.datasets import Dataset, open_dataset
 from panoptic_ros.errors import InputError
-from panoptic_ros.methods import hle
-from panoptic_ros.model import IMAGENET_MEAN, IMAGENET_STD, Model, save_model
-from training.objectives.hle import Weights, hle_loss, thomson_means
-from training.sampling import CitySamples, city_batches
+from panoptic_ros.methods import METHODS
+from panoptic_ros.model import IMAGENET_MEAN, IMAGENET_STD, Model, load_model, save_model
+from training.checkpoints import load_checkpoint, save_checkpoint
+from training.monitor import Monitor
+from training.objectives import OBJECTIVES
+from training.optimisers import freeze_batch_norm, make_optimiser
+from training.recipe import Recipe, load_recipe
+from training.sampling import Numbers, Samples, sample_batches
+from training.schedules import rate_factor
+from training.validation import validate
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """All that decides what comes out of a training run.
+class Run:
+    """A training run: what its recipe makes, and where it stands."""
 
-    input_size: (H, W) of the images the model is made for. crop, scale, around_things: see
-    `CitySamples`.
-    learning_rate: highest rate; it rises over `warm_up` steps and falls as (1 - step / steps) ** power.
-    clip: largest norm of the gradient. average: decay of the moving average of the weights that is exported.
-    precision: float32 or bfloat16.
+    def __init__(self, recipe: Recipe, out: Path, fabric: Fabric) -> None:
+        self.recipe, self.out, self.fabric = recipe, out, fabric
+        self.dataset = open_dataset(recipe.data.train)
+        self.classes = load_class_table(recipe.data.classes) if recipe.data.classes else self.dataset.classes
+        self.validation: Dataset | None = open_dataset(recipe.data.validation) if recipe.data.validation else None
+        self.is_thing = torch.as_tensor(self.classes.thing_mask, device=fabric.device)
+        self.objective = OBJECTIVES[recipe.method]
+        network = self._make_network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimiser = make_optimiser(recipe.optimiser, network)
+        self.average = torch.optim.swa_utils.AveragedModel(
+            network.to(fabric.device), multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average),
+            use_buffers=True) if recipe.average else None
+        self.network, self.optimiser = fabric.setup(network, optimiser)
+        self.step = 0
+        self.best = -1.0
+        mean, std = (torch.tensor(v, device=fabric.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+        self._shift, self._scale = -mean / std, 1 / (255 * std)
+
+    def samples(self) -> Samples:
+        """The training samples."""
+        recipe = self.recipe
+        return Samples(self.dataset, recipe.augmentation, recipe.seed, self.classes,
+                       Path(recipe.data.cache) if recipe.data.cache else None)
+
+    def train_step(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, float]:
+        """One update from `accumulate` batches; returns the terms of the loss. Raises InputError when it is no number."""
+        recipe = self.recipe
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.optimiser.learning_rate * group["rate"] * rate_factor(
+                recipe.schedule, self.step, recipe.steps)
+        sums: dict[str, Tensor] = {}
+        for part in range(recipe.accumulate):
+            batch = {name: value.to(self.fabric.device, non_blocking=True) for name, value in next(batches).items()}
+            image = torch.addcmul(self._shift, batch["image"], self._scale)
+            with self.fabric.no_backward_sync(self.network, enabled=part < recipe.accumulate - 1):
+                outputs = self.network(image.contiguous(memory_format=torch.channels_last))
+                terms = self.objective.loss(self.network, outputs, batch, self.is_thing, recipe.objective)
+                self.fabric.backward(terms["total"] / recipe.accumulate)
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0) + value.detach() / recipe.accumulate
+        values = {name: float(value) for name, value in sums.items()}
+        if not all(abs(value) < float("inf") for value in values.values()):  # NaN compares as false
+            raise InputError(f"the loss is not finite at step {self.step}: lower optimiser.learning_rate or "
+                             "optimiser.clip; the last checkpoint is kept, and the run goes on from there")
+        if recipe.optimiser.clip:
+            self.fabric.clip_gradients(self.network, self.optimiser, max_norm=recipe.optimiser.clip,
+                                       error_if_nonfinite=False)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        # A moving average that starts with the first steps' weights would carry them for long.
+        if self.average is not None and self.step > recipe.schedule.warm_up:
+            self.average.update_parameters(self.network.module)
+        return values
+
+    def train_mode(self) -> None:
+        """Ready for a step."""
+        self.network.train()
+        if self.recipe.freeze_batch_norm:
+            freeze_batch_norm(self.network.module)
+
+    def save(self) -> None:
+        """Write the checkpoint; the first process does."""
+        if self.fabric.is_global_zero:
+            save_checkpoint(self.out / "checkpoint.pt", {
+                "recipe": self.recipe.plain(), "step": self.step, "best": self.best,
+                "network": self.network.module.state_dict(), "optimiser": self.optimiser.state_dict(),
+                "average": None if self.average is None else self.average.state_dict()})
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, where there is one. Raises InputError when it is of another recipe."""
+        state = load_checkpoint(self.out / "checkpoint.pt", self.fabric.device)
+        if state is None:
+            return
+        ours, theirs = self.recipe.plain(), state["recipe"]
+        # These do not change what was learned so far.
+        free = {"validation", "test_time"}
+        if changed := sorted(k for k in ours.keys() | theirs.keys() if k not in free and ours.get(k) != theirs.get(k)):
+            raise InputError(f"{self.out} holds a run of another recipe (it differs in {', '.join(changed)}): give the "
+                             "same recipe to go on, or another --out to begin anew")
+        self.network.module.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.step, self.best = state["step"], state["best"]
+
+    def model(self) -> Model:
+        """The model as it stands: averaged weights, default thresholds."""
+        recipe = self.recipe
+        network = self.network.module if self.average is None else self.average.module
+        seen = self.step * recipe.batch_size * recipe.accumulate * self.fabric.world_size
+        crop = recipe.augmentation.crop
+        training = {"data": f"{self.dataset.name}, {seen} crops of {crop[0]} x {crop[1]}", "steps": self.step,
+                    "recipe": recipe.plain()}
+        if recipe.test_time:
+            training["test_time"] = recipe.test_time
+        return Model(recipe.method, recipe.hyperparameters, network, self.classes, recipe.input_size, IMAGENET_MEAN,
+                     IMAGENET_STD, METHODS[recipe.method].thresholds(), "", training)
+
+    def validate(self, monitor: Monitor | None) -> None:
+        """Score the model and export it to OUT/model, when it is the best so far or nothing can be scored."""
+        if monitor is None:
+            return
+        model = self.model()
+        if self.validation is not None and self.recipe.validation.images:
+            model.network.eval()
+            scores, pictures = validate(model, self._execute(model.network), self.validation,
+                                        self.recipe.validation.images, self.fabric.device)
+            monitor.scores(self.step, scores)
+            for picture in pictures:
+                monitor.pictures(self.step, picture.name, picture.overlay, picture.maps)
+            best = scores.get("pq", scores.get("miou", 0.0))
+            if best < self.best:
+                return
+            self.best = best
+            training = {**model.training, "score": {
+                **{name: round(value, 4) for name, value in scores.items()},
+                "on": f"{self.validation.name}, {self.recipe.validation.images} images, default thresholds"}}
+            model = dataclasses.replace(model, training=training)
+        save_model(model, self.out / "model")
+
+    def _execute(self, network: nn.Module) -> Callable[[Tensor], dict[str, Tensor]]:
+        def execute(image: Tensor) -> dict[str, Tensor]:
+            with self.fabric.autocast():
+                outputs = network(image.contiguous(memory_format=torch.channels_last))
+            return {name: output.float() for name, output in outputs.items()}
+        return execute
+
+    def _make_network(self) -> nn.Module:
+        recipe = self.recipe
+        torch.manual_seed(recipe.seed)
+        network = METHODS[recipe.method].network(recipe.hyperparameters, len(self.classes), recipe.pretrained)
+        self.objective.initialise(network, recipe.objective, recipe.seed)
+        if recipe.initial_model:
+            initial = load_model(recipe.initial_model)
+            if (initial.method, initial.hyperparameters, len(initial.classes)) != (
+                    recipe.method, recipe.hyperparameters, len(self.classes)):
+                raise InputError(f"initial_model {recipe.initial_model} is of another method, other hyper-parameters "
+                                 "or another number of classes than the recipe's")
+            network.load_state_dict(initial.network.state_dict())
+        if recipe.freeze_batch_norm:
+            freeze_batch_norm(network)
+        if recipe.sync_batch_norm:
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return network
+
+
+def train(recipe: Recipe, out: Path, fabric: Fabric, workers: int, stop: Event,
+          checkpoint_minutes: float = 5) -> bool:
+    """Run or go on with a training; returns whether it is done. Leaves OUT/model, checkpoint.pt, log.jsonl, tensorboard.
+
+    When `stop` is set the run ends after the step it is in, with a checkpoint.
     """
-
-    hyperparameters: hle.Hyperparameters
-    classes: str = "cityscapes"
-    input_size: tuple[int, int] = (512, 1024)
-    crop: tuple[int, int] = (256, 512)
-    scale: tuple[float, float] = (0.7, 1.3)
-    around_things: float = 0.5
-    batch_size: int = 8
-    steps: int = 4000
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    warm_up: int = 200
-    power: float = 0.9
-    clip: float = 5.0
-    average: float = 0.998
-    precision: str = "bfloat16"
-    pretrained: bool = False
-    seed: int = 0
-    weights: Weights = field(default_factory=Weights)
-
-
-def load_recipe(path: Path) -> Recipe:
-    """Raises InputError for a key that a recipe does not have."""
-    if not path.is_file():
-        raise InputError(f"there is no recipe {path}")
-    text = yaml.safe_load(path.read_text()) or {}
-    parts = {"hyperparameters": hle.Hyperparameters, "weights": Weights}
-    for kind, values in [(Recipe, text), *((kind, text.get(key) or {}) for key, kind in parts.items())]:
-        known = {f.name for f in dataclasses.fields(kind)}
-        if unknown := sorted(values.keys() - known):
-            raise InputError(f"{path}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-
-    def tuples(values: dict[str, Any]) -> dict[str, Any]:
-        return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-
-    return Recipe(**{**tuples(text), **{k: kind(**tuples(text.get(k) or {})) for k, kind in parts.items()}})
-
-
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Of a step: linear warm-up, then polynomial decay (section 4.2)."""
-    return recipe.learning_rate * min(1, (step + 1) / max(1, recipe.warm_up)) * (1 - step / recipe.steps)**recipe.power
-
-
-def make_network(recipe: Recipe, classes: ClassTable) -> hle.Network:
-    """The network with Thomson-initialised class means."""
-    torch.manual_seed(recipe.seed)
-    network = hle.Network(recipe.hyperparameters, len(classes), recipe.pretrained)
-    with torch.no_grad():
-        network.class_mean.copy_(thomson_means(len(classes), recipe.hyperparameters.embedding_dimension, recipe.seed))
-    return network
-
-
-def make_optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    """AdamW without weight decay on vectors: biases, normalisations and the embedding space's own parameters."""
-    decayed = [p for n, p in network.named_parameters() if p.ndim > 1 and n != "class_mean"]
-    others = [p for n, p in network.named_parameters() if p.ndim <= 1 or n == "class_mean"]
-    return torch.optim.AdamW([{"params": decayed, "weight_decay": recipe.weight_decay},
-                              {"params": others, "weight_decay": 0.0}], lr=recipe.learning_rate)
-
-
-def train_step(recipe: Recipe, network: hle.Network, optimiser: torch.optim.Optimizer, batch: dict[str, Tensor],
-               is_thing: Tensor, step: int) -> dict[str, float]:
-    """One update; returns the terms of the loss. Raises InputError when the loss is not finite."""
-    device = is_thing.device
-    batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
-    mean = torch.tensor(IMAGENET_MEAN, device=device).view(3, 1, 1) * 255
-    std = torch.tensor(IMAGENET_STD, device=device).view(3, 1, 1) * 255
-    image = ((batch["image"] - mean) / std).contiguous(memory_format=torch.channels_last)
-    for group in optimiser.param_groups:
-        group["lr"] = learning_rate(recipe, step)
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        outputs = network(image)
-    terms = hle_loss(outputs, batch["class_map"], batch["instance_map"], network.class_mean, is_thing, recipe.weights)
-    if not torch.isfinite(terms["total"]):
-        raise InputError(f"the loss is not finite at step {step}: lower learning_rate or clip; "
-                         "the last checkpoint is kept, the run goes on from there")
-    optimiser.zero_grad(set_to_none=True)
-    terms["total"].backward()
-    nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-    optimiser.step()
-    return {name: float(value.detach()) for name, value in terms.items()}
-
-
-def train(recipe: Recipe, out: Path, workers: int, device: torch.device, checkpoint_minutes: float = 5) -> None:
-    """Run or go on with a training; leaves OUT/model, OUT/checkpoint.pt and OUT/log.jsonl."""
     out.mkdir(parents=True, exist_ok=True)
-    classes = load_class_table(recipe.classes)
-    is_thing = torch.as_tensor(classes.thing_mask, device=device)
-    network = make_network(recipe, classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = make_optimiser(recipe, network)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average), use_buffers=True)
-    checkpoint, step = out / "checkpoint.pt", 0
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        average.load_state_dict(state["average"])
-        step = state["step"]
-    samples = CitySamples(recipe.crop, recipe.input_size, recipe.scale, recipe.around_things)
-    network.train()
+    run = Run(recipe, out, fabric)
+    run.resume()
+    monitor = Monitor(out, run.step, recipe.steps) if fabric.is_global_zero else None
+    numbers = Numbers(run.step, recipe.steps, recipe.batch_size * recipe.accumulate, fabric.global_rank,
+                      fabric.world_size)
+    batches = _timed(sample_batches(run.samples(), numbers, recipe.batch_size, workers))
     saved = time.monotonic()
-    bar = tqdm(total=recipe.steps, initial=step, unit="step", disable=None)
-    with (out / "log.jsonl").open("a") as log:
-        for batch in city_batches(samples, recipe.batch_size, step, recipe.steps, workers):
-            terms = train_step(recipe, network, optimiser, batch, is_thing, step)
-            # A moving average that starts with the first steps' weights would carry them for long.
-            if step >= recipe.warm_up:
-                average.update_parameters(network)
-            step += 1
-            log.write(json.dumps({"step": step, "time": round(time.time(), 1),
-                                  **{k: round(v, 4) for k, v in terms.items()}}) + "\n")
-            log.flush()
-            bar.update()
-            bar.set_postfix(loss=f"{terms['total']:.3f}")
-            if step == recipe.steps or time.monotonic() - saved > 60 * checkpoint_minutes:
-                _save(checkpoint, {"network": network.state_dict(), "optimiser": optimiser.state_dict(),
-                                   "average": average.state_dict(), "step": step})
-                _export(recipe, average.module, classes, step, out / "model")
+    run.train_mode()
+    try:
+        while run.step < recipe.steps and not stop.is_set():
+            batches.seconds = 0.0
+            terms = run.train_step(batches)
+            if monitor is not None:
+                monitor.step(run.step, terms, max(g["lr"] for g in run.optimiser.param_groups), batches.seconds)
+            every = recipe.validation.every
+            if run.step == recipe.steps or every and run.step % every == 0:
+                run.validate(monitor)
+                fabric.barrier()
+                run.train_mode()
+            if run.step == recipe.steps or stop.is_set() or time.monotonic() - saved >= 60 * checkpoint_minutes:
+                run.save()
                 saved = time.monotonic()
+    finally:
+        if monitor is not None:
+            monitor.close()
+    return run.step == recipe.steps
 
 
-def _save(file: Path, state: dict[str, Any]) -> None:
-    """Atomically: a run killed while it writes keeps the checkpoint before."""
-    partial = file.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, file)
+class _timed(Iterator[Any]):  # noqa: N801
+    """An iterator that knows how many seconds were waited for it."""
+
+    def __init__(self, batches: Any) -> None:
+        self._batches, self.seconds = iter(batches), 0.0
+
+    def __next__(self) -> Any:
+        start = time.perf_counter()
+        batch = next(self._batches)
+        self.seconds += time.perf_counter() - start
+        return batch
 
 
-def _export(recipe: Recipe, network: nn.Module, classes: ClassTable, step: int, folder: Path) -> None:
-    training = {"data": f"synthetic city, {step * recipe.batch_size} crops of {recipe.crop[0]} x {recipe.crop[1]}",
-                "steps": step, "recipe": _plain(recipe)}
-    save_model(Model("hle", recipe.hyperparameters, network, classes, recipe.input_size, IMAGENET_MEAN, IMAGENET_STD,
-                     hle.Thresholds(), "", training), folder)
-
-
-def _plain(recipe: Recipe) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
-    return plain
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__.splitlines()[0])
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=(__doc__ or "").splitlines()[0],
+                                     epilog="Every other --KEY VALUE sets a key of the recipe.")
     parser.add_argument("--config", type=Path, required=True, help="recipe, for example training/recipes/hle/city.yaml")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run there goes on")
-    parser.add_argument("--steps", type=int, help="another number of steps than the recipe's")
-    parser.add_argument("--workers", type=int, default=1, help="processes that render samples")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
+    parser.add_argument("--workers", type=int, default=1, help="processes per device that read samples")
+    parser.add_argument("--accelerator", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--devices", default="1", help="number of devices, or auto")
+    parser.add_argument("--print-recipe", action="store_true", help="print the recipe with all defaults, and end")
+    args, overrides = parser.parse_known_args(arguments)
     try:
-        recipe = load_recipe(arguments.config)
-        if arguments.steps:
-            recipe = dataclasses.replace(recipe, steps=arguments.steps)
-        train(recipe, arguments.out, arguments.workers, torch.device(arguments.device))
+        recipe = load_recipe(args.config, overrides)
+        if args.print_recipe:
+            import yaml
+            print(yaml.safe_dump(recipe.plain(), sort_keys=False, default_flow_style=None), end="")
+            return 0
+        fabric = Fabric(accelerator=args.accelerator, devices=args.devices if args.devices == "auto" else int(args.devices),
+                        precision=recipe.precision)  # type: ignore[arg-type]
+        fabric.launch()
+        with stop_on_interrupt() as stop:
+            done = train(recipe, args.out, fabric, args.workers, stop)
     except InputError as error:
         print(f"training: error: {error}", file=sys.stderr)
         return 2
+    if not done:
+        print(f"training: interrupted; the same command goes on from {args.out / 'checkpoint.pt'}", file=sys.stderr)
+        return 130
     return 0
 
 

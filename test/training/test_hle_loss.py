@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from panoptic_ros.methods import hle
 from training.losses.lovasz import lovasz_binary, lovasz_softmax
-from training.objectives.hle import Weights, class_mean_loss, hle_loss, thomson_means
+from training.objectives.hle import Settings, associative_loss, class_mean_loss, initialise, loss, thomson_means
 
 CLASSES = 4
-PAPER = Weights()
+PAPER = Settings()
 IS_THING = torch.tensor([False, False, True, True])
 CLASS_MAP = torch.tensor([[[0, 0, 2, 2], [1, 255, 2, 2], [3, 3, 2, 1]]])
 INSTANCE_MAP = torch.tensor([[[0, 0, 7, 7], [0, 0, 7, 9], [4, 4, 9, 0]]])
@@ -47,8 +48,18 @@ def phi_by_hand(outputs: dict[str, Tensor], instance: int) -> Tensor:
     return phi
 
 
-def loss_terms(outputs: dict[str, Tensor], mean: Tensor, weights: Weights = PAPER) -> dict[str, Tensor]:
-    return hle_loss(outputs, CLASS_MAP, INSTANCE_MAP, mean, IS_THING, weights)
+class EmbeddingSpace(torch.nn.Module):
+    """What the loss takes of a network: the class means before they are brought to unit length."""
+
+    def __init__(self, mean: Tensor) -> None:
+        super().__init__()
+        self.class_mean = mean  # a plain attribute: the tests look at its gradient
+
+
+def loss_terms(outputs: dict[str, Tensor], mean: Tensor, settings: Settings = PAPER, class_map: Tensor = CLASS_MAP,
+               instance_map: Tensor = INSTANCE_MAP) -> dict[str, Tensor]:
+    batch = {"class_map": class_map, "instance_map": instance_map}
+    return loss(EmbeddingSpace(mean), outputs, batch, IS_THING, settings)
 
 
 def test_instance_term_is_the_lovasz_loss_of_each_instance_over_all_known_pixels() -> None:
@@ -82,7 +93,7 @@ def test_seed_term_does_not_move_the_embedding() -> None:
 def test_instances_that_are_too_small_are_left_out() -> None:
     outputs, mean = make_outputs()
     known = CLASS_MAP[0] != 255
-    terms = loss_terms(outputs, mean, Weights(smallest_instance=3))  # leaves 7 with three cells, not 4 and 9 with two
+    terms = loss_terms(outputs, mean, Settings(smallest_instance=3))  # leaves 7 with three cells, not 4 and 9 with two
     expected = lovasz_binary(phi_by_hand(outputs, 7)[known][None], (INSTANCE_MAP[0] == 7)[known][None])
     assert terms["ins"].item() == pytest.approx(expected.item(), abs=1e-5)
 
@@ -90,7 +101,7 @@ def test_instances_that_are_too_small_are_left_out() -> None:
 def test_a_crowd_has_no_seed_target() -> None:
     outputs, mean = make_outputs()
     class_map = torch.full_like(CLASS_MAP, 2)
-    terms = hle_loss(outputs, class_map, torch.zeros_like(INSTANCE_MAP), mean, IS_THING)
+    terms = loss_terms(outputs, mean, PAPER, class_map, torch.zeros_like(INSTANCE_MAP))
     assert terms["seed"].item() == 0
     assert terms["ins"].item() == 0
 
@@ -133,7 +144,7 @@ def test_class_means_move_towards_the_mean_of_the_batch() -> None:
 
 def test_total_is_the_weighted_sum() -> None:
     outputs, mean = make_outputs()
-    terms = loss_terms(outputs, mean, Weights(seg=2, seg_mean=3, ins=4, seed=5, cross_entropy=6))
+    terms = loss_terms(outputs, mean, Settings(seg=2, seg_mean=3, ins=4, seed=5, cross_entropy=6))
     expected = (2 * terms["seg"] + 3 * terms["seg_mean"] + 4 * terms["ins"] + terms["ins_var"] + 5 * terms["seed"]
                 + 6 * terms["cross_entropy"])
     assert terms["total"].item() == pytest.approx(expected.item())
@@ -145,13 +156,13 @@ def test_truth_of_a_finer_size_is_taken_at_the_nearest_pixels() -> None:
     def finer(label_map: Tensor) -> Tensor:
         return label_map.repeat_interleave(4, 1).repeat_interleave(4, 2)
 
-    terms = hle_loss(outputs, finer(CLASS_MAP), finer(INSTANCE_MAP), mean, IS_THING)
+    terms = loss_terms(outputs, mean, PAPER, finer(CLASS_MAP), finer(INSTANCE_MAP))
     assert terms["total"].item() == pytest.approx(loss_terms(outputs, mean)["total"].item())
 
 
 def test_an_image_of_void_alone_gives_zero() -> None:
     outputs, mean = make_outputs()
-    terms = hle_loss(outputs, torch.full_like(CLASS_MAP, 255), INSTANCE_MAP, mean, IS_THING)
+    terms = loss_terms(outputs, mean, PAPER, torch.full_like(CLASS_MAP, 255))
     assert terms["total"].item() == 0
     terms["total"].backward()
 
@@ -166,3 +177,82 @@ def test_thomson_means_of_a_simplex_are_as_far_apart_as_can_be(count: int, dimen
 def test_thomson_means_are_repeatable() -> None:
     assert torch.equal(thomson_means(6, 3, seed=1), thomson_means(6, 3, seed=1))
     assert not torch.equal(thomson_means(6, 3, seed=1), thomson_means(6, 3, seed=2))
+
+
+def known_log_psi(outputs: dict[str, Tensor], mean: Tensor) -> tuple[Tensor, Tensor]:
+    known = (CLASS_MAP[0] != 255).flatten()
+    distance = 1 - outputs["embedding"][0].flatten(1)[:, known].T @ mean.T
+    return (-distance / (2 * outputs["class_log_sigma"].exp() ** 2)).log_softmax(1), CLASS_MAP.flatten()[known]
+
+
+def test_the_cross_entropy_variant_takes_it_of_psi_and_of_phi() -> None:
+    outputs, mean = make_outputs()
+    terms = loss_terms(outputs, mean, Settings(semantic="cross_entropy", instance="cross_entropy"))
+    log_psi, classes = known_log_psi(outputs, outputs["class_mean"])
+    assert terms["seg"].item() == pytest.approx(-log_psi[range(len(classes)), classes].mean().item(), abs=1e-5)
+    known, expected = CLASS_MAP[0] != 255, []
+    for instance in (4, 7, 9):
+        phi, inside = phi_by_hand(outputs, instance)[known], (INSTANCE_MAP[0] == instance)[known]
+        expected.append(-torch.cat([phi[inside].log(), (1 - phi[~inside]).log()]).mean().item())
+    assert terms["ins"].item() == pytest.approx(sum(expected) / 3, abs=1e-4)
+
+
+def test_means_that_are_backpropagated_take_psis_gradient_and_have_no_regression() -> None:
+    outputs, mean = make_outputs()
+    terms = loss_terms(outputs, mean, Settings(means="backpropagation"))
+    assert "seg_mean" not in terms
+    terms["seg"].backward()
+    assert mean.grad is not None
+    assert mean.grad.abs().sum() > 0
+
+
+def test_split_semantics_are_told_apart_by_their_own_half() -> None:
+    outputs, mean = make_outputs()
+    outputs["class_embedding"] = F.normalize(torch.randn(1, 5, 3, 4), dim=1)
+    terms = loss_terms(outputs, mean, Settings(semantic="cross_entropy"))
+    log_psi, classes = known_log_psi({**outputs, "embedding": outputs["class_embedding"]}, outputs["class_mean"])
+    assert terms["seg"].item() == pytest.approx(F.nll_loss(log_psi, classes).item(), abs=1e-5)
+
+
+def test_a_semantic_branch_is_trained_by_its_logits_alone() -> None:
+    outputs, mean = make_outputs()
+    outputs["class_logits"] = torch.randn(1, CLASSES, 3, 4, requires_grad=True)
+    terms = loss_terms(outputs, mean, Settings(semantic="cross_entropy"))
+    known = (CLASS_MAP[0] != 255).flatten()
+    expected = F.cross_entropy(outputs["class_logits"][0].flatten(1).T[known], CLASS_MAP.flatten()[known])
+    assert terms["seg"].item() == pytest.approx(expected.item(), abs=1e-6)
+    assert "seg_mean" not in terms
+
+
+def test_associative_loss_pulls_beyond_its_margin_and_pushes_within_the_other() -> None:
+    embedding = torch.tensor([[0.0, 0.0], [2.0, 0.0], [3.0, 0.0], [9.0, 9.0]])
+    member = torch.tensor([[True, True, False, False], [False, False, True, False], [False] * 4])
+    mean = torch.tensor([[1.0, 0.0], [3.0, 0.0], [5.0, 5.0]])
+    # Pull (Eq. 1): each of the first group is 1 from its mean, 0.5 beyond the margin: 0.25; the second group 0; mean
+    # 0.125. Push (Eq. 2): the two means are 2 apart, 1 within the margin of 3, in both directions: 1. A group without
+    # members counts in neither.
+    assert associative_loss(embedding, member, mean, (0.5, 3.0)).item() == pytest.approx(1.125)
+
+
+def test_the_associative_variant_pulls_pixels_to_class_means_and_to_instance_means() -> None:
+    outputs, mean = make_outputs()
+    terms = loss_terms(outputs, mean, Settings(semantic="associative", instance="associative", means="backpropagation"))
+    known = (CLASS_MAP[0] != 255).flatten()
+    e, classes = outputs["embedding"][0].flatten(1)[:, known].T, CLASS_MAP.flatten()[known]
+    member = torch.stack([classes == k for k in range(CLASSES)])
+    expected = associative_loss(e, member, outputs["class_mean"], PAPER.class_margins)
+    assert terms["seg"].item() == pytest.approx(expected.item(), abs=1e-5)
+    instances = INSTANCE_MAP.flatten()[known]
+    member = torch.stack([instances == i for i in (4, 7, 9)])
+    means = torch.stack([e[row].mean(0) for row in member])
+    expected = associative_loss(e, member, means, PAPER.instance_margins)
+    assert terms["ins"].item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("thomson", [True, False])
+def test_class_means_begin_as_the_settings_want(thomson: bool) -> None:
+    torch.manual_seed(0)
+    network = hle.Network(hle.Hyperparameters("mobilenetv2_050", decoder_channels=16), 4)
+    before = network.class_mean.detach().clone()
+    initialise(network, Settings(thomson=thomson), seed=1)
+    assert torch.equal(network.class_mean, thomson_means(4, 12, 1) if thomson else before)

@@ -1,92 +1,188 @@
-"""A few real steps of training on the synthetic city."""
+"""A few real steps of training, on tiny data that the tests make."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods import hle
 from panoptic_ros.model import load_model
-from training.objectives.hle import Weights
-from training.sampling import CitySamples
-from training.train import Recipe, learning_rate, load_recipe, train, train_step
+from training.augmentation import Augmentation
+from training.objectives.hle import Settings
+from training.recipe import Recipe, TrainingData, Validation
+from training.schedules import Schedule
+from training.train import Run, main, train
 
-RECIPES = Path(__file__).parents[2] / "training" / "recipes"
-TINY = Recipe(hle.Hyperparameters("mobilenetv2_050", output_stride=32, atrous_rates=(1,), decoder_channels=16),
-              input_size=(64, 128), crop=(64, 96), batch_size=2, steps=4, warm_up=1, precision="float32")
-
-
-def test_every_recipe_in_the_repository_can_be_read() -> None:
-    recipes = sorted(RECIPES.glob("*/*.yaml"))
-    assert recipes
-    for recipe in recipes:
-        assert isinstance(load_recipe(recipe), Recipe)
+TINY = Recipe(
+    TrainingData("city:1000000-1000001x2/9@64x128", "city:500x2@64x128"), "hle",
+    hle.Hyperparameters("mobilenetv2_050", output_stride=32, atrous_rates=(1,), decoder_channels=16), Settings(),
+    input_size=(64, 128), augmentation=Augmentation(crop=(64, 96), scale=(0.8, 1.2)), batch_size=2, steps=4,
+    schedule=Schedule(warm_up=1), validation=Validation(every=2, images=2), precision="32-true")
 
 
-def test_a_recipe_overrides_defaults_and_keeps_the_others(tmp_path: Path) -> None:
-    (tmp_path / "r.yaml").write_text("hyperparameters: {backbone: resnet50}\ncrop: [64, 64]\nweights: {seed: 3}\n")
-    recipe = load_recipe(tmp_path / "r.yaml")
-    assert recipe.hyperparameters == hle.Hyperparameters("resnet50")
-    assert recipe.crop == (64, 64)
-    assert recipe.weights == Weights(seed=3)
+def cpu() -> Fabric:
+    return Fabric(accelerator="cpu", devices=1)
 
 
-@pytest.mark.parametrize("text", ["stepz: 4", "hyperparameters: {stepz: 4}", "weights: {stepz: 4}"])
-def test_an_unknown_key_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "r.yaml").write_text(text)
-    with pytest.raises(InputError, match="unknown stepz; known are"):
-        load_recipe(tmp_path / "r.yaml")
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return dict(torch.load(run / "checkpoint.pt", weights_only=True)["network"])
 
 
-def test_the_learning_rate_rises_and_falls() -> None:
-    recipe = dataclasses.replace(TINY, learning_rate=1.0, warm_up=10, steps=100, power=1.0)
-    assert learning_rate(recipe, 4) == pytest.approx(0.5 * 0.96)
-    assert learning_rate(recipe, 50) == pytest.approx(0.5)
-    assert learning_rate(recipe, 99) == pytest.approx(0.01)
+def assert_equal(first: dict[str, Any], second: dict[str, Any]) -> None:
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
 
 
-def test_samples_are_crops_with_truth_and_the_same_each_time() -> None:
-    samples = CitySamples((64, 96), (64, 128), (1.0, 1.5), 0.5)
-    first = samples[5]
-    assert first["image"].shape == (3, 64, 96)
-    assert first["class_map"].shape == first["instance_map"].shape == (64, 96)
-    things = first["class_map"][first["instance_map"] > 0]
-    assert ((things >= 11) & (things <= 18)).all()
-    samples[9]
-    again = samples[5]
-    assert all(torch.equal(first[k], again[k]) for k in first)
-    assert not torch.equal(first["image"], samples[6]["image"])
+def test_a_run_leaves_a_model_with_its_scores_a_log_and_pictures(tmp_path: Path) -> None:
+    assert train(TINY, tmp_path, cpu(), 0, Event())
+    model = load_model(tmp_path / "model")
+    assert set(model.training["score"]) == {"pq", "pq_things", "pq_stuff", "miou", "on"}
+    assert model.training["recipe"]["objective"]["gamma"] == 10
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert {"total", "seg", "ins", "rate", "waited"} <= lines[0].keys()
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    content = events.read_bytes()
+    for tag in (b"validation/pq", b"0500_000000/prediction", b"0500_000000/embedding", b"0500_000000/seed"):
+        assert tag in content
 
 
+@pytest.mark.parametrize("workers", [0, 1])
 def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    train(TINY, tmp_path / "whole", 0, cpu)
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    train(TINY, tmp_path / "whole", cpu(), workers, Event())
+    step = Run.train_step
 
-    def interrupted_at_step_2(*arguments: Any) -> dict[str, float]:
-        if arguments[-1] == 2:
+    def killed_at_step_3(run: Run, batches: Any) -> dict[str, float]:
+        if run.step == 3:
             raise KeyboardInterrupt
-        return train_step(*arguments)
+        return step(run, batches)
 
-    monkeypatch.setattr("training.train.train_step", interrupted_at_step_2)
+    monkeypatch.setattr(Run, "train_step", killed_at_step_3)
     with pytest.raises(KeyboardInterrupt):
-        train(TINY, tmp_path / "parts", 0, cpu, checkpoint_minutes=0)
+        train(TINY, tmp_path / "parts", cpu(), workers, Event(), checkpoint_minutes=0)
     monkeypatch.undo()
-    train(TINY, tmp_path / "parts", 0, cpu)
-    whole, parts = (load_model(tmp_path / run / "model") for run in ("whole", "parts"))
-    for name, value in whole.network.state_dict().items():
-        assert torch.equal(value, parts.network.state_dict()[name]), name
+    train(TINY, tmp_path / "parts", cpu(), workers, Event())
+
+    whole, parts = (torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("whole", "parts"))
+    assert_equal(whole["network"], parts["network"])
+    assert_equal(whole["average"], parts["average"])
+    assert_equal(load_model(tmp_path / "whole/model").network.state_dict(),
+                 load_model(tmp_path / "parts/model").network.state_dict())
     steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4]
 
 
+def test_a_run_that_is_asked_to_stop_saves_the_step_it_is_in(tmp_path: Path) -> None:
+    stop = Event()
+    recipe = dataclasses.replace(TINY, steps=1000)
+
+    class StopsAtTheSecondStep(Run):
+        def train_step(self, batches: Any) -> dict[str, float]:
+            if self.step == 1:
+                stop.set()
+            return super().train_step(batches)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.train.Run", StopsAtTheSecondStep)
+        assert not train(recipe, tmp_path, cpu(), 0, stop)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
+
+
+def test_accumulated_batches_are_one_large_batch(tmp_path: Path) -> None:
+    # Frozen statistics, and no terms that are means over a batch's own pixels or instances, of which parts differ.
+    network = dataclasses.replace(TINY, freeze_batch_norm=True, average=0.0)
+    run = {}
+    for name, recipe in (("whole", dataclasses.replace(network, steps=1)),
+                         ("parts", dataclasses.replace(network, steps=1, batch_size=1, accumulate=2))):
+        run[name] = Run(recipe, tmp_path, cpu())
+        samples = run[name].samples()
+        batches = iter([{k: torch.stack([samples[i][k] for i in rows]) for k in samples[0]}
+                        for rows in ([[0, 1]] if name == "whole" else [[0], [1]])])
+        run[name].network.eval()
+        run[name].objective = dataclasses.replace(run[name].objective, loss=lambda network, outputs, *_: {
+            "total": sum((value.float() ** 2).mean() for key, value in outputs.items() if value.ndim == 4)})
+        run[name].train_step(batches)
+    first, second = (run[name].network.module.state_dict() for name in ("whole", "parts"))
+    for key, value in first.items():
+        torch.testing.assert_close(value, second[key], rtol=1e-3, atol=2e-5, msg=key)
+
+
+def test_a_checkpoint_of_another_recipe_is_not_continued(tmp_path: Path) -> None:
+    train(dataclasses.replace(TINY, steps=1), tmp_path, cpu(), 0, Event())
+    with pytest.raises(InputError, match="another recipe .it differs in batch_size, steps.*another --out"):
+        train(dataclasses.replace(TINY, steps=2, batch_size=1), tmp_path, cpu(), 0, Event())
+
+
 def test_a_loss_that_is_not_finite_stops_with_what_to_do(tmp_path: Path) -> None:
-    recipe = dataclasses.replace(TINY, weights=Weights(seed=float("nan")))
+    recipe = dataclasses.replace(TINY, objective=Settings(seed=float("nan")))
     with pytest.raises(InputError, match="not finite at step 0.*learning_rate"):
-        train(recipe, tmp_path, 0, torch.device("cpu"))
+        train(recipe, tmp_path, cpu(), 0, Event())
+
+
+def test_a_full_disk_stops_with_what_to_do_and_keeps_the_checkpoint(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(dataclasses.replace(TINY, steps=1), tmp_path, cpu(), 0, Event())
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    run = Run(dataclasses.replace(TINY, steps=1), tmp_path, cpu())
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError, match="No space left.*free disk space.*checkpoint before is whole"):
+        run.save()
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert not (tmp_path / "checkpoint.partial").exists()
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(InputError, match="not a checkpoint, or is damaged"):
+        train(TINY, tmp_path, cpu(), 0, Event())
+
+
+def test_a_run_may_start_from_a_model_of_the_same_network(tmp_path: Path) -> None:
+    train(dataclasses.replace(TINY, steps=2), tmp_path / "first", cpu(), 0, Event())
+    recipe = dataclasses.replace(TINY, initial_model=str(tmp_path / "first/model"))
+    run = Run(recipe, tmp_path / "second", cpu())
+    assert_equal({k: v for k, v in run.network.module.state_dict().items() if "num_batches" not in k},
+                 {k: v for k, v in load_model(tmp_path / "first/model").network.state_dict().items()
+                  if "num_batches" not in k})
+    other = dataclasses.replace(recipe, hyperparameters=hle.Hyperparameters("mobilenetv2_050"))
+    with pytest.raises(InputError, match="other hyper-parameters"):
+        Run(other, tmp_path / "second", cpu())
+
+
+def test_frozen_batch_norm_of_the_backbone_stays_as_it_was(tmp_path: Path) -> None:
+    run = Run(dataclasses.replace(TINY, freeze_batch_norm=True), tmp_path, cpu())
+    before = {k: v.clone() for k, v in run.network.module.state_dict().items()}
+    samples = run.samples()
+    run.train_mode()
+    run.train_step(iter([{k: torch.stack([samples[i][k] for i in (0, 1)]) for k in samples[0]}]))
+    after = run.network.module.state_dict()
+    frozen = [k for k in before if k.startswith("backbone") and ".bn" in k]
+    assert frozen
+    assert all(torch.equal(before[k], after[k]) for k in frozen)
+    assert not torch.equal(before["decoder.low_level.1.running_mean"], after["decoder.low_level.1.running_mean"])
+    assert not torch.equal(before["backbone.encoder.conv_stem.weight"], after["backbone.encoder.conv_stem.weight"])
+
+
+def test_the_command_trains_and_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "r.yaml"
+    config.write_text("data: {train: 'city:1000000x1@64x128'}\naugmentation: {crop: [64, 64]}\nprecision: 32-true\n"
+                      "hyperparameters: {backbone: mobilenetv2_050, decoder_channels: 16, output_stride: 32}\n")
+    line = ["--config", str(config), "--out", str(tmp_path / "run"), "--workers", "0", "--accelerator", "cpu"]
+    assert main([*line, "--steps", "1", "--batch_size=2"]) == 0
+    assert load_model(tmp_path / "run/model").training["steps"] == 1
+    assert main([*line, "--stepz", "1"]) == 2
+    assert "unknown stepz; the nearest known one is steps" in capsys.readouterr().err

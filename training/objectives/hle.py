@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from panoptic_ros.methods.hle.kernels import log_class_kernel, log_instance_kernel, pixel_features, position_grid
@@ -15,15 +16,27 @@ VOID = 255
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Weights of the terms, and what they leave out; the paper's are all 1, with gamma = 10 in the variance term.
+class Settings:
+    """What the loss consists of, the paper's by default; the other choices are those of its ablation (Table 6).
 
+    semantic, instance: loss of the classes' psi and of the instances' phi. `lovasz`: Eq. 12 and Eq. 11.
+        `cross_entropy`: of the same probabilities. `associative`: pull and push in place of them (Eq. 1 and 2).
+    means: whether the class means are moved by L_seg-mean alone (`regression`, Eq. 15, as in VQ-VAE) or by the
+        gradient of the semantic loss (`backpropagation`).
+    thomson: class means begin spread over the sphere (Eq. 17), not at random.
+    seg, seg_mean, ins, seed: weights of the terms. gamma: weight of L_ins-var (Eq. 14).
     cross_entropy: weight of a cross entropy on psi beside L_seg. The paper has none; from random weights, without an
         ImageNet backbone, the Lovász softmax alone is slow to start.
     smallest_instance: instances of fewer cells of the output are left out of the instance and seed terms; the paper
         has no such limit.
+    class_margins, instance_margins: delta_pull and delta_push of Eq. 1 and 2, in L1 distance, larger for classes than
+        for instances (section 3.2).
     """
 
+    semantic: Literal["lovasz", "cross_entropy", "associative"] = "lovasz"
+    instance: Literal["lovasz", "cross_entropy", "associative"] = "lovasz"
+    means: Literal["regression", "backpropagation"] = "regression"
+    thomson: bool = True
     seg: float = 1.0
     seg_mean: float = 1.0
     ins: float = 1.0
@@ -31,33 +44,81 @@ class Weights:
     seed: float = 1.0
     cross_entropy: float = 0.0
     smallest_instance: int = 1
+    class_margins: tuple[float, float] = (1.0, 3.0)
+    instance_margins: tuple[float, float] = (0.25, 1.0)
 
 
-def hle_loss(outputs: dict[str, Tensor], class_map: Tensor, instance_map: Tensor, class_mean: Tensor,
-             is_thing: Tensor, weights: Weights = Weights()) -> dict[str, Tensor]:
+def initialise(network: nn.Module, settings: Settings, seed: int) -> None:
+    """Set the class means of `methods.hle.Network` to those of Eq. 17, unless the settings want random ones."""
+    class_mean: Tensor = network.class_mean
+    if settings.thomson:
+        with torch.no_grad():
+            class_mean.copy_(thomson_means(*class_mean.shape, seed))
+
+
+def loss(network: nn.Module, outputs: dict[str, Tensor], batch: dict[str, Tensor], is_thing: Tensor,
+         settings: Settings) -> dict[str, Tensor]:
     """The terms of Eq. 16 and their weighted sum `total`.
 
-    outputs: of `methods.hle.Network`. class_map: (B, H, W) class ids, 255 = void. instance_map: (B, H, W) int, 0 = no
-    instance. class_mean: (C, D), the parameter itself, before it is brought to unit length. is_thing: (C,) bool.
-    The truth is taken at the pixels nearest to the centres of the outputs' cells.
+    network: `methods.hle.Network`, for its parameter class_mean (C, D) before it is brought to unit length. outputs: what
+    it returned. batch: class_map (B, H, W) class ids, 255 = void; instance_map (B, H, W) int, 0 = no instance.
+    is_thing: (C,) bool. The truth is taken at the pixels nearest to the centres of the outputs' cells.
     """
+    class_map, instance_map = (
+        F.interpolate(batch[name][:, None].float(), outputs["seed"].shape[2:], mode="nearest-exact")[:, 0].long()
+        for name in ("class_map", "instance_map"))
+    terms = {**_semantic_terms(network, outputs, class_map, settings),
+             **_instance_terms(outputs, class_map, instance_map, is_thing, settings)}
+    weights = {"seg": settings.seg, "seg_mean": settings.seg_mean, "cross_entropy": settings.cross_entropy,
+               "ins": settings.ins, "ins_var": 1.0, "seed": settings.seed}
+    return {"total": sum((weights[name] * term for name, term in terms.items()), outputs["seed"].new_zeros(())),
+            **terms}
+
+
+def _semantic_terms(network: nn.Module, outputs: dict[str, Tensor], class_map: Tensor,
+                    settings: Settings) -> dict[str, Tensor]:
+    known = (class_map != VOID).flatten()
+    classes = class_map.flatten()[known]
+    if "class_logits" in outputs:
+        return {"seg": _probability_loss(_pixels(outputs["class_logits"])[known].log_softmax(1), classes, settings)}
+    pixels = _pixels(outputs.get("class_embedding", outputs["embedding"]))[known]  # (P, D)
+    mean, terms = outputs["class_mean"], {}
+    if settings.means == "regression":
+        # Eq. 9 with the class means held fixed: they are moved by Eq. 15 alone.
+        mean = mean.detach()
+        terms["seg_mean"] = class_mean_loss(network.class_mean, pixels.detach(), classes)  # type: ignore[arg-type]
+    if settings.semantic == "associative":
+        member = torch.arange(len(mean), device=classes.device)[:, None] == classes  # (C, P)
+        return {"seg": associative_loss(pixels, member, mean, settings.class_margins), **terms}
+    log_psi = log_class_kernel(pixels, mean, outputs["class_log_sigma"]).log_softmax(1)  # Eq. 9
+    terms["seg"] = _probability_loss(log_psi, classes, settings)
+    if settings.cross_entropy:
+        terms["cross_entropy"] = F.nll_loss(log_psi, classes) if len(classes) else log_psi.sum()
+    return terms
+
+
+def _probability_loss(log_psi: Tensor, classes: Tensor, settings: Settings) -> Tensor:
+    """L_seg of (P, C) logarithms of probabilities: Eq. 12, or the cross entropy."""
+    if settings.semantic == "lovasz":
+        return lovasz_softmax(log_psi.exp().T, classes)
+    return F.nll_loss(log_psi, classes) if len(classes) else log_psi.sum()
+
+
+def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map: Tensor, is_thing: Tensor,
+                    settings: Settings) -> dict[str, Tensor]:
     embedding, log_sigma, seed = outputs["embedding"], outputs["log_sigma"], outputs["seed"]
-    batch, _, height, width = embedding.shape
-    class_map, instance_map = (F.interpolate(m[:, None].float(), (height, width), mode="nearest-exact")[:, 0].long()
-                               for m in (class_map, instance_map))
-    position = position_grid(height, width, embedding.device).view(-1, 2)
-    zero = embedding.sum() * 0
+    position = position_grid(*embedding.shape[2:], embedding.device).view(-1, 2)
     ins, ins_var, seed_loss = [], [], []
-    for b in range(batch):
+    for b in range(len(embedding)):
         known = class_map[b].flatten() != VOID
         e, s, log_s = (x[b].flatten(1).T[known] for x in (embedding, seed, log_sigma))
         s, log_s = s[:, 0], log_s[:, 0]
         target = torch.zeros_like(s)
         ids, index, cells = instance_map[b].flatten()[known].unique(return_inverse=True, return_counts=True)
-        member = index == ((ids > 0) & (cells >= weights.smallest_instance)).nonzero()  # (L, P)
+        member = index == ((ids > 0) & (cells >= settings.smallest_instance)).nonzero()  # (L, P)
         if len(member):
             phi = instance_probability(e, log_s, position[known], member, outputs["spatial_log_sigma"][0])
-            ins.append(lovasz_binary(phi, member))  # Eq. 11
+            ins.append(_instance_loss(phi, e, member, settings))
             inside = member.any(0)
             owner = member.int().argmax(0)
             target = torch.where(inside, phi.detach().gather(0, owner[None])[0], 0)
@@ -65,25 +126,39 @@ def hle_loss(outputs: dict[str, Tensor], class_map: Tensor, instance_map: Tensor
         # Eq. 13; a pixel of a thing class outside all instances (a crowd, or too small a thing) has no known seed.
         is_target = (target > 0) | ~is_thing[class_map[b].flatten()[known]]
         seed_loss.append((s - target).square()[is_target])
+    zero = embedding.sum() * 0
+    return {"ins": torch.cat(ins).mean() if ins else zero,
+            "ins_var": settings.gamma * torch.cat(ins_var).mean() if ins_var else zero,  # Eq. 14
+            "seed": torch.cat(seed_loss).mean() if sum(map(len, seed_loss)) else zero}
 
-    known = (class_map != VOID).flatten()
-    classes = class_map.flatten()[known]
-    pixels = embedding.permute(0, 2, 3, 1).flatten(0, 2)[known]  # (P, D)
-    # Eq. 9 with the class means held fixed: they are moved by Eq. 15 alone.
-    log_psi = log_class_kernel(pixels, outputs["class_mean"].detach(), outputs["class_log_sigma"]).log_softmax(1)
-    terms = {
-        "seg": lovasz_softmax(log_psi.exp().T, classes),  # Eq. 12
-        "seg_mean": class_mean_loss(class_mean, pixels.detach(), classes),
-        "ins": torch.cat(ins).mean() if ins else zero,
-        "ins_var": weights.gamma * torch.cat(ins_var).mean() if ins_var else zero,  # Eq. 14
-        "seed": torch.cat(seed_loss).mean() if sum(map(len, seed_loss)) else zero,
-    }
-    total = (weights.seg * terms["seg"] + weights.seg_mean * terms["seg_mean"]
-             + weights.ins * terms["ins"] + terms["ins_var"] + weights.seed * terms["seed"])  # Eq. 16
-    if weights.cross_entropy and len(classes):
-        terms["cross_entropy"] = F.nll_loss(log_psi, classes)
-        total = total + weights.cross_entropy * terms["cross_entropy"]
-    return {"total": total, **terms}
+
+def _instance_loss(phi: Tensor, embedding: Tensor, member: Tensor, settings: Settings) -> Tensor:
+    """L_ins of each instance of an image, (L,), or (1,) where it is of all of them together."""
+    if settings.instance == "lovasz":
+        return lovasz_binary(phi, member)  # Eq. 11
+    if settings.instance == "cross_entropy":
+        return F.binary_cross_entropy(phi.clamp(1e-6, 1 - 1e-6), member.float(), reduction="none").mean(1)
+    share = member.float() / member.sum(1, keepdim=True)
+    return associative_loss(embedding, member, share @ embedding, settings.instance_margins)[None]
+
+
+def associative_loss(embedding: Tensor, member: Tensor, mean: Tensor, margins: tuple[float, float]) -> Tensor:
+    """L_pull + L_push of the L groups that have members (Eq. 1 and 2), a scalar.
+
+    embedding (P, D), member (L, P) bool, disjoint, mean (L, D); margins: delta_pull and delta_push, in L1 distance.
+    """
+    size = member.sum(1)
+    present = size > 0
+    mean, member, size = mean[present], member[present], size[present]
+    if not len(mean):
+        return embedding.sum() * 0
+    inside = member.any(0)
+    owner = member.int().argmax(0)[inside]
+    pull = F.relu((mean[owner] - embedding[inside]).abs().sum(1) - margins[0]).square()
+    pull = (pull / size[owner]).sum() / len(mean)
+    apart = ~torch.eye(len(mean), dtype=torch.bool, device=mean.device)
+    push = F.relu(margins[1] - (mean[:, None] - mean).abs().sum(2))[apart].square()
+    return pull + (push.mean() if len(mean) > 1 else 0)
 
 
 def instance_probability(embedding: Tensor, log_sigma: Tensor, position: Tensor, member: Tensor,
@@ -95,6 +170,11 @@ def instance_probability(embedding: Tensor, log_sigma: Tensor, position: Tensor,
     log_phi = log_instance_kernel(pixel_features(embedding, position), mean, share @ position, share @ log_sigma,
                                   spatial_log_sigma)
     return log_phi.T.contiguous().clamp(max=0).exp()
+
+
+def _pixels(maps: Tensor) -> Tensor:
+    """(B, D, h, w) -> (B h w, D)."""
+    return maps.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def variance_loss(log_sigma: Tensor, member: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,12 +27,18 @@ PIXELS_AT_ONCE = {"cpu": 1 << 12, "cuda": 1 << 18}
 class Thresholds:
     """Settings of the decode; a dataset's best are found by tuning and stand in model.yaml."""
 
-    seed: float = setting(0.5, 0.0, 1.0, "a local maximum of the seed map above this is a candidate for an instance")
-    merge: float = setting(0.3, 0.0, 1.0, "two candidates with a kernel Phi above this are the same instance")
-    mask: float = setting(0.5, 0.0, 1.0, "a pixel whose kernel Phi to its best seed is above this belongs to it")
-    stuff: float = setting(0.2, 0.0, 1.0, "a pixel whose class probability psi is below this is void, not stuff")
-    thing_area: int = setting(0, 0, 1 << 24, "smaller instances, in pixels of the output, become void")
-    stuff_area: int = setting(0, 0, 1 << 24, "smaller stuff segments, in pixels of the output, become void")
+    seed: float = setting(0.5, 0.0, 1.0, "a local maximum of the seed map above this is a candidate for an instance",
+                          search=(0.2, 0.8))
+    merge: float = setting(0.3, 0.0, 1.0, "two candidates with a kernel Phi above this are the same instance",
+                           search=(0.02, 0.6))
+    mask: float = setting(0.5, 0.0, 1.0, "a pixel whose kernel Phi to its best seed is above this belongs to it",
+                          search=(0.05, 0.7))
+    stuff: float = setting(0.2, 0.0, 1.0, "a pixel whose class probability psi is below this is void, not stuff",
+                           search=(0.1, 0.7))
+    thing_area: int = setting(0, 0, 1 << 24, "smaller instances, in pixels of the output, become void",
+                              search=(8, 400))
+    stuff_area: int = setting(0, 0, 1 << 24, "smaller stuff segments, in pixels of the output, become void",
+                              search=(16, 4000))
     instances: int = setting(200, 1, 1000, "seed candidates that are looked at, the best first")
     full_resolution: bool = field(default=False, metadata={
         "description": "decode every pixel of the output (as the paper's 113 ms) and not every fourth (its 8 ms)"})
@@ -47,30 +54,32 @@ def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
     outputs: what `Network.forward` returns. is_thing: (C,) bool. output_size: (H, W). Segments come as things, best
     seed first, then stuff by class; their embedding is the unit mean over their pixels.
     """
+    names = [name for name in ("embedding", "log_sigma", "seed", "class_embedding", "class_logits") if name in outputs]
+    parameters = {name: output for name, output in outputs.items() if name not in names}
     decoded = []
-    for embedding, log_sigma, seed in zip(outputs["embedding"], outputs["log_sigma"], outputs["seed"], strict=True):
+    for image in zip(*(outputs[name] for name in names), strict=True):
+        maps = dict(zip(names, image, strict=True))
         if thresholds.full_resolution:
-            embedding, log_sigma, seed = (F.interpolate(x[None], output_size, mode="bilinear", align_corners=False)[0]
-                                          for x in (embedding, log_sigma, seed))
-            embedding = F.normalize(embedding, dim=0)
-        decoded.append(_decode_one(embedding, log_sigma[0], seed[0], outputs["class_mean"],
-                                   outputs["class_log_sigma"], outputs["spatial_log_sigma"][0], is_thing, thresholds,
-                                   output_size))
+            maps = {name: F.interpolate(x[None], output_size, mode="bilinear", align_corners=False)[0]
+                    for name, x in maps.items()}
+            maps.update({name: F.normalize(maps[name], dim=0) for name in names if name.endswith("embedding")})
+        decoded.append(_decode_one({**maps, **parameters}, is_thing, thresholds, output_size))
     maps, rows = zip(*decoded, strict=True)
     return maps[0][None] if len(maps) == 1 else torch.stack(maps), list(rows)
 
 
-def _decode_one(embedding: Tensor, log_sigma: Tensor, seed: Tensor, class_mean: Tensor, class_log_sigma: Tensor,
-                spatial_log_sigma: Tensor, is_thing: Tensor, thresholds: Thresholds,
+def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
                 output_size: tuple[int, int]) -> tuple[Tensor, Segments]:
-    """One image: embedding (D, h, w), log_sigma and seed (h, w); the rest as in `decode`."""
-    size = (embedding.shape[1], embedding.shape[2])
-    embedding, log_sigma = embedding.flatten(1).T.contiguous(), log_sigma.flatten()
+    """One image: maps without the dimension of the batch, the rest as in `decode`."""
+    size = (outputs["embedding"].shape[1], outputs["embedding"].shape[2])
+    embedding, log_sigma = _pixels(outputs["embedding"]), outputs["log_sigma"].flatten()
+    seed, spatial_log_sigma = outputs["seed"][0], outputs["spatial_log_sigma"][0]
     features = pixel_features(embedding, position_grid(*size, embedding.device).view(-1, 2))
     parts = [slice(start, start + PIXELS_AT_ONCE[embedding.device.type])
              for start in range(0, len(embedding), PIXELS_AT_ONCE[embedding.device.type])]
 
-    classified = [_classify(embedding[part], class_mean, class_log_sigma) for part in parts]
+    log_kernel = _class_kernel(outputs, embedding)
+    classified = [_classify(log_kernel(part)) for part in parts]
     class_id, psi = (torch.cat(values) for values in zip(*classified, strict=True))
     # Only a pixel of a thing class can be the seed of an instance: the instance takes its class from there.
     on_thing = is_thing.index_select(0, class_id)
@@ -113,11 +122,24 @@ def _decode_one(embedding: Tensor, log_sigma: Tensor, seed: Tensor, class_mean: 
                          F.normalize(mean[kept], dim=1))
 
 
-def _classify(embedding: Tensor, class_mean: Tensor, class_log_sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest class mean of each pixel: argmax of psi (Eq. 9) and its value, (P,) each."""
-    log_kernel = log_class_kernel(embedding, class_mean, class_log_sigma)
+def _class_kernel(outputs: dict[str, Tensor], embedding: Tensor) -> Callable[[slice], Tensor]:
+    """For a range of pixels what psi is the softmax of, (P, C): Eq. 7 in the embedding space, or a classifier's."""
+    if "class_logits" in outputs:
+        logits = _pixels(outputs["class_logits"])
+        return lambda part: logits[part]
+    semantic = _pixels(outputs["class_embedding"]) if "class_embedding" in outputs else embedding
+    return lambda part: log_class_kernel(semantic[part], outputs["class_mean"], outputs["class_log_sigma"])
+
+
+def _classify(log_kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """The best class of each pixel, that is argmax of psi (Eq. 9), and its psi, (P,) each."""
     best, class_id = log_kernel.max(1)
     return class_id, 1 / (log_kernel - best[:, None]).exp().sum(1)
+
+
+def _pixels(values: Tensor) -> Tensor:
+    """(D, h, w) -> (h w, D)."""
+    return values.flatten(1).T.contiguous()
 
 
 def _log(probability: float) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from panoptic_ros.errors import InputError
 from panoptic_ros.networks.backbones import Backbone
 from panoptic_ros.networks.deeplabv3plus import DeepLabV3PlusDecoder
 
@@ -22,6 +24,9 @@ class Hyperparameters:
     atrous_rates: dilations of the pyramid, for an output stride of 16.
     decoder_channels: width of the decoder; None takes 256, or 128 in separable convolutions for a light backbone,
         one whose last map has fewer than 1024 channels.
+    semantics: where classes are told apart. `embedding`: in the space of the instances (the paper's hierarchy).
+        `split`: in the first half of its dimensions, instances in the second. `branch`: by a softmax classifier of its
+        own. The last two are the paper's ablations (Table 6).
     """
 
     backbone: str = "resnet50"
@@ -29,6 +34,13 @@ class Hyperparameters:
     embedding_dimension: int = 12
     atrous_rates: tuple[int, ...] = (6, 12, 18)
     decoder_channels: int | None = None
+    semantics: Literal["embedding", "split", "branch"] = "embedding"
+
+    def __post_init__(self) -> None:
+        if self.semantics not in ("embedding", "split", "branch"):
+            raise InputError(f"semantics is '{self.semantics}'; it must be embedding, split or branch")
+        if self.semantics == "split" and self.embedding_dimension % 2:
+            raise InputError(f"an embedding of {self.embedding_dimension} dimensions cannot be split into halves")
 
 
 class Network(nn.Module):
@@ -38,17 +50,23 @@ class Network(nn.Module):
     class deviations sigma_k, and the logarithm of the spatial deviation, one for all instances.
     """
 
+    # The embedding space's own parameters, which weight decay would pull to its middle.
+    undecayed = ("class_mean",)
+
     def __init__(self, hyperparameters: Hyperparameters, classes: int, pretrained: bool = False) -> None:
         super().__init__()
         h = hyperparameters
-        self.dimension = h.embedding_dimension
+        self.dimension, self.semantics = h.embedding_dimension, h.semantics
+        class_dimension = h.embedding_dimension // 2 if h.semantics == "split" else h.embedding_dimension
         self.backbone = Backbone(h.backbone, h.output_stride, pretrained)
         light = self.backbone.channels < 1024
         channels = h.decoder_channels or (128 if light else 256)
         self.decoder = DeepLabV3PlusDecoder(self.backbone.channels, self.backbone.low_level_channels, channels,
                                             24 if light else 48, h.atrous_rates, separable=light)
         self.head = nn.Conv2d(channels, h.embedding_dimension + 2, 1)
-        self.class_mean = nn.Parameter(F.normalize(torch.randn(classes, h.embedding_dimension), dim=1))
+        if h.semantics == "branch":
+            self.classifier = nn.Conv2d(channels, classes, 1)
+        self.class_mean = nn.Parameter(F.normalize(torch.randn(classes, class_dimension), dim=1))
         # sigma^2 = 0.1: an orthogonal embedding then scores exp(-5), one at a distance of 0.1 scores 0.6.
         self.class_log_sigma = nn.Parameter(torch.full((classes,), -1.15))
         self.spatial_log_sigma = nn.Parameter(torch.tensor(-0.7))
@@ -60,12 +78,19 @@ class Network(nn.Module):
 
         Returns embedding (B, D, H/4, W/4) of unit length, log_sigma (B, 1, H/4, W/4), seed (B, 1, H/4, W/4) in [0, 1],
         and the parameters that the decode needs: class_mean (C, D) of unit length, class_log_sigma (C,),
-        spatial_log_sigma (1,).
+        spatial_log_sigma (1,). Where semantics are split off: class_embedding (B, D / 2, H/4, W/4) of unit length, and
+        embedding and class_mean have D / 2 dimensions; in a branch: class_logits (B, C, H/4, W/4).
         """
         low_level, features = self.backbone(image)
+        decoded = self.decoder(features, low_level)
         # The embedding space is in single precision also where the rest is trained in half.
-        raw = self.head(self.decoder(features, low_level)).float()
-        embedding, log_sigma, seed_logit = raw.split([self.dimension, 1, 1], 1)
-        return {"embedding": F.normalize(embedding, dim=1), "log_sigma": log_sigma, "seed": seed_logit.sigmoid(),
-                "class_mean": F.normalize(self.class_mean, dim=1), "class_log_sigma": self.class_log_sigma,
-                "spatial_log_sigma": self.spatial_log_sigma.reshape(1)}
+        embedding, log_sigma, seed_logit = self.head(decoded).float().split([self.dimension, 1, 1], 1)
+        outputs = {"log_sigma": log_sigma, "seed": seed_logit.sigmoid(),
+                   "class_mean": F.normalize(self.class_mean, dim=1), "class_log_sigma": self.class_log_sigma,
+                   "spatial_log_sigma": self.spatial_log_sigma.reshape(1)}
+        if self.semantics == "split":
+            half = self.class_mean.shape[1]
+            outputs["class_embedding"], embedding = F.normalize(embedding[:, :half], dim=1), embedding[:, half:]
+        elif self.semantics == "branch":
+            outputs["class_logits"] = self.classifier(decoded).float()
+        return {"embedding": F.normalize(embedding, dim=1), **outputs}

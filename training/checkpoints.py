@@ -1,0 +1,42 @@
+"""Checkpoints: the whole state of a run in one file that is complete or not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from panoptic_ros.errors import InputError
+
+
+def save_checkpoint(file: Path, state: dict[str, Any]) -> None:
+    """Write beside the old checkpoint and take its place at once: a run that is killed meanwhile keeps the old one.
+
+    Raises InputError when the disk is full; the old checkpoint is whole then.
+    """
+    partial = file.with_suffix(".partial")
+    try:
+        with partial.open("wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, file)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        kept = "the checkpoint before is whole" if file.is_file() else "there is no earlier checkpoint"
+        raise InputError(f"{file} could not be written ({error}): free disk space and run the same command again; "
+                         f"{kept}") from error
+
+
+def load_checkpoint(file: Path, device: torch.device) -> dict[str, Any] | None:
+    """The state that was saved, or None where no run has been. Raises InputError for a file that is none."""
+    if not file.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    except Exception as error:
+        raise InputError(f"{file} is not a checkpoint, or is damaged ({error}): remove it to begin anew, or choose "
+                         "another --out") from error
+    return state

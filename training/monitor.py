@@ -1,0 +1,68 @@
+"""What one sees of a training run: a progress bar, a log, and TensorBoard's scalars and pictures."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from panoptic_ros.viewing.feature_maps import feature_picture
+
+_SCALARS_EVERY = 10
+
+
+class Monitor:
+    """Writes OUT/log.jsonl, a line for each step, and OUT/tensorboard."""
+
+    def __init__(self, out: Path, first_step: int, steps: int) -> None:
+        self._drop_lines_after(out / "log.jsonl", first_step)
+        self._log = (out / "log.jsonl").open("a")
+        self._board = SummaryWriter(str(out / "tensorboard"), purge_step=first_step)
+        self._bar = tqdm(total=steps, initial=first_step, unit="step", disable=None)
+
+    def step(self, step: int, terms: Mapping[str, float], rate: float, seconds_waiting: float) -> None:
+        """A step is done: the terms of its loss, its learning rate, and how long it waited for its batch."""
+        self._log.write(json.dumps({"step": step, "time": round(time.time(), 1), "rate": rate,
+                                    "waited": round(seconds_waiting, 4),
+                                    **{name: round(value, 5) for name, value in terms.items()}}) + "\n")
+        self._log.flush()
+        if step % _SCALARS_EVERY == 0:
+            for name, value in {**{f"loss/{k}": v for k, v in terms.items()}, "learning_rate": rate,
+                                "seconds_waiting": seconds_waiting}.items():
+                self._board.add_scalar(name, value, step)
+        self._bar.update()
+        self._bar.set_postfix(loss=f"{terms['total']:.3f}")
+
+    def scores(self, step: int, scores: Mapping[str, float]) -> None:
+        """What a validation gave, fractions from 0 to 1."""
+        for name, value in scores.items():
+            self._board.add_scalar(f"validation/{name}", value, step)
+        tqdm.write(f"step {step}: " + ", ".join(f"{name} {100 * value:.1f}" for name, value in scores.items()))
+        self._board.flush()
+
+    def pictures(self, step: int, name: str, overlay: np.ndarray, outputs: Mapping[str, Tensor]) -> None:
+        """A validation image: overlay (H, W, 3) uint8 red first, and the network's maps (D, h, w) for it."""
+        self._board.add_image(f"{name}/prediction", overlay, step, dataformats="HWC")
+        for output, maps in outputs.items():
+            self._board.add_image(f"{name}/{output}", feature_picture(maps.float().cpu().numpy()), step,
+                                  dataformats="HWC")
+
+    def close(self) -> None:
+        """Complete the files."""
+        self._log.close()
+        self._board.close()
+        self._bar.close()
+
+    @staticmethod
+    def _drop_lines_after(file: Path, step: int) -> None:
+        # Steps behind the checkpoint are done again; a killed run has left their lines, the last perhaps in part.
+        if file.is_file():
+            lines = [line for line in file.read_text().splitlines(keepends=True)
+                     if line.endswith("\n") and json.loads(line)["step"] <= step]
+            file.write_text("".join(lines))

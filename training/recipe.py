@@ -1,0 +1,206 @@
+"""Recipes: all that decides what comes out of a training run, from a YAML file and the command line, checked by type."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from panoptic_ros.errors import InputError
+from panoptic_ros.methods import METHODS
+from training.augmentation import Augmentation
+from training.objectives import OBJECTIVES
+from training.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Where samples come from.
+
+    train, validation: what `panoptic_ros.datasets.open_dataset` takes: a folder, or drives of the synthetic city.
+    cache: folder in which images and labels are kept once they are made, for a dataset that renders them ("" = none).
+    classes: name or path of a class table, into which the dataset's classes are translated; "" = the dataset's own.
+    """
+
+    train: str
+    validation: str = ""
+    cache: str = ""
+    classes: str = ""
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """AdamW, or SGD with Nesterov's momentum; neither decays biases, normalisations and embedding spaces.
+
+    learning_rate: highest; the schedule multiplies it.
+    backbone_rate: factor of the learning rate for the backbone.
+    layer_decay: further factor for each stage or block of the backbone towards its input, 1 = none.
+    clip: largest norm of the gradient, 0 = no limit.
+    """
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    backbone_rate: float = 1.0
+    layer_decay: float = 1.0
+    clip: float = 5.0
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is looked at during the training.
+
+    every: steps between two validations, 0 = only at the end. images: so many of the validation data, evenly spread.
+    """
+
+    every: int = 1000
+    images: int = 48
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run.
+
+    method: a key of `panoptic_ros.methods.METHODS`. hyperparameters: its network's. objective: its loss's settings.
+    input_size: (H, W) of the images the model is made for.
+    batch_size: samples a device takes at once; `accumulate` of these make one step.
+    average: decay of the moving average of the weights that is validated and exported, 0 = none.
+    precision: one of Lightning Fabric's, such as 32-true, bf16-mixed or 16-mixed.
+    freeze_batch_norm: keep the statistics and scales of the backbone's BatchNorm as they were loaded.
+    sync_batch_norm: statistics over the batches of all devices.
+    pretrained: start from timm's ImageNet weights. initial_model: start from a model folder of the same network.
+    test_time: `flip` and `scales` that `training.evaluate` shall use with the model, as the paper did.
+    """
+
+    data: TrainingData
+    method: str = "hle"
+    hyperparameters: Any = None
+    objective: Any = None
+    input_size: tuple[int, int] = (512, 1024)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    schedule: Schedule = field(default_factory=Schedule)
+    validation: Validation = field(default_factory=Validation)
+    steps: int = 4000
+    batch_size: int = 8
+    accumulate: int = 1
+    average: float = 0.998
+    precision: str = "bf16-mixed"
+    freeze_batch_norm: bool = False
+    sync_batch_norm: bool = False
+    pretrained: bool = False
+    initial_model: str = ""
+    test_time: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.pretrained and self.initial_model:
+            raise InputError("a run starts from ImageNet weights (pretrained) or from initial_model, not from both")
+
+    def plain(self) -> dict[str, Any]:
+        """As it stands in a YAML file, with all defaults."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+
+class _Parser(ArgumentParser):
+    """jsonargparse's parser; what it finds wrong becomes an InputError."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
+        raise InputError(message)
+
+
+def load_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from its YAML file, with `--key value` (or `--key.key value`) from the command line on top.
+
+    Raises InputError for a key that no recipe has, naming the nearest one, and for a value of the wrong type.
+    """
+    text: Any = {}
+    if path is not None:
+        if not path.is_file():
+            raise InputError(f"there is no recipe {path}")
+        try:
+            text = yaml.safe_load(path.read_text()) or {}
+        except yaml.YAMLError as error:
+            raise InputError(f"{path} is not YAML: {error}") from error
+    if not isinstance(text, dict):
+        raise InputError(f"{path} is not a recipe: it must consist of keys and values")
+    source = str(path) if path else "the recipe"
+    method = _method(text, overrides, source)
+    parser = _parser(method)
+    known = {action.dest for action in parser._actions}
+    for key in _keys(text):
+        _check(key, known, source)
+    for word in overrides:
+        if word.startswith("--"):
+            _check(word[2:].split("=")[0], known, "the command line")
+    try:
+        parsed = parser.parse_object(text)
+        parsed = parser.parse_args(list(overrides), namespace=parsed) if overrides else parsed
+        return Recipe(**_instantiated(parser, parsed))
+    except (ArgumentError, InputError, TypeError, ValueError) as error:
+        if isinstance(error, InputError) and not isinstance(error.__cause__, ArgumentError) and source in str(error):
+            raise
+        raise InputError(f"{source}: {error}") from error
+
+
+def _method(text: dict[str, Any], overrides: Sequence[str], source: str) -> str:
+    """Which method it is must be known before its hyper-parameters can be checked."""
+    method = text.get("method", "hle")
+    for i, word in enumerate(overrides):
+        if word == "--method" and i + 1 < len(overrides):
+            method = overrides[i + 1]
+        elif word.startswith("--method="):
+            method = word.partition("=")[2]
+    if method not in METHODS:
+        raise InputError(f"{source}: method '{method}' is not one of {', '.join(METHODS)}")
+    return str(method)
+
+
+def _parser(method: str) -> _Parser:
+    parser = _Parser(exit_on_error=False)
+    kinds = {"hyperparameters": METHODS[method].hyperparameters, "objective": OBJECTIVES[method].settings}
+    parts = {"data": TrainingData, "augmentation": Augmentation, "optimiser": Optimiser, "schedule": Schedule,
+             "validation": Validation, **kinds}
+    hints = {"method": str, "input_size": tuple[int, int], "steps": int, "batch_size": int, "accumulate": int,
+             "average": float, "precision": str, "freeze_batch_norm": bool, "sync_batch_norm": bool,
+             "pretrained": bool, "initial_model": str, "test_time": dict[str, Any], "seed": int}
+    for row in dataclasses.fields(Recipe):
+        if row.name in parts:
+            parser.add_class_arguments(parts[row.name], row.name)
+        else:
+            default = row.default if row.default is not dataclasses.MISSING else row.default_factory()  # type: ignore[misc]
+            parser.add_argument(f"--{row.name}", type=hints[row.name], default=default)
+    return parser
+
+
+def _instantiated(parser: _Parser, parsed: Namespace) -> dict[str, Any]:
+    return dict(vars(parser.instantiate(parsed)))
+
+
+def _keys(text: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of all values; a dict below `test_time` is a value."""
+    keys = []
+    for name, value in text.items():
+        key = f"{prefix}{name}"
+        keys += _keys(value, f"{key}.") if isinstance(value, dict) and key != "test_time" and value else [key]
+    return keys
+
+
+def _check(key: str, known: set[str], source: str) -> None:
+    if key in known or any(name.startswith(f"{key}.") for name in known):
+        return
+    near = difflib.get_close_matches(key, sorted(known), 1, 0.5) or difflib.get_close_matches(
+        key.rsplit(".", 1)[-1], sorted(known), 1, 0.3)
+    raise InputError(f"{source}: unknown {key}" + (f"; the nearest known one is {near[0]}" if near else ""))
