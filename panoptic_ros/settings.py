@@ -8,9 +8,14 @@ from typing import Any
 from panoptic_ros.errors import InputError
 
 
-def setting(default: Any, low: float, high: float, description: str) -> Any:
-    """A dataclass field with metadata `range` and `description`, from which ROS parameters are declared."""
-    return field(default=default, metadata={"range": (low, high), "description": description})
+def setting(default: Any, low: float, high: float, description: str,
+            search: tuple[float, float] | None = None) -> Any:
+    """A dataclass field with metadata `range` and `description`, from which ROS parameters are declared.
+
+    search: where tuning looks for the best value; a field without it is left as it is.
+    """
+    searched = {} if search is None else {"search": search}
+    return field(default=default, metadata={"range": (low, high), "description": description, **searched})
 
 
 def check_ranges(settings: Any) -> None:

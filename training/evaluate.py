@@ -18,8 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from panoptic_ros import __version__
-from panoptic_ros.datasets.dataset import Dataset
-from panoptic_ros.datasets.open import open_dataset
+from panoptic_ros.datasets import Dataset, open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.comparison import compare, format_comparison
 from panoptic_ros.evaluation.content_hash import hash_path, hash_settings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from panoptic_ros.datasets import Dataset
 from panoptic_ros.datasets.coco_panoptic import CocoPanoptic, CocoPanopticWriter
-from panoptic_ros.datasets.dataset import Dataset
 from panoptic_ros.labels import PanopticLabel
 from training.reading import Example
 

@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Loadable
 
-from panoptic_ros.datasets.dataset import Dataset, Entry
+from panoptic_ros.datasets import Dataset, Entry
 from panoptic_ros.errors import InputError
 from panoptic_ros.labels import PanopticLabel
 
@@ -69,7 +69,7 @@ class _Examples(Loadable[Any]):
             return Example(row, entry, self._dataset.image(row), self._dataset.label(row),
                            entry.stamp_ns or place * UNKNOWN_INTERVAL_NS, place == 0)
         except InputError as error:
-            return error
+            return InputError(str(error))  # not every kind of it survives the way from process to process
 
 
 def _checked(items: Iterator[Example | InputError]) -> Iterator[Example]:

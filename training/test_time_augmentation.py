@@ -40,15 +40,17 @@ class TestTime:
 
     @staticmethod
     def of_training(training: dict[str, Any]) -> TestTime:
-        """What the recipe that a model was trained with asks for; its `training` entry of model.yaml."""
-        asked = (training.get("recipe") or {}).get("test_time") or {}
+        """What the recipe that a model was trained with asks for; training: the entry of model.yaml."""
+        asked = training.get("test_time") or {}
         try:
+            if unknown := sorted(asked.keys() - {"flip", "scales"}):
+                raise TypeError(f"unknown {', '.join(unknown)}")
             return TestTime(bool(asked.get("flip", False)), tuple(float(s) for s in asked.get("scales", (1.0,))))
         except (AttributeError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"model.yaml: test_time is {asked}; it has flip (true or false) and scales "
-                             "(a list of numbers)") from error
+                             "(a list of numbers); {error}") from error
 
 
 def mean(total: Tensor, views: int) -> Tensor:

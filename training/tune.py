@@ -1,7 +1,8 @@
 """Tune the decode of a model: python -m training.tune --model runs/city/model
 
-Searches the thresholds that give the best panoptic quality on frames of the synthetic city that no training sees, as
-the paper did with Optuna on each dataset (section 4.2), and writes them with their score into model.yaml.
+Searches the thresholds that give the best panoptic quality (the best mean IoU where the truth is of classes alone) on
+images that no training sees, as HLE's authors did with Optuna on each dataset (section 4.2). It writes them into
+model.yaml, with what `training.evaluate` measures with them on images that the search did not see either.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import cv2
@@ -20,111 +23,156 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
-from panoptic_ros.engines import build_engine
+from panoptic_ros.classes import ClassTable, counterparts
+from panoptic_ros.datasets import Dataset, Truth, open_dataset
 from panoptic_ros.errors import InputError
-from panoptic_ros.evaluation.panoptic_quality import Matches, match_segments, number_segments
+from panoptic_ros.evaluation.mean_iou import class_pixels
+from panoptic_ros.evaluation.overlap import overlap
+from panoptic_ros.evaluation.panoptic_quality import match_overlap
+from panoptic_ros.evaluation.results import format_table
 from panoptic_ros.frame import CameraImage
+from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.model import Model, load_model
-from panoptic_ros.perception import preprocess
-from panoptic_ros.synthetic_city import CityCamera, CityDrive
-
-# Drives 500, 501, ... tune; 600, 601, ... score what was tuned. Training starts at a million.
-FIRST_TUNING_SEED, FIRST_SCORING_SEED = 500, 600
-FRAMES = (20, 60)
-# What is searched: a range for each field; the others stay as they are.
-SEARCHED = {"seed": (0.2, 0.8), "merge": (0.02, 0.6), "mask": (0.05, 0.7), "stuff": (0.1, 0.7)}
-SEARCHED_AREAS = {"thing_area": (8, 400), "stuff_area": (16, 4000)}
+from panoptic_ros.paths import model_folder
+from panoptic_ros.perception import Perception, preprocess
+from training.evaluate import evaluate
+from training.reading import read_ahead
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Example:
-    """Network outputs of one frame, on the CPU, and its truth as numbered segments."""
+    """Network outputs of one image, on the CPU, and its truth."""
 
     outputs: dict[str, Tensor]
-    truth_map: np.ndarray
-    truth_class: np.ndarray
+    truth: PanopticLabel
 
 
-def city_examples(model: Model, first_seed: int, drives: int) -> Iterator[Example]:
-    """Frames of unseen drives at the model's input size, through the network."""
-    engine = build_engine(model.network)
-    for seed in range(first_seed, first_seed + drives):
-        drive = CityDrive(seed, CityCamera.of_size(*model.input_size))
-        for k in FRAMES:
-            frame = drive.render(k)
-            batch = preprocess(model, [CameraImage(frame.image, "rgb8")], engine.device)
-            outputs = {name: output.cpu() for name, output in engine(batch).items()}
-            yield Example(outputs, *number_segments(frame.class_map, frame.instance_map))
+@dataclass(frozen=True)
+class TuningImages:
+    """What thresholds are judged by: examples, and what their truth's classes are and can judge."""
+
+    examples: list[Example]
+    classes: ClassTable
+    truth: frozenset[Truth]
 
 
-def score(model: Model, thresholds: Any, examples: list[Example]) -> Matches:
-    """What the decode with these thresholds gets right, over all examples."""
-    total = None
-    for example in examples:
-        maps, [segments] = model.decode(example.outputs, thresholds, example.truth_map.shape)
-        matches = match_segments(maps[0].numpy(), segments.class_id.numpy(), example.truth_map, example.truth_class,
-                                 len(model.classes))
-        total = matches if total is None else total + matches
-    assert total is not None
-    return total
+def tuning_images(perception: Perception, dataset: Dataset, count: int, workers: int) -> TuningImages:
+    """So many images of a dataset, evenly spread over it, through the perception's network.
+
+    Raises InputError where the dataset's truth says nothing of most pixels.
+    """
+    if not dataset.truth & {Truth.PANOPTIC, Truth.SEMANTIC}:
+        raise InputError(f"{dataset.name} has objects alone as its truth: tuning needs a class for every pixel")
+    rows = np.linspace(0, len(dataset), min(count, len(dataset)), endpoint=False).astype(int).tolist()
+    model, engine = perception.model, perception.engine
+
+    def examples() -> Iterator[Example]:
+        for example in tqdm(read_ahead(dataset, rows, workers), total=len(rows), unit="image", disable=None):
+            batch = preprocess(model, [CameraImage(example.image, "rgb8")], engine.device)
+            yield Example({name: output.cpu() for name, output in engine(batch).items()}, example.truth)
+
+    images = TuningImages(list(examples()), dataset.classes, dataset.truth)
+    if not any(example.truth.segment_map.any() for example in images.examples):
+        raise InputError(f"{dataset.name} is void in every pixel of the {len(rows)} images that were looked at")
+    return images
 
 
-def search(model: Model, examples: list[Example], trials: int, seed: int = 0) -> Any:
-    """The best thresholds found: random trials over the whole ranges first, then closer and closer to the best."""
+def quality(model: Model, thresholds: Any, images: TuningImages) -> float:
+    """What the decode with these thresholds reaches: PQ, or mean IoU where the truth is semantic; 0 to 1."""
+    is_panoptic, classes = Truth.PANOPTIC in images.truth, images.classes
+    class_of = None if model.classes.names == classes.names else counterparts(model.classes, classes)
+
+    def part(example: Example) -> Any:
+        truth = example.truth
+        height, width = truth.segment_map.shape
+        maps, [segments] = model.decode(example.outputs, thresholds, (height, width))
+        predicted = PanopticLabel.of(maps[0].numpy(), segments.class_id.numpy())
+        if class_of is not None:
+            predicted = predicted.translated(class_of, classes.thing_mask)
+        shared = overlap(predicted.segment_map, truth.segment_map, len(predicted), len(truth))
+        if is_panoptic:
+            return match_overlap(shared, predicted.class_id, truth.class_id, truth.is_crowd, len(classes))
+        return class_pixels(shared, predicted.class_id, truth.class_id, len(classes))
+
+    total = reduce(add, map(part, images.examples))
+    if is_panoptic:
+        return float(np.nanmean(total.quality()))
+    return float(np.nanmean(total.iou()))
+
+
+def search(model: Model, images: TuningImages, trials: int, seed: int = 0) -> Any:
+    """The best thresholds found: random trials over the whole ranges first, then closer and closer to the best.
+
+    Searched is each field that has a range to be searched, see `panoptic_ros.settings.setting`: whole numbers (areas)
+    by their logarithm.
+    """
     random = np.random.default_rng(seed)
-    best, best_quality = model.thresholds, panoptic_quality(score(model, model.thresholds, examples))
-    for trial in tqdm(range(trials), unit="trial", disable=None):
+    searched = [(f.name, f.metadata["search"], isinstance(getattr(model.thresholds, f.name), int))
+                for f in dataclasses.fields(model.thresholds) if "search" in f.metadata]
+    best, best_quality = model.thresholds, quality(model, model.thresholds, images)
+    progress = tqdm(range(trials), unit="trial", disable=None)
+    for trial in progress:
+        progress.set_postfix(best=f"{100 * best_quality:.2f}")
         spread = 1 - trial / trials
         changes: dict[str, Any] = {}
-        for name, (low, high) in SEARCHED.items():
-            centre = random.uniform(low, high) if spread > 0.5 else getattr(best, name)
-            changes[name] = round(float(np.clip(centre + random.normal() * spread * (high - low) / 4, low, high)), 3)
-        for name, (smallest, largest) in SEARCHED_AREAS.items():
-            centre = random.uniform(np.log(smallest), np.log(largest)) if spread > 0.5 else np.log(
-                max(smallest, getattr(best, name)))
-            moved = centre + random.normal() * spread * np.log(largest / smallest) / 4
-            changes[name] = round(float(np.exp(np.clip(moved, np.log(smallest), np.log(largest)))))
+        for name, (low, high), is_whole in searched:
+            if is_whole:
+                low, high = np.log(low), np.log(high)
+            here = np.log(max(1, getattr(best, name))) if is_whole else getattr(best, name)
+            centre = random.uniform(low, high) if spread > 0.5 else here
+            value = float(np.clip(centre + random.normal() * spread * (high - low) / 4, low, high))
+            changes[name] = round(np.exp(value)) if is_whole else round(value, 3)
         candidate = dataclasses.replace(best, **changes)
-        quality = panoptic_quality(score(model, candidate, examples))
-        if quality > best_quality:
-            best, best_quality = candidate, quality
+        reached = quality(model, candidate, images)
+        if reached > best_quality:
+            best, best_quality = candidate, reached
     return best
 
 
-def panoptic_quality(matches: Matches) -> float:
-    """Mean over the classes that occur."""
-    return float(np.nanmean(matches.quality()))
+def run(args: argparse.Namespace) -> int:
+    """Tune, write and print the score."""
+    folder = model_folder(args.model)
+    seen, scored = open_dataset(args.data), open_dataset(args.score)
+    perception = Perception(load_model(folder))
+    with torch.inference_mode():
+        images = tuning_images(perception, seen, args.images, args.workers)
+        perception.thresholds = search(perception.model, images, args.trials)
+    result = evaluate(perception, scored, len(scored), args.workers)
+    description = folder / "model.yaml"
+    text = yaml.safe_load(description.read_text())
+    text["thresholds"] = dataclasses.asdict(perception.thresholds)
+    text["training"]["score"] = {**_headline(result), "on": f"{args.score}, {len(scored)} images"}
+    description.write_text(yaml.safe_dump(text, sort_keys=False, default_flow_style=None, width=110))
+    print(format_table(result))
+    return 0
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.tune", description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True, help="model folder; its model.yaml is rewritten")
-    parser.add_argument("--drives", type=int, default=24, help="drives to tune on, two frames each")
-    parser.add_argument("--trials", type=int, default=120)
-    arguments = parser.parse_args()
+def _headline(result: dict[str, Any]) -> dict[str, float]:
+    """The few numbers that stand in model.yaml, under names that say whose they are."""
+    panoptic = result.get("panoptic", {})
+    numbers = {"pq": panoptic.get("all", {}).get("pq"), "pq_things": panoptic.get("things", {}).get("pq"),
+               "pq_stuff": panoptic.get("stuff", {}).get("pq"), "miou": result.get("miou"),
+               "stq": result.get("stq", {}).get("stq")}
+    return {name: round(number, 4) for name, number in numbers.items() if number is not None}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m training.tune", description=__doc__.splitlines()[0],
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--model", required=True, help="model folder; its model.yaml is rewritten")
+    parser.add_argument("--data", default="city:500-523x60", help="dataset to tune on")
+    parser.add_argument("--images", type=int, default=48, help="so many of its images, evenly spread")
+    parser.add_argument("--trials", type=int, default=120, help="thresholds that are tried")
+    parser.add_argument("--score", default="city", metavar="DATA", help="dataset whose score goes into model.yaml")
+    parser.add_argument("--workers", type=int, default=1, help="processes that read or render images ahead")
+    args = parser.parse_args(arguments)
     cv2.setNumThreads(1)
     try:
-        model = load_model(arguments.model)
-        with torch.inference_mode():
-            examples = list(city_examples(model, FIRST_TUNING_SEED, arguments.drives))
-            best = search(model, examples, arguments.trials)
-            quality = score(model, best, list(city_examples(model, FIRST_SCORING_SEED, arguments.drives))).quality()
+        return run(args)
     except InputError as error:
-        print(f"tuning: error: {error}", file=sys.stderr)
+        print(f"tune: error: {error}", file=sys.stderr)
         return 2
-    things = model.classes.thing_mask
-    result = {name: round(float(np.nanmean(quality[rows])), 4)
-              for name, rows in (("pq", np.ones_like(things)), ("pq_things", things), ("pq_stuff", ~things))}
-    description = arguments.model / "model.yaml"
-    text = yaml.safe_load(description.read_text())
-    text["thresholds"] = dataclasses.asdict(best)
-    text["training"]["score"] = {**result, "on": f"synthetic city, {arguments.drives} unseen drives, "
-                                                 f"{len(FRAMES)} frames each"}
-    description.write_text(yaml.safe_dump(text, sort_keys=False, default_flow_style=None, width=110))
-    for name, value in zip(model.classes.names, quality, strict=True):
-        print(f"{name:>15}  {'-' if np.isnan(value) else f'{100 * value:.1f}'}")
-    print(", ".join(f"{name} {100 * value:.1f}" for name, value in result.items()))
-    return 0
 
 
 if __name__ == "__main__":

@@ -122,17 +122,15 @@ def test_a_real_network_decodes_from_averaged_views(model_folder: Path) -> None:
 
 
 def test_a_recipe_says_which_views(model_folder: Path) -> None:
-    assert TestTime.of_training({"recipe": {"test_time": {"flip": True, "scales": [0.75, 1]}}}) == TestTime(
-        True, (0.75, 1.0))
-    assert not TestTime.of_training({"recipe": {}})
+    assert TestTime.of_training({"test_time": {"flip": True, "scales": [0.75, 1]}}) == TestTime(True, (0.75, 1.0))
     assert not TestTime.of_training({})
 
 
 @pytest.mark.parametrize("asked", [{"scales": []}, {"scales": [0]}, {"scales": [9]}, {"scales": 1}, {"scales": ["a"]},
-                                   [0.5]])
+                                   {"flips": True}, [0.5]])
 def test_views_that_cannot_be_are_an_error_in_words(asked: object) -> None:
     with pytest.raises(InputError, match="scales"):
-        TestTime.of_training({"recipe": {"test_time": asked}})
+        TestTime.of_training({"test_time": asked})
 
 
 def test_a_method_nobody_knows_how_to_average_is_refused() -> None:

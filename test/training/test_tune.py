@@ -1,48 +1,96 @@
-"""Tuning the decode on drives that no training sees."""
+"""Tuning the decode on images that no training sees."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+from panoptic_ros.datasets import Truth, open_dataset
+from panoptic_ros.errors import InputError
+from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.model import load_model
-from training.tune import FIRST_TUNING_SEED, city_examples, main, panoptic_quality, score, search
+from panoptic_ros.perception import Perception
+from training import evaluate
+from training.tune import main, quality, search, tuning_images
+
+CITY = "city:500x2@64x128"
 
 
+@torch.inference_mode()
 def test_the_search_finds_thresholds_that_explain_the_truth(model_folder: Path) -> None:
-    model = load_model(model_folder)
-    with torch.inference_mode():
-        [example, _] = city_examples(model, FIRST_TUNING_SEED, 1)
-        # The truth is what this network says with some thresholds; the search begins at others, where all is void.
-        maps, [segments] = model.decode(example.outputs, model.thresholds, example.truth_map.shape)
-        example = dataclasses.replace(example, truth_map=maps[0].numpy(), truth_class=segments.class_id.numpy())
-        lost = dataclasses.replace(model, thresholds=dataclasses.replace(model.thresholds, seed=0.99, stuff=0.99))
-        assert panoptic_quality(score(lost, lost.thresholds, [example])) == 0
-        best = search(lost, [example], trials=40)
-        assert panoptic_quality(score(model, best, [example])) > 0.2
+    perception = Perception(load_model(model_folder), "torch", "cpu")
+    model = perception.model
+    images = tuning_images(perception, open_dataset(CITY), 1, 0)
+    [example] = images.examples
+    # The truth is what this network says with some thresholds; the search begins at others, where all is void.
+    maps, [segments] = model.decode(example.outputs, model.thresholds, (64, 128))
+    truth = PanopticLabel.of(maps[0].numpy(), segments.class_id.numpy())
+    images = dataclasses.replace(images, examples=[dataclasses.replace(example, truth=truth)])
+    lost = dataclasses.replace(model, thresholds=dataclasses.replace(model.thresholds, seed=0.99, stuff=0.99))
+    assert quality(model, model.thresholds, images) == 1
+    assert quality(lost, lost.thresholds, images) == 0
+    best = search(lost, images, trials=40)
+    assert quality(model, best, images) > 0.2
+    assert best.instances == lost.thresholds.instances  # not among what is searched
 
 
-def test_the_command_writes_thresholds_and_score_into_the_model(
-        model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str]) -> None:
+@torch.inference_mode()
+def test_where_the_truth_is_of_classes_alone_mean_iou_is_what_counts(model_folder: Path) -> None:
+    perception = Perception(load_model(model_folder), "torch", "cpu")
+    model = perception.model
+    images = dataclasses.replace(tuning_images(perception, open_dataset(CITY), 1, 0),
+                                 truth=frozenset({Truth.SEMANTIC}))
+    [example] = images.examples
+    maps, [segments] = model.decode(example.outputs, model.thresholds, (64, 128))
+    found = PanopticLabel.of(maps[0].numpy(), segments.class_id.numpy())
+    # Every instance is its own segment in one and all of a class are one in the other: no difference to classes.
+    merged = dataclasses.replace(example, truth=PanopticLabel.of_maps(found.class_map()))
+    assert quality(model, model.thresholds, dataclasses.replace(images, examples=[merged])) == 1
+
+
+def test_images_are_spread_over_the_dataset(model_folder: Path) -> None:
+    dataset = open_dataset("city:500-501x4@64x128")
+    spread = tuning_images(Perception(load_model(model_folder), "torch", "cpu"), dataset, 4, 0)
+    for example, row in zip(spread.examples, (0, 2, 4, 6), strict=True):
+        assert (example.truth.segment_map == dataset.label(row).segment_map).all()
+
+
+def test_the_command_writes_thresholds_and_what_the_evaluation_prints_into_the_model(
+        model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = shutil.copytree(model_folder, tmp_path / "model")
-    monkeypatch.setattr(sys, "argv", ["tune", "--model", str(folder), "--drives", "1", "--trials", "2"])
-    assert main() == 0
+    scored = "city:600x2@64x128"
+    assert main(["--model", str(folder), "--data", CITY, "--images", "1", "--trials", "2", "--score", scored,
+                 "--workers", "0"]) == 0
+    table = capsys.readouterr().out.strip()
     text = yaml.safe_load((folder / "model.yaml").read_text())
-    assert 0 <= text["training"]["score"]["pq"] <= 1
-    assert "1 unseen drives" in text["training"]["score"]["on"]
     assert load_model(folder).training == text["training"]
-    assert "pq_things" in capsys.readouterr().out
+    score = text["training"]["score"]
+    assert score.pop("on") == f"{scored}, 2 images"
+    assert evaluate.main(["--model", str(folder), "--data", scored, "--out", str(tmp_path), "--workers", "0"]) == 0
+    assert capsys.readouterr().out.strip() == table
+    result = json.loads((tmp_path / "evaluation.json").read_text())
+    expected = {"pq": result["panoptic"]["all"]["pq"], "pq_things": result["panoptic"]["things"]["pq"],
+                "pq_stuff": result["panoptic"]["stuff"]["pq"], "miou": result["miou"], "stq": result["stq"]["stq"]}
+    assert score == pytest.approx(expected, abs=5e-5)
 
 
-def test_a_model_that_is_not_there_is_an_error_in_words(
-        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["tune", "--model", "nowhere"])
-    assert main() == 2
-    assert "no model folder 'nowhere'" in capsys.readouterr().err
+@pytest.mark.parametrize(("options", "words"), [
+    (["--model", "nowhere"], "no model folder 'nowhere'"), (["--data", "nowhere"], "there is no 'nowhere'"),
+    (["--score", "nowhere"], "there is no 'nowhere'")])
+def test_what_is_not_there_is_an_error_in_words(
+        model_folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str) -> None:
+    assert main(["--model", str(model_folder), *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_truth_of_objects_alone_is_refused(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "0000.txt").write_text("")
+    perception = Perception(load_model(model_folder), "torch", "cpu")
+    with pytest.raises(InputError, match="a class for every pixel"):
+        tuning_images(perception, open_dataset(str(tmp_path / "0000.txt")), 1, 0)
