@@ -63,7 +63,7 @@ class ScaledCrop(v2.Transform):
         super().__init__()
         self.size, self.scale, self.around_things = size, scale, around_things
 
-    def forward(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:  # type: ignore[override]
+    def forward(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
         """image (3, H, W), class_map (H, W), instance_map (H, W) -> the same at `size`."""
         height, width = sample["class_map"].shape[-2:]
         low, high = map(math.log, self.scale)

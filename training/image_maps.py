@@ -32,8 +32,8 @@ def read_maps(dataset: Dataset, entry: int) -> Maps:
 class CachedMaps:
     """The maps of each entry: read from the folder, or made and put there.
 
-    A sequence is made as a whole: what its images have in common (a town, its streets) is built once. Images are kept as
-    JPEG of quality 95; labels are exact. Processes may share the folder: files appear complete or not at all.
+    A sequence is made as a whole: what its images have in common (a town, its streets) is built once. Images are kept
+    as JPEG of quality 95; labels are exact. Processes may share the folder: files appear complete or not at all.
     """
 
     def __init__(self, dataset: Dataset, folder: Path) -> None:

@@ -15,7 +15,7 @@ _STACKS = ("blocks", "stages", "layers", "features")
 
 
 def make_optimiser(settings: Optimiser, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser with a group for each learning rate and decay; a group's `rate` is its factor of the schedule's rate.
+    """The optimiser, with a group of parameters for each rate and decay; a group's `rate` multiplies the schedule's.
 
     Vectors and scalars (biases, normalisations) and the parameters of an embedding space, which the network lists in
     `undecayed`, are not decayed.
@@ -58,7 +58,7 @@ def backbone_layers(network: nn.Module) -> dict[str, int]:
 
 
 def freeze_batch_norm(network: nn.Module) -> None:
-    """Statistics, scales and shifts of the backbone's BatchNorm stay as they are; to be called after each `.train()`."""
+    """Statistics, scales and shifts of the backbone's BatchNorm stay as they are; to be called after any `.train()`."""
     for module in network.get_submodule("backbone").modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()

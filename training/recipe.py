@@ -1,4 +1,4 @@
-"""Recipes: all that decides what comes out of a training run, from a YAML file and the command line, checked by type."""
+"""Recipes: all that decides what comes out of a training run, read from YAML and command line, checked by type."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from panoptic_ros.methods import METHODS
 from training.augmentation import Augmentation
 from training.objectives import OBJECTIVES
 from training.schedules import Schedule
+
+# Of Lightning Fabric's those that train well.
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Recipe:
     input_size: (H, W) of the images the model is made for.
     batch_size: samples a device takes at once; `accumulate` of these make one step.
     average: decay of the moving average of the weights that is validated and exported, 0 = none.
-    precision: one of Lightning Fabric's, such as 32-true, bf16-mixed or 16-mixed.
+    precision: 32-true, bf16-mixed or 16-mixed.
     freeze_batch_norm: keep the statistics and scales of the backbone's BatchNorm as they were loaded.
     sync_batch_norm: statistics over the batches of all devices.
     pretrained: start from timm's ImageNet weights. initial_model: start from a model folder of the same network.
@@ -93,7 +96,7 @@ class Recipe:
     batch_size: int = 8
     accumulate: int = 1
     average: float = 0.998
-    precision: str = "bf16-mixed"
+    precision: Precision = "bf16-mixed"
     freeze_batch_norm: bool = False
     sync_batch_norm: bool = False
     pretrained: bool = False
@@ -117,7 +120,7 @@ class Recipe:
 class _Parser(ArgumentParser):
     """jsonargparse's parser; what it finds wrong becomes an InputError."""
 
-    def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
+    def error(self, message: str, ex: Exception | None = None) -> Any:
         raise InputError(message)
 
 
@@ -174,13 +177,13 @@ def _parser(method: str) -> _Parser:
     parts = {"data": TrainingData, "augmentation": Augmentation, "optimiser": Optimiser, "schedule": Schedule,
              "validation": Validation, **kinds}
     hints = {"method": str, "input_size": tuple[int, int], "steps": int, "batch_size": int, "accumulate": int,
-             "average": float, "precision": str, "freeze_batch_norm": bool, "sync_batch_norm": bool,
+             "average": float, "precision": Precision, "freeze_batch_norm": bool, "sync_batch_norm": bool,
              "pretrained": bool, "initial_model": str, "test_time": dict[str, Any], "seed": int}
     for row in dataclasses.fields(Recipe):
         if row.name in parts:
             parser.add_class_arguments(parts[row.name], row.name)
         else:
-            default = row.default if row.default is not dataclasses.MISSING else row.default_factory()  # type: ignore[misc]
+            default: Any = {} if row.default is dataclasses.MISSING else row.default
             parser.add_argument(f"--{row.name}", type=hints[row.name], default=default)
     return parser
 

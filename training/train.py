@@ -46,7 +46,7 @@ class Run:
         self.validation: Dataset | None = open_dataset(recipe.data.validation) if recipe.data.validation else None
         self.is_thing = torch.as_tensor(self.classes.thing_mask, device=fabric.device)
         self.objective = OBJECTIVES[recipe.method]
-        network = self._make_network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = self._make_network().to(memory_format=torch.channels_last)
         optimiser = make_optimiser(recipe.optimiser, network)
         self.average = torch.optim.swa_utils.AveragedModel(
             network.to(fabric.device), multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average),
@@ -64,7 +64,7 @@ class Run:
                        Path(recipe.data.cache) if recipe.data.cache else None)
 
     def train_step(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, float]:
-        """One update from `accumulate` batches; returns the terms of the loss. Raises InputError when it is no number."""
+        """One update from `accumulate` batches; returns the loss's terms. Raises InputError when it is not finite."""
         recipe = self.recipe
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.optimiser.learning_rate * group["rate"] * rate_factor(
@@ -188,7 +188,7 @@ class Run:
 
 def train(recipe: Recipe, out: Path, fabric: Fabric, workers: int, stop: Event,
           checkpoint_minutes: float = 5) -> bool:
-    """Run or go on with a training; returns whether it is done. Leaves OUT/model, checkpoint.pt, log.jsonl, tensorboard.
+    """Run or go on with a training; returns whether it is done. Leaves model, checkpoint.pt, log.jsonl and tensorboard.
 
     When `stop` is set the run ends after the step it is in, with a checkpoint.
     """
@@ -250,8 +250,8 @@ def main(arguments: list[str] | None = None) -> int:
             import yaml
             print(yaml.safe_dump(recipe.plain(), sort_keys=False, default_flow_style=None), end="")
             return 0
-        fabric = Fabric(accelerator=args.accelerator, devices=args.devices if args.devices == "auto" else int(args.devices),
-                        precision=recipe.precision)  # type: ignore[arg-type]
+        devices = args.devices if args.devices == "auto" else int(args.devices)
+        fabric = Fabric(accelerator=args.accelerator, devices=devices, precision=recipe.precision)
         fabric.launch()
         with stop_on_interrupt() as stop:
             done = train(recipe, args.out, fabric, args.workers, stop)

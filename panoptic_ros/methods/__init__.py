@@ -16,8 +16,8 @@ class Method:
     """What the rest of the package needs to know of a method.
 
     hyperparameters: frozen dataclass, the paper's values as defaults; built from `model.yaml`.
-    network: called with the hyper-parameters, the number of classes and `pretrained`; `forward(image (B, 3, H, W) float)` returns
-        a dict of named tensors, exportable with static shapes.
+    network: called with the hyper-parameters, the number of classes and `pretrained`; `forward(image (B, 3, H, W)
+        float)` returns a dict of named tensors, exportable with static shapes.
     thresholds: frozen dataclass of the decode's settings; each field's metadata has `range` and `description`.
     decode: `decode(outputs, is_thing (C,) bool, thresholds, output_size (H, W))` returns the segment map
         (B, H, W) int32 and a list of B Segments.

@@ -50,18 +50,18 @@ class Settings:
 
 def initialise(network: nn.Module, settings: Settings, seed: int) -> None:
     """Set the class means of `methods.hle.Network` to those of Eq. 17, unless the settings want random ones."""
-    class_mean: Tensor = network.class_mean
+    class_mean: Tensor = network.class_mean  # type: ignore[assignment]
     if settings.thomson:
         with torch.no_grad():
-            class_mean.copy_(thomson_means(*class_mean.shape, seed))
+            class_mean.copy_(thomson_means(len(class_mean), class_mean.shape[1], seed))
 
 
 def loss(network: nn.Module, outputs: dict[str, Tensor], batch: dict[str, Tensor], is_thing: Tensor,
          settings: Settings) -> dict[str, Tensor]:
     """The terms of Eq. 16 and their weighted sum `total`.
 
-    network: `methods.hle.Network`, for its parameter class_mean (C, D) before it is brought to unit length. outputs: what
-    it returned. batch: class_map (B, H, W) class ids, 255 = void; instance_map (B, H, W) int, 0 = no instance.
+    network: `methods.hle.Network`, for its parameter class_mean (C, D) before it is brought to unit length. outputs:
+    what it returned. batch: class_map (B, H, W) class ids, 255 = void; instance_map (B, H, W) int, 0 = no instance.
     is_thing: (C,) bool. The truth is taken at the pixels nearest to the centres of the outputs' cells.
     """
     class_map, instance_map = (
@@ -107,7 +107,7 @@ def _probability_loss(log_psi: Tensor, classes: Tensor, settings: Settings) -> T
 def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map: Tensor, is_thing: Tensor,
                     settings: Settings) -> dict[str, Tensor]:
     embedding, log_sigma, seed = outputs["embedding"], outputs["log_sigma"], outputs["seed"]
-    position = position_grid(*embedding.shape[2:], embedding.device).view(-1, 2)
+    position = position_grid(embedding.shape[2], embedding.shape[3], embedding.device).view(-1, 2)
     ins, ins_var, seed_loss = [], [], []
     for b in range(len(embedding)):
         known = class_map[b].flatten() != VOID

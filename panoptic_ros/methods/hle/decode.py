@@ -64,8 +64,8 @@ def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
                     for name, x in maps.items()}
             maps.update({name: F.normalize(maps[name], dim=0) for name in names if name.endswith("embedding")})
         decoded.append(_decode_one({**maps, **parameters}, is_thing, thresholds, output_size))
-    maps, rows = zip(*decoded, strict=True)
-    return maps[0][None] if len(maps) == 1 else torch.stack(maps), list(rows)
+    segment_maps, rows = zip(*decoded, strict=True)
+    return segment_maps[0][None] if len(rows) == 1 else torch.stack(segment_maps), list(rows)
 
 
 def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,

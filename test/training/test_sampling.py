@@ -1,0 +1,155 @@
+"""Samples: which image, which view of it, in which class table; and the cache of what a dataset renders."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from panoptic_ros.classes import ClassTable
+from panoptic_ros.datasets import Dataset, Entry, Truth, open_dataset
+from panoptic_ros.errors import InputError
+from panoptic_ros.labels import PanopticLabel
+from training.augmentation import Augmentation, as_sample
+from training.image_maps import CachedMaps, read_maps
+from training.sampling import Numbers, Samples, sample_batches
+
+TABLE = ClassTable("three", ("road", "car", "person"), (False, True, True), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
+PLAIN = Augmentation(crop=(32, 64), scale=(1, 1), around_things=0, flip=0, brightness=0, contrast=0,
+                     saturation=0, hue=0)
+
+
+class Numbered(Dataset):
+    """Image k is grey of value k; a car lies in the corner, a crowd of people on the left, void below."""
+
+    name, classes, truth = "numbered", TABLE, frozenset({Truth.PANOPTIC})
+
+    def __init__(self, size: tuple[int, int] = (32, 64), images: int = 5) -> None:
+        self.size, self.entries, self.made = size, [Entry(f"i{k}", f"s{k // 2}") for k in range(images)], []
+
+    def image(self, index: int) -> np.ndarray:
+        self.made.append(index)
+        return np.full((*self.size, 3), index, np.uint8)
+
+    def label(self, index: int) -> PanopticLabel:
+        segments = np.full(self.size, 1, np.int32)
+        segments[:8, -8:] = 2
+        segments[:8, :8] = 3
+        segments[-8:] = 0
+        return PanopticLabel.of(segments, [0, 1, 2], is_crowd=[False, False, True])
+
+
+def test_instances_have_numbers_and_crowds_have_a_class_alone() -> None:
+    _, class_map, instance_map = read_maps(Numbered(), 0)
+    assert class_map[0, [0, 20, -1]].tolist() == [2, 0, 1]
+    assert instance_map[0, [0, 20]].tolist() == [0, 0]
+    assert instance_map[0, -1] > 0
+    assert class_map[-1, 0] == 255
+
+
+def test_every_image_is_drawn_once_an_epoch_in_another_order() -> None:
+    samples = Samples(Numbered(), PLAIN)
+    epochs = [[int(samples[i]["image"][0, 0, 0]) for i in range(first, first + 5)] for first in (0, 5, 10)]
+    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_a_sample_is_the_same_each_time_and_leaves_the_generator_as_it_was() -> None:
+    augmentation = Augmentation(crop=(64, 96), scale=(0.8, 1.6))
+    samples = Samples(open_dataset("city:1000000x3@64x128"), augmentation)
+    torch.manual_seed(1)
+    first = samples[1]
+    drawn = torch.rand(1)
+    samples[2]
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), drawn)
+    again = pickle.loads(pickle.dumps(samples))[1]
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert not torch.equal(first["image"], samples[4]["image"])
+    assert first["image"].shape == (3, 64, 96)
+    assert first["class_map"].shape == first["instance_map"].shape == (64, 96)
+    things = first["class_map"][first["instance_map"] > 0]
+    assert ((things >= 11) & (things <= 18)).all()
+
+
+def test_labels_come_in_the_table_that_is_asked_for() -> None:
+    other = ClassTable("two", ("vehicle", "street"), (True, False), ((0, 0, 0), (1, 1, 1)), (("car",), ("road",)))
+    sample = Samples(Numbered(), PLAIN, classes=other)[0]
+    assert sample["class_map"][0, [0, 20, -1]].tolist() == [255, 1, 0]  # people are in neither class: void
+    assert sample["instance_map"][0, -1] > 0
+
+
+def test_what_lies_beyond_the_image_is_void() -> None:
+    augmentation = Augmentation(crop=(64, 64), scale=(1, 1), around_things=0, flip=0)
+    sample = Samples(Numbered((32, 128)), augmentation)[0]
+    assert (sample["class_map"] == 255).sum() >= 32 * 64
+    assert (sample["class_map"] != 255).sum() > 0
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+def test_image_and_labels_stay_in_register(scale: float) -> None:
+    rows, columns = np.mgrid[:128, :256]
+    board = ((rows // 16 + columns // 16) % 2).astype(np.uint8)
+    image = np.repeat(board[..., None] * 200, 3, 2)
+    transform = Augmentation(crop=(64, 128), scale=(scale, scale), flip=0.5, brightness=0, contrast=0, saturation=0,
+                             hue=0).transform()
+    for seed in range(4):
+        torch.manual_seed(seed)
+        sample = transform(as_sample(image, board, board.astype(np.int32)))
+        known = sample["class_map"] != 255
+        agree = ((sample["image"][0] > 100) == (sample["class_map"] == 1))[known]
+        assert agree.float().mean() > 0.97
+        assert torch.equal(sample["instance_map"][known] > 0, sample["class_map"][known] == 1)
+
+
+def test_crops_around_things_hold_one() -> None:
+    instance_map = np.zeros((256, 512), np.int32)
+    class_map = np.zeros((256, 512), np.uint8)
+    instance_map[200:216, 400:416], class_map[200:216, 400:416] = 5, 1
+    image = np.zeros((256, 512, 3), np.uint8)
+    share = {}
+    for around in (0.0, 1.0):
+        transform = Augmentation(crop=(64, 64), scale=(1, 1), around_things=around).transform()
+        torch.manual_seed(0)
+        share[around] = np.mean([bool((transform(as_sample(image, class_map, instance_map))["instance_map"] > 0).any())
+                                 for _ in range(20)])
+    assert share[1.0] == 1
+    assert share[0.0] < 0.5
+
+
+def test_a_cache_gives_what_the_dataset_gives_and_makes_it_once(tmp_path: Path) -> None:
+    dataset = Numbered()
+    cache = CachedMaps(dataset, tmp_path / "cache")
+    for _ in range(2):
+        for entry in (3, 0):
+            image, class_map, instance_map = cache[entry]
+            expected = read_maps(Numbered(), entry)
+            np.testing.assert_array_equal(image, expected[0])  # JPEG keeps an even grey
+            np.testing.assert_array_equal(class_map, expected[1])
+            np.testing.assert_array_equal(instance_map, expected[2])
+    assert dataset.made == [2, 3, 0, 1]  # whole sequences
+
+
+def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    cache = CachedMaps(Numbered(), tmp_path / "cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(InputError, match="No space left.*data.cache"):
+            cache[0]
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_processes_share_the_samples_of_a_step_between_them() -> None:
+    parts = [list(Numbers(3, 5, 2, process, 2)) for process in range(2)]
+    assert parts == [[12, 13, 16, 17], [14, 15, 18, 19]]
+    assert len(Numbers(3, 5, 2)) == 4
+
+
+def test_worker_processes_give_the_same_batches() -> None:
+    samples = Samples(Numbered(), PLAIN)
+    first, second = (list(sample_batches(samples, Numbers(0, 4, 2), 2, workers)) for workers in (0, 1))
+    assert all(torch.equal(a["image"], b["image"]) for a, b in zip(first, second, strict=True))
