@@ -56,7 +56,7 @@ class CocoCheck:
         rows = self._check_segments(annotation, tally.findings)
         png = self.png_folder / annotation["file_name"]
         size = self._check_png(png, rows, tally)
-        self._check_picture(image, size, tally.findings)
+        self._check_picture(image, annotation["file_name"], size, tally.findings)
         said = (image.get("height"), image.get("width"))
         if size is not None and None not in said and said != size:
             tally.findings.add("JSON file and PNG differ in size",
@@ -184,11 +184,13 @@ class CocoCheck:
             findings.add("a label is void everywhere", png.name)
         return ids.shape[0], ids.shape[1]
 
-    def _check_picture(self, image: Mapping[str, Any], size: tuple[int, int] | None, findings: Findings) -> None:
-        name = str(image.get("file_name", ""))
-        file = next((p for p in image_places(self.json_file, self.png_folder, name) if p.is_file()), None)
+    def _check_picture(self, image: Mapping[str, Any], png_name: str, size: tuple[int, int] | None,
+                       findings: Findings) -> None:
+        name = str(image.get("file_name", png_name))
+        places = image_places(self.json_file, self.png_folder, png_name, name)
+        file = next((place for place in places if place.is_file()), None)
         if file is None:
-            findings.add("an image is missing", name or f"image {image['id']}")
+            findings.add("an image is missing", name)
             return
         try:
             height, width = read_image(file).shape[:2]

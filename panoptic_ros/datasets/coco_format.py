@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,7 @@ def class_table_of(categories: Sequence[Mapping[str, Any]], name: str) -> tuple[
         raise InputError(f"{name}: a category id is there twice")
     table = ClassTable.from_dict({"name": name, "classes": rows})
     kinds = dict(zip(table.names, table.is_thing, strict=True))
-    for file in sorted((shared_folder("config") / "datasets").glob("*.yaml")):
-        known = load_class_table(file)
+    for known in _known_tables():
         if dict(zip(known.names, known.is_thing, strict=True)) == kinds:
             table = known
             break
@@ -75,3 +75,8 @@ def decode_ids(picture: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 in OpenCV's order -> segment ids (H, W) uint32."""
     four = cv2.cvtColor(picture, cv2.COLOR_BGR2RGBA)
     return four.view("<u4")[..., 0] & np.uint32(MAX_ID)
+
+
+@lru_cache(maxsize=1)
+def _known_tables() -> tuple[ClassTable, ...]:
+    return tuple(load_class_table(file) for file in sorted((shared_folder("config") / "datasets").glob("*.yaml")))

@@ -42,10 +42,10 @@ def find_panoptic_json(path: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def image_places(json_file: Path, png_folder: Path, file_name: str) -> Iterator[Path]:
+def image_places(json_file: Path, png_folder: Path, png_name: str, file_name: str) -> Iterator[Path]:
     """Every place where an image may be, the likeliest first; its own name first, then the same with another suffix.
 
-    file_name: of the image, as the JSON file has it.
+    png_name, file_name: of the label and of the image, as the JSON file has them.
     """
     name = Path(file_name)
     bare = bare_name(name.stem)
@@ -60,10 +60,12 @@ def image_places(json_file: Path, png_folder: Path, file_name: str) -> Iterator[
     split = re.sub(r"^(cityscapes_)?panoptic_|(_panoptic|_trainId)$", "", png_folder.name)
     parents = list(dict.fromkeys([json_file.parent, png_folder.parent, *list(json_file.parents)[1:3]]))
     folders = [Path(), Path("images"), Path("leftImg8bit", split), Path(split), Path("images", split)]
-    for parent, folder, file in product(parents, folders, names):
-        yield parent / folder / file
-    for parent, folder, file, suffix in product(parents, folders, names, IMAGE_SUFFIXES):
-        yield (parent / folder / file).with_suffix(suffix)
+    label = png_folder / png_name
+    for suffix in (None, *IMAGE_SUFFIXES):
+        for parent, folder, file in product(parents, folders, names):
+            place = parent / folder / (file if suffix is None else file.with_suffix(suffix))
+            if place != label:
+                yield place
 
 
 def bare_name(stem: str) -> str:

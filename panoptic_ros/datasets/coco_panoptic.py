@@ -105,7 +105,7 @@ class CocoPanoptic(Dataset):
         return next((place for place in self._image_places(index) if place.is_file()), None)
 
     def _image_places(self, index: int) -> Iterator[Path]:
-        return image_places(self.json_file, self.png_folder, self._image_files[index])
+        return image_places(self.json_file, self.png_folder, self._png_files[index], self._image_files[index])
 
     def _depth_file(self, index: int) -> Path:
         return self.json_file.parent / "depth" / self._png_files[index]

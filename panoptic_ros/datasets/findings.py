@@ -110,10 +110,13 @@ class Check:
         sizes = ", ".join(f"{w} x {h}" for (h, w), _ in tally.sizes.most_common(3))
         more = f" and {len(tally.sizes) - 3} more sizes" if len(tally.sizes) > 3 else ""
         videos = [length for length in self.lengths if length]
-        video = (f"{len(videos)} {'sequences' if len(videos) > 1 else 'sequence'} of {sum(videos)} images",)[:len(videos)]
-        alone = (f"{len(self.lengths) - len(videos)} images alone",)[:len(self.lengths) - len(videos)]
-        lines = [", ".join([f"{self.name}: {self.format}", *video, *alone, (sizes or "no label can be read") + more]),
-                 "", f"{'class':<28} {'kind':<6} {'pixels':>8} {'segments':>9} {'images':>7}"]
+        head = [f"{self.name}: {self.format}"]
+        if videos:
+            head.append(f"{len(videos)} {'sequences' if len(videos) > 1 else 'sequence'} of {sum(videos)} images")
+        if alone := len(self.lengths) - len(videos):
+            head.append(f"{alone} images that stand alone")
+        lines = [", ".join([*head, (sizes or "no label can be read") + more]), "",
+                 f"{'class':<28} {'kind':<6} {'pixels':>8} {'segments':>9} {'images':>7}"]
         for row in np.argsort(-tally.pixels[:-2], kind="stable").tolist():
             kind = "thing" if self.is_thing[row] else "stuff"
             lines.append(f"{self.class_names[row]:<28} {kind:<6} {tally.pixels[row] / total:>8.2%} "

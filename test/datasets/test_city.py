@@ -1,0 +1,48 @@
+"""The synthetic city as a dataset: its names, its frames, and that processes get the same."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from panoptic_ros.datasets import Truth, open_dataset
+from panoptic_ros.datasets.city import City, CityName
+from panoptic_ros.errors import InputError
+from panoptic_ros.synthetic_city import CityCamera, CityDrive
+
+
+def test_the_test_drives_are_what_city_means():
+    dataset = open_dataset("city")
+    assert [(name, len(rows)) for name, rows in dataset.sequences()] == [(f"0{600 + k}", 20) for k in range(8)]
+    assert dataset.truth == set(Truth)
+    assert [e.stamp_ns for e in dataset.entries[:3]] == [0, 100_000_000, 200_000_000]
+
+
+@pytest.mark.parametrize(("text", "name"), [
+    ("city:500", CityName(500, 500)), ("city:500-503x7", CityName(500, 503, 7)),
+    ("city:3x2@256x320", CityName(3, 3, 2, size=(256, 320))), ("cityx3", CityName(frames=3)),
+    ("city:1x4/12", CityName(1, 1, 4, 12)), ("cityscapes/val", None), ("town", None),
+])
+def test_a_name_says_drives_frames_and_size(text, name):
+    assert CityName.parse(text) == name
+
+
+@pytest.mark.parametrize("text", ["city:", "city:a", "city:5-3", "city:5x0", "city:5@10x10", "city:5@256"])
+def test_a_name_that_goes_wrong_is_refused(text):
+    with pytest.raises(InputError, match=r"no synthetic city|names no drives"):
+        open_dataset(text)
+
+
+def test_images_labels_and_depth_are_those_of_the_drives_frames():
+    dataset = pickle.loads(pickle.dumps(City(CityName(600, 601, 2, 3, (64, 128)))))
+    assert [e.number for e in dataset.entries] == [0, 3, 0, 3]
+    frame = CityDrive(601, CityCamera.of_size(64, 128)).render(3)
+    assert np.array_equal(dataset.image(3), frame.image)
+    assert np.array_equal(dataset.depth(3), frame.depth)
+    label = dataset.label(3)
+    assert np.array_equal(label.class_map(255), frame.class_map)
+    objects = np.concatenate([[0], label.object_id])[label.segment_map]
+    assert np.array_equal(objects, np.where(frame.class_map == 255, 0, frame.instance_map))
+    assert len(pickle.dumps(dataset)) < 5000  # a process gets the recipe, not a town

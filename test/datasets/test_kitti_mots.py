@@ -1,0 +1,104 @@
+"""KITTI-MOTS: what a line is, what no line means, and that what is written can be read again."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from panoptic_ros.datasets import Truth, open_dataset
+from panoptic_ros.datasets.kitti_mots import MotsWriter
+from panoptic_ros.errors import InputError
+from panoptic_ros.labels import NO_CLASS, PanopticLabel
+
+
+def test_ignore_regions_are_void_and_what_is_no_object_is_of_no_class(tiny_mots):
+    dataset = open_dataset(str(tiny_mots))
+    assert dataset.truth == {Truth.TRACKS}
+    assert dataset.classes.names == ("car", "pedestrian")
+    label = dataset.label(0)
+    assert label.class_id.tolist() == [NO_CLASS, 0, 1]
+    assert label.object_id.tolist() == [0, 1000, 2001]
+    expected = np.ones((5, 8), int)
+    expected[:2, :3], expected[2:4, 3], expected[4] = 2, 3, 0
+    assert np.array_equal(label.segment_map, expected)
+
+
+def test_a_frame_without_a_line_shows_no_object(tiny_mots):
+    label = open_dataset(str(tiny_mots)).label(1)
+    assert label.class_id.tolist() == [NO_CLASS]
+    assert (label.segment_map == 1).all()
+
+
+def test_frames_have_their_number_and_time(tiny_mots):
+    dataset = pickle.loads(pickle.dumps(open_dataset(str(tiny_mots))))
+    assert [(e.sequence, e.number, e.stamp_ns) for e in dataset.entries] == [
+        ("drive", 0, 500_000_000), ("drive", 1, 600_000_000), ("drive", 2, 700_000_000)]
+    assert dataset.image(2)[0, 0, 0] == 100
+    assert dataset.label(2).object_id.tolist() == [0, 1000]
+
+
+def test_the_official_layout_has_several_sequences(tiny_mots, tmp_path):
+    root = tmp_path / "kitti"
+    for name in ("0002", "0006"):
+        shutil.copytree(tiny_mots / "image_02", root / "training" / "image_02" / name)
+        (root / "instances_txt").mkdir(exist_ok=True)
+        shutil.copy(tiny_mots / "instances.txt", root / "instances_txt" / f"{name}.txt")
+    dataset = open_dataset(str(root))
+    assert [(name, len(rows)) for name, rows in dataset.sequences()] == [("0002", 3), ("0006", 3)]
+    assert dataset.image(5).shape == (5, 8, 3)
+    assert len({entry.name for entry in dataset.entries}) == 6
+
+
+def test_text_files_alone_are_labels_up_to_the_last_frame_they_name(tiny_mots, tmp_path):
+    (tmp_path / "results").mkdir()
+    shutil.copy(tiny_mots / "instances.txt", tmp_path / "results" / "0004.txt")
+    for path in (tmp_path / "results", tmp_path / "results" / "0004.txt"):
+        dataset = open_dataset(str(path))
+        assert [(e.sequence, e.number) for e in dataset.entries] == [("0004", 0), ("0004", 1), ("0004", 2)]
+        assert len(dataset.label(1)) == 1
+        with pytest.raises(InputError, match="has no images"):
+            dataset.image(0)
+
+
+@pytest.mark.parametrize(("line", "words"), [
+    ((0, 1005, 1, 1, 3, 2, 5), "masks overlap"),
+    ((0, 1000, 1, 3, 4, 6, 8), "an object id is there twice"),
+])
+def test_masks_that_contradict_each_other_are_refused(tiny_mots, make_mots_line, line, words):
+    file = tiny_mots / "instances.txt"
+    file.write_text(file.read_text() + make_mots_line(*line))
+    with pytest.raises(InputError, match=words) as error:
+        open_dataset(str(tiny_mots)).label(0)
+    assert "instances.txt" in str(error.value)
+    assert "frame 0" in str(error.value)
+
+
+@pytest.mark.parametrize("line", ["0 1 1 5 8", "0 1 3 5 8 abc", "zero 1 1 5 8 abc", "0 1 1 5 8 a b"])
+def test_a_line_of_another_kind_is_named(tiny_mots, line):
+    file = tiny_mots / "instances.txt"
+    file.write_text(file.read_text() + line + "\n")
+    with pytest.raises(InputError, match=r"instances\.txt, line 5: not 'frame object_id"):
+        open_dataset(str(tiny_mots))
+
+
+def test_an_image_of_another_size_is_named(tiny_mots):
+    cv2.imwrite(str(tiny_mots / "image_02" / "000001.png"), np.zeros((5, 9, 3), np.uint8))
+    with pytest.raises(InputError, match=r"000001\.png is 9 x 5 pixels, its label 8 x 5"):
+        open_dataset(str(tiny_mots)).image(1)
+
+
+def test_what_is_written_can_be_read_again(tmp_path):
+    segment_map = np.array([[1, 1, 2, 2], [3, 3, 0, 4]])
+    label = PanopticLabel.of(segment_map, np.array([NO_CLASS, 0, 1, 0]), np.array([0, 12, 30000, 0]))
+    writer = MotsWriter(tmp_path / "out" / "0000.txt")
+    writer.add(3, label)
+    writer.close()
+    read = open_dataset(str(tmp_path / "out" / "0000.txt")).label(3)
+    # The car without a track is no longer there.
+    assert read.segment_map.tolist() == [[1, 1, 2, 2], [3, 3, 1, 1]]
+    assert read.class_id.tolist() == [NO_CLASS, 0, 1]
+    assert read.object_id.tolist() == [0, 12, 30000]
