@@ -40,7 +40,7 @@ class ThingPairs:
 class MaskAP:
     """What average precision needs of all images; the one metric whose memory grows with their number.
 
-    Segments of a panoptic map do not overlap, so that areas and IoU stand for the masks: an image takes some 1,000
+    Segments of a panoptic map do not overlap, so that areas and IoU stand for the masks: an image takes some 2,000
     bytes, plus 9 for each thing and 12 for each pair that meets.
     """
 

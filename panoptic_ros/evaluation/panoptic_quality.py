@@ -99,17 +99,5 @@ def match_overlap(shared: np.ndarray, predicted_class: np.ndarray, truth_class: 
                    count(truth_class[judged & ~found]))
 
 
-def number_segments(class_map: np.ndarray, instance_map: np.ndarray, void: int = 255) -> tuple[np.ndarray, np.ndarray]:
-    """Truth as a class map and an instance map -> a segment map.
-
-    class_map: (H, W) class ids. instance_map: (H, W) int, 0 = no instance, else its id.
-    Returns (H, W) int32, 0 = void, and the class ids of the segments 1..N, (N,).
-    """
-    key = np.where(class_map == void, -1, class_map.astype(np.int64) + (instance_map.astype(np.int64) << 8))
-    values, index = np.unique(key, return_inverse=True)
-    has_void = int(values[0] == -1)
-    return (index.reshape(key.shape) + 1 - has_void).astype(np.int32), (values[has_void:] & 255).astype(np.int32)
-
-
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)

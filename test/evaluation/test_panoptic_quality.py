@@ -7,7 +7,7 @@ import pytest
 
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.panoptic_quality import Matches, match_segments
-from panoptic_ros.labels import NO_CLASS
+from panoptic_ros.labels import NO_CLASS, PanopticLabel
 
 TRUTH = np.array([[1, 1, 1, 2, 2, 0]])
 TRUTH_CLASS = np.array([0, 1])
@@ -23,6 +23,23 @@ def test_the_truth_against_itself_is_perfect() -> None:
     assert np.isnan(matches.quality()[2])
     perfect = {"pq": 1, "sq": 1, "rq": 1}
     assert matches.result(np.array([True, False, True])) == {"all": perfect, "things": perfect, "stuff": perfect}
+
+
+def test_a_square_of_pixels_scores_as_published() -> None:
+    """torchmetrics' panoptic quality, the example of its documentation: 0.5463. Classes 0 and 1 are things."""
+    predicted = [[[6, 0], [0, 0], [6, 0], [6, 0]],
+                 [[0, 0], [0, 0], [6, 0], [0, 1]],
+                 [[0, 0], [0, 0], [6, 0], [0, 1]],
+                 [[0, 0], [7, 0], [6, 0], [1, 0]],
+                 [[0, 0], [7, 0], [7, 0], [7, 0]]]
+    truth = [[[6, 0], [0, 1], [6, 0], [0, 1]],
+             [[0, 1], [0, 1], [6, 0], [0, 1]],
+             [[0, 1], [0, 1], [6, 0], [1, 0]],
+             [[0, 1], [7, 0], [1, 0], [1, 0]],
+             [[0, 1], [7, 0], [7, 0], [7, 0]]]
+    found, true = (PanopticLabel.of_maps(*np.moveaxis(np.array(pairs), -1, 0)) for pairs in (predicted, truth))
+    matches = match_segments(found.segment_map, found.class_id, true.segment_map, true.class_id, 8)
+    assert matches.result(np.arange(8) < 6)["all"]["pq"] == pytest.approx(0.5463, abs=5e-5)
 
 
 def test_a_match_a_miss_and_a_false_segment() -> None:
