@@ -22,7 +22,8 @@ _LOOK_EVERY = 4  # things are looked for at every fourth pixel
 class Augmentation:
     """What a training sample is made of.
 
-    crop: (h, w) of a sample. scale: range of the factor that images are resized by, log-uniform.
+    crop: (h, w) of a sample. longest_side: images are resized so that it has so many pixels, 0 = as they are.
+    scale: range of a factor that they are resized by besides, log-uniform.
     around_things: share of crops that hold a thing, of a class drawn first; the others lie anywhere, around the middle
         of the image's height more often than not.
     flip: share that is mirrored. brightness, contrast, saturation: largest relative change. hue: largest turn, 0.5 is
@@ -30,6 +31,7 @@ class Augmentation:
     """
 
     crop: tuple[int, int] = (512, 1024)
+    longest_side: int = 0
     scale: tuple[float, float] = (0.7, 1.3)
     around_things: float = 0.5
     flip: float = 0.5
@@ -47,7 +49,7 @@ class Augmentation:
     def transform(self) -> v2.Transform:
         """The transform of a sample: {"image", "class_map", "instance_map"} as tv_tensors, each of `crop` then."""
         return v2.Compose([
-            ScaledCrop(self.crop, self.scale, self.around_things),
+            ScaledCrop(self.crop, self.longest_side, self.scale, self.around_things),
             v2.RandomHorizontalFlip(self.flip),
             v2.ColorJitter(self.brightness, self.contrast, self.saturation, self.hue),
         ])
@@ -59,15 +61,16 @@ class ScaledCrop(v2.Transform):
     The window is cut out first and resized then: what is not seen is not computed.
     """
 
-    def __init__(self, size: tuple[int, int], scale: tuple[float, float], around_things: float) -> None:
+    def __init__(self, size: tuple[int, int], longest_side: int, scale: tuple[float, float],
+                 around_things: float) -> None:
         super().__init__()
-        self.size, self.scale, self.around_things = size, scale, around_things
+        self.size, self.longest_side, self.scale, self.around_things = size, longest_side, scale, around_things
 
     def forward(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
         """image (3, H, W), class_map (H, W), instance_map (H, W) -> the same at `size`."""
         height, width = sample["class_map"].shape[-2:]
         low, high = map(math.log, self.scale)
-        scale = math.exp(_uniform(low, high))
+        scale = math.exp(_uniform(low, high)) * (self.longest_side / max(height, width) if self.longest_side else 1)
         # A window larger than the image in both directions would only be frame.
         scale = max(scale, min(self.size[0] / height, self.size[1] / width))
         window = tuple(round(side / scale) for side in self.size)

@@ -153,3 +153,12 @@ def test_worker_processes_give_the_same_batches() -> None:
     samples = Samples(Numbered(), PLAIN)
     first, second = (list(sample_batches(samples, Numbers(0, 4, 2), 2, workers)) for workers in (0, 1))
     assert all(torch.equal(a["image"], b["image"]) for a, b in zip(first, second, strict=True))
+
+
+def test_images_are_brought_to_the_longest_side_that_is_asked_for() -> None:
+    image = np.zeros((100, 200, 3), np.uint8)
+    class_map = np.zeros((100, 200), np.uint8)
+    class_map[:, :50] = 1  # a quarter of the width: 16 of 64 columns when 200 become 64
+    transform = Augmentation(crop=(32, 64), longest_side=64, scale=(1, 1), around_things=0, flip=0).transform()
+    sample = transform(as_sample(image, class_map, class_map.astype(np.int32)))
+    assert (sample["class_map"][5] == 1).sum() == 16
