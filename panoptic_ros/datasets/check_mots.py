@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from panoptic_ros.datasets.findings import Findings, Tally
 from panoptic_ros.datasets.kitti_mots import IGNORE_CLASS, KittiMots, ObjectMask
@@ -57,7 +56,7 @@ def check_frame(dataset: KittiMots, index: int) -> Tally:
                          f"{where}: {mask.width} x {mask.height}, not {size[1]} x {size[0]}")
             continue
         try:
-            inside = coco_mask.decode(mask.coco_rle()).view(bool)
+            inside = mask.decode()
         except ValueError as error:
             findings.add("run lengths cannot be decoded", f"{where}: {error}")
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -46,9 +46,26 @@ class ObjectMask:
             raise ValueError("a negative number or an empty image")
         return ObjectMask(frame, object_id, class_id, height, width, rle)
 
-    def coco_rle(self) -> dict[str, Any]:
-        """What pycocotools takes."""
-        return {"size": [self.height, self.width], "counts": self.rle.encode()}
+    def decode(self) -> np.ndarray:
+        """(H, W) bool. Raises ValueError where the run lengths are damaged or not those of an image of this size.
+
+        pycocotools decodes such a mask without a word, the missing pixels filled with what was in memory.
+        """
+        runs: list[int] = []
+        number = shift = 0
+        for code in self.rle.encode():
+            if not 48 <= code < 112:
+                raise ValueError(f"'{chr(code)}' is no character of a run length")
+            number |= (code - 48 & 31) << shift
+            shift += 5
+            if code - 48 & 32 == 0:  # the last five bits, the highest of which is the sign
+                number -= (code - 48 & 16) << shift - 4
+                runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+                number = shift = 0
+        if shift or min(runs, default=0) < 0 or sum(runs) != self.height * self.width:
+            raise ValueError(f"they are of {sum(runs)} pixels, not of {self.width} x {self.height}")
+        inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+        return inside.reshape(self.width, self.height).T
 
 
 def read_object_masks(file: Path) -> dict[int, list[ObjectMask]]:
@@ -85,7 +102,7 @@ def label_of_masks(masks: Sequence[ObjectMask], size: tuple[int, int]) -> Panopt
             raise InputError(f"frame {mask.frame}, object {mask.object_id}: the mask is {mask.width} x {mask.height} "
                              f"pixels, others of the sequence {size[1]} x {size[0]}")
         try:
-            inside = coco_mask.decode(mask.coco_rle()).view(bool)
+            inside = mask.decode()
         except ValueError as error:
             raise InputError(f"frame {mask.frame}, object {mask.object_id}: the run lengths cannot be decoded: "
                              f"{error}") from error

@@ -130,6 +130,8 @@ def test_what_is_not_of_the_format_at_all_is_refused(tiny_coco, capsys):
     ((1, 1000, 2, 3, 4, 6, 8), "an object changes its class", "object 1000 was of class 1, is of 2"),
     ((1, 1009, 1, 0, 0, 0, 0), "a mask is empty", "drive_000001, object 1009"),
     ("0 1 3 5 8 abc", "a line is not 'frame object_id class_id height width rle'", "instances.txt:5: class 3"),
+    ("1 1 1 5 8 0", "run lengths cannot be decoded", "object 1: they are of 0 pixels, not of 8 x 5"),
+    ("1 1 1 5 8 \xe9", "run lengths cannot be decoded", "object 1: "),
     ("1 1 1 6 8 abc", "a mask has another size than others of the sequence", "object 1: 8 x 6, not 8 x 5"),
 ])
 def test_faults_of_mots_files_are_found(tiny_mots, make_mots_line, line, kind, words):

@@ -8,9 +8,10 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from panoptic_ros.datasets import Truth, open_dataset
-from panoptic_ros.datasets.kitti_mots import MotsWriter
+from panoptic_ros.datasets.kitti_mots import MotsWriter, ObjectMask
 from panoptic_ros.errors import InputError
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
 
@@ -83,6 +84,17 @@ def test_a_line_of_another_kind_is_named(tiny_mots, line):
     file.write_text(file.read_text() + line + "\n")
     with pytest.raises(InputError, match=r"instances\.txt, line 5: not 'frame object_id"):
         open_dataset(str(tiny_mots))
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (37, 53), (1, 1)])
+def test_masks_are_decoded_as_by_pycocotools_where_they_are_whole(shape):
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        mask = random.random(shape) < random.random()
+        rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
+        assert np.array_equal(ObjectMask(0, 1, 1, *shape, rle).decode(), mask)
+        with pytest.raises(ValueError, match="pixels, not of"):
+            ObjectMask(0, 1, 1, shape[0] + 1, shape[1], rle).decode()
 
 
 def test_an_image_of_another_size_is_named(tiny_mots):
