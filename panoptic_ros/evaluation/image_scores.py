@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def image_result(sums: dict[str, Any], classes: ClassTable, kinds: frozenset[Tru
     return result
 
 
-def image_quality(sums: dict[str, Any], kinds: frozenset[Truth]) -> dict[str, float]:
+def image_quality(sums: dict[str, Any], classes: ClassTable, kinds: frozenset[Truth]) -> dict[str, float]:
     """The image's own scores, 0..1, the one that says most first; empty where the truth judges nothing in it.
 
     `pq`, `sq`, `rq`: means over the classes of the image. `object_quality`, for tracks alone: PQ of the things of all
@@ -66,11 +67,11 @@ def image_quality(sums: dict[str, Any], kinds: frozenset[Truth]) -> dict[str, fl
     if "matches" in sums:
         matches: Matches = sums["matches"]
         if Truth.PANOPTIC in kinds:
-            quality |= matches.result(np.zeros(len(matches.iou), bool)).get("all", {})
+            quality |= matches.result(classes.thing_mask).get("all", {})
         else:
-            errors = matches.false_positive.sum() + matches.false_negative.sum()
-            if occurrences := matches.true_positive.sum() + errors / 2:
-                quality["object_quality"] = float(matches.iou.sum() / occurrences)
+            iou, *counts = (float(getattr(matches, f.name)[classes.thing_mask].sum()) for f in fields(matches))
+            if occurrences := counts[0] + (counts[1] + counts[2]) / 2:
+                quality["object_quality"] = iou / occurrences
     if "classes" in sums:
         quality |= sums["classes"].result()
     return quality

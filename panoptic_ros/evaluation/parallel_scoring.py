@@ -5,12 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
+from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.scorer import Scorer
 from panoptic_ros.labels import PanopticLabel
 
@@ -57,8 +60,15 @@ def _parts(scorer: Scorer, groups: Sequence[Sequence[int]], read: Callable[[int]
             yield _score(scorer, read, group)
         return
     # Not by fork, which copies locks that threads of this process may hold.
-    with multiprocessing.get_context("spawn").Pool(workers, _start, (scorer, read)) as pool:
-        yield from pool.imap(_score_in_worker, groups)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _start, (scorer, read)) as pool:
+        try:
+            yield from pool.map(_score_in_worker, groups, chunksize=max(1, min(8, len(groups) // (4 * workers))))
+        except BrokenProcessPool as error:
+            raise InputError(f"one of {workers} processes that scored was ended from outside, perhaps for want of "
+                             "memory: use fewer (--workers)") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _score(empty: Scorer, read: Callable[[int], Pair], group: Sequence[int]) -> Scorer:

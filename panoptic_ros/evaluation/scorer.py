@@ -140,7 +140,7 @@ class Scorer:
              predicted_depth: np.ndarray | None, truth_depth: np.ndarray | None, where: str) -> FrameScore:
         shared = overlap(predicted.segment_map, truth.segment_map, len(predicted), len(truth))
         sums = image_sums(predicted, truth, shared, self.classes, self.kinds, where)
-        metrics = image_quality(sums, self.kinds)
+        metrics = image_quality(sums, self.classes, self.kinds)
         quality = next(iter(metrics.values()), None)
         if Truth.DEPTH in self.kinds and predicted_depth is not None and truth_depth is not None:
             sums["depth"] = compare_depth(predicted_depth, truth_depth)
