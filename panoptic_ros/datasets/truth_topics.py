@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -175,8 +176,7 @@ def _class_rows(path: Path, kinds: Iterable[_Kind], preferred: ClassTable) -> tu
     if not is_thing:
         raise InputError(f"{path}: the truth is empty: not one of its messages has a segment")
     shipped = sorted(file.stem for file in (shared_folder("config") / "datasets").glob("*.yaml"))
-    tables = [preferred, *(load_class_table(name) for name in shipped)]
-    for table in tables:
+    for table in chain([preferred], map(load_class_table, shipped)):
         things = dict(zip(table.names, table.is_thing, strict=True))
         if all(things.get(name) == thing for name, thing in is_thing.items()):
             rows = np.full(max(name_of) + 1, -1, np.int32)

@@ -88,17 +88,23 @@ class ReplayEvaluation:
             alone = self._truth.alone()
             if interrupted:
                 del alone["truth_without_frame"]  # the truth of images that were not read any more is not missing
-            frames = {**frames, "scored": self._scored, **{kind: count for kind, (count, _) in alone.items()}}
-            if self._scored:
+            frames["scored"] = self._scored
+            frames |= {kind: one.total for kind, one in alone.items()}
+            try:
+                if not self._scored:
+                    raise InputError(self._nothing_scored(frames))
                 quality = self._scorer.result()
-                # In the account, `warnings` are counted; these are told once.
-                summary["notices"] += quality.pop("warnings", [])
-            elif not interrupted:
-                raise InputError(self._nothing_scored(frames))
-            if unmatched := {kind: first for kind, (_, first) in alone.items() if first}:
+            except InputError as error:
+                if not interrupted:
+                    raise
+                quality = {"warnings": [str(error)]}
+            # In the account, `warnings` are counted; these are told once.
+            summary["notices"] += quality.pop("warnings", [])
+            unmatched = {kind: one.first for kind, one in alone.items() if one.first}
+            if unmatched:
                 quality["unmatched"] = unmatched
-        settings = {**self._settings, **{key: summary[key] for key in ("mode", "engine", "device", "precision")
-                                         if key in summary}}
+        used = {key: summary[key] for key in ("mode", "engine", "device", "precision")}
+        settings = {**self._settings, **used}
         evaluation = {**summary, "frames": frames, "settings": settings, "settings_hash": hash_settings(settings),
                       **self._facts, **quality}
         write_result(self._out / "evaluation.json", evaluation)

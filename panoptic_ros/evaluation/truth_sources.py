@@ -64,7 +64,7 @@ def open_truth(truth: str | None, recording: Recording, model_classes: ClassTabl
 class Alone(NamedTuple):
     """Images or truths that found no counterpart: how many, and the first of them in words."""
 
-    count: int
+    total: int
     first: list[str]
 
 
@@ -150,9 +150,9 @@ class MatchedTruth:
             self._seen[index] = 1
             return index
         kind = "without_truth" if index is None else "repeated"
-        count, first = self._alone[kind]
+        total, first = self._alone[kind]
         place = f"{image.camera}, frame {number}, {image.stamp_ns} ns"
-        self._alone[kind] = Alone(count + 1, [*first, place] if count < _LISTED else first)
+        self._alone[kind] = Alone(total + 1, [*first, place] if total < _LISTED else first)
         return None
 
     def _rows_of(self, camera: str) -> list[int]:
