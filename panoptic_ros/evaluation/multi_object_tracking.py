@@ -51,9 +51,9 @@ class MultiObjectTrackingTotals:
         result = {"motsa": (found - wrong - switches) / masks, "smotsa": (iou - wrong - switches) / masks}
         if found:
             result["motsp"] = iou / found
-        return result | {"idf1": 2 * same / (masks + found + wrong), "id_switches": switches,
-                         "fragmentations": fragmentations, "true_positives": found, "false_positives": wrong,
-                         "false_negatives": missed}
+        return result | {"idf1": 2 * same / (masks + found + wrong), "id_switches": int(switches),
+                         "fragmentations": int(fragmentations), "true_positives": int(found),
+                         "false_positives": int(wrong), "false_negatives": int(missed)}
 
 
 class MultiObjectTracking:

@@ -56,7 +56,7 @@ def test_the_published_one_row_examples(draw, truth, predicted, stq, aq, sq):
 
 def test_a_crowd_is_ignored_by_the_association_and_counts_as_its_class(draw):
     truth = draw("ccc111", c=(CAR, 9, True), **CARS)
-    assert score([(draw("222111", **CARS), truth)]).result() == {"sq": 1, "aq": 1, "stq": 1}
+    assert score([(draw("122111", **CARS), truth)]).result() == {"sq": 1, "aq": 1, "stq": 1}
     # Sky on the crowd: of six pixels of car three are found, of sky none of three predicted.
     assert score([(draw("sss111", **CARS), truth)]).result()["sq"] == pytest.approx((0.5 + 0) / 2)
 
