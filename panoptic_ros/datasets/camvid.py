@@ -41,7 +41,7 @@ class CamVid(Dataset):
     truth = frozenset({Truth.SEMANTIC})
 
     def __init__(self, path: Path, for_training: bool = False) -> None:
-        """path: the root, which takes all splits, or a split's folder of images, such as root/val.
+        """path: the root, which takes all splits, or a split's folder of images or of labels: root/val, root/valannot.
 
         for_training: without the images that lie too near to the validation clip, see NEAR_VALIDATION.
         Raises InputError where there is no such folder or no image in it.
@@ -81,6 +81,9 @@ class CamVid(Dataset):
 
 
 def _splits(path: Path) -> list[Path]:
+    images = path.with_name(path.name.removesuffix("annot"))
+    if images != path and images.is_dir():  # the folder of labels was given
+        return [images]
     if path.with_name(path.name + "annot").is_dir() and path.is_dir():
         return [path]
     return [path / split for split in SPLITS if (path / split).is_dir() and (path / f"{split}annot").is_dir()]
