@@ -51,11 +51,14 @@ class PanopticLabel:
     def of_maps(class_map: np.ndarray, instance_map: np.ndarray | None = None, void: int = 255) -> PanopticLabel:
         """From class ids (H, W) with `void`, and object ids (H, W), 0 = none, or None where there are only classes."""
         instance = 0 if instance_map is None else instance_map.astype(np.int64) << 8
-        key = np.where(class_map == void, -1, class_map.astype(np.int64) + instance)
-        values, index = np.unique(key, return_inverse=True)
+        key = np.where(class_map == void, -1, class_map.astype(np.int64) + instance).reshape(-1)
+        # Segments are wide: sorting runs of equal pixels takes a tenth of the time of sorting pixels.
+        start = np.flatnonzero(np.diff(key, prepend=key[0] - 1))
+        values, index = np.unique(key[start], return_inverse=True)
         has_void = int(values[0] == -1)
         values = values[has_void:]
-        return PanopticLabel.of((index.reshape(key.shape) + 1 - has_void).astype(np.int32), values & 255, values >> 8)
+        number = np.repeat((index + 1 - has_void).astype(np.int32), np.diff(start, append=key.size))
+        return PanopticLabel.of(number.reshape(class_map.shape), values & 255, values >> 8)
 
     def class_map(self, void: int = 255) -> np.ndarray:
         """Class ids (H, W) uint8; `void` where the label is void or of NO_CLASS."""
