@@ -20,9 +20,9 @@ from tqdm import tqdm
 from panoptic_ros import __version__
 from panoptic_ros.datasets import Dataset, open_dataset
 from panoptic_ros.errors import InputError
-from panoptic_ros.evaluation.comparison import compare, format_comparison
+from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 from panoptic_ros.evaluation.content_hash import hash_path, hash_settings
-from panoptic_ros.evaluation.results import format_table, read_result, write_result
+from panoptic_ros.evaluation.results import format_table, write_result
 from panoptic_ros.evaluation.scorer import Scorer
 from panoptic_ros.frame import CameraImage
 from panoptic_ros.labels import PanopticLabel
@@ -35,7 +35,6 @@ from training.test_time_augmentation import AveragedViews, TestTime
 
 # Frames that may wait to be scored: a network that is faster than the scores must not fill the memory.
 WAITING = 8
-TOLERANCE = 0.01
 
 
 def evaluate(perception: Perception, dataset: Dataset, count: int, workers: int,
@@ -87,9 +86,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--predictions needs --out, the folder in which they are to lie")
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit is {args.limit}; at least one image is needed")
-    if args.tolerance is not None and args.compare is None:
-        raise InputError("--tolerance goes with --compare")
-    other = read_result(args.compare) if args.compare else None
+    other = earlier_result(args)
     dataset = open_dataset(args.data, args.video)
     count = min(len(dataset), args.limit or len(dataset))
     folder = model_folder(args.model)
@@ -115,11 +112,7 @@ def run(args: argparse.Namespace) -> int:
         predictions.close()
     if args.out:
         write_result(args.out / "evaluation.json", result)
-    if other is None:
-        return 0
-    comparison = compare(result, other, TOLERANCE if args.tolerance is None else args.tolerance)
-    print(f"\nin comparison with {args.compare}:\n{format_comparison(comparison)}")
-    return int(bool(comparison.regressions))
+    return print_comparison(result, other, args)
 
 
 def _percentiles(values: Sequence[float]) -> dict[str, float]:
@@ -148,10 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for evaluation.json")
     parser.add_argument("--predictions", action="store_true",
                         help="with --out: also write DIR/predictions, in COCO's panoptic format with scores")
-    parser.add_argument("--compare", type=Path, metavar="JSON", help="show the change from another evaluation.json")
-    parser.add_argument("--tolerance", type=float, metavar="FRACTION",
-                        help="with --compare: how much worse a metric may be before the exit status is 1 "
-                             f"(default: {TOLERANCE})")
+    add_comparison_arguments(parser)
     args = parser.parse_args(arguments)
     try:
         return run(args)

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from panoptic_ros.bags.replay_command import add_replay_arguments, open_input, replay_into, speed
-from panoptic_ros.errors import InputError
-
-TOLERANCE = 0.01
+from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,32 +21,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "of the input)")
     parser.add_argument("--match", choices=("stamp", "name", "number"),
                         help="what an image and its truth have in common (default: chosen by what is there)")
-    parser.add_argument("--compare", type=Path, metavar="OTHER.json",
-                        help="an earlier evaluation: print what changed, and end with status 1 where something is "
-                             "worse by more than the tolerance")
-    parser.add_argument("--tolerance", type=float, metavar="FRACTION",
-                        help=f"with --compare: how much worse a metric may be (default: {TOLERANCE})")
+    add_comparison_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; returns 0, 1 when the comparison finds something worse, or 130 when interrupted."""
-    if args.tolerance is not None and args.compare is None:
-        raise InputError("--tolerance goes with --compare")
-    if args.tolerance is not None and not 0 <= args.tolerance <= 1:
-        raise InputError(f"--tolerance is {args.tolerance:g}; it is a fraction from 0 to 1, such as {TOLERANCE}")
+    other = earlier_result(args)
     recording, out = open_input(args)
 
     from panoptic_ros.association import TrackerSettings
     from panoptic_ros.bags.result import check_output
-    from panoptic_ros.evaluation.comparison import compare, format_comparison
     from panoptic_ros.evaluation.content_hash import hash_path
     from panoptic_ros.evaluation.replay_evaluation import OUTPUTS, ReplayEvaluation
-    from panoptic_ros.evaluation.results import format_table, read_result
+    from panoptic_ros.evaluation.results import format_table
     from panoptic_ros.evaluation.truth_sources import open_truth
     from panoptic_ros.model import load_model
     from panoptic_ros.paths import model_folder
 
-    other = read_result(args.compare) if args.compare else None
     check_output(out, args.overwrite, OUTPUTS)
     model = load_model(args.model)
     truth = open_truth(args.truth, recording, model.classes, args.match)
@@ -69,11 +58,7 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join([speed(evaluation), *(f"  {out / name}" for name in OUTPUTS)]))
     if evaluation["interrupted"]:
         return 130
-    if other is None:
-        return 0
-    comparison = compare(evaluation, other, TOLERANCE if args.tolerance is None else args.tolerance)
-    print(f"\nin comparison with {args.compare}:\n{format_comparison(comparison)}")
-    return 1 if comparison.regressions else 0
+    return print_comparison(evaluation, other, args)
 
 
 def _print_frames(evaluation: dict[str, Any]) -> None:

@@ -10,11 +10,11 @@ from panoptic_ros import __version__
 from panoptic_ros.datasets.dataset import Truth
 from panoptic_ros.datasets.open import open_dataset
 from panoptic_ros.errors import InputError
-from panoptic_ros.evaluation.comparison import compare, format_comparison
+from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 from panoptic_ros.evaluation.content_hash import hash_settings
 from panoptic_ros.evaluation.parallel_scoring import score_in_parallel
 from panoptic_ros.evaluation.prediction_pairs import PredictionPairs, pair_predictions
-from panoptic_ros.evaluation.results import format_table, read_result, write_result
+from panoptic_ros.evaluation.results import format_table, write_result
 from panoptic_ros.evaluation.scorer import Scorer
 
 _LISTED = 20  # names of predictions without a truth
@@ -32,33 +32,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_comparison_arguments(parser)
 
 
-def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
-    """--compare and --tolerance, which every command that scores has."""
-    parser.add_argument("--compare", type=Path, metavar="OTHER.json",
-                        help="an earlier result: show what changed, and end with status 1 where something is worse")
-    parser.add_argument("--tolerance", type=float, default=0.01, metavar="T",
-                        help="by how much a quality may be worse than in --compare, a fraction of 1")
-
-
 def run(args: argparse.Namespace) -> int:
     """Score; returns 0, or 1 where something is worse than in --compare by more than the tolerance."""
     if args.workers is not None and args.workers < 1:
         raise InputError(f"--workers is {args.workers}; at least one process is needed")
-    other = read_result(args.compare) if args.compare else None
+    other = earlier_result(args)
     truth = open_dataset(args.truth, args.video)
     video = args.video if args.video is not None else any(entry.sequence for entry in truth.entries)
     pairs = pair_predictions(open_dataset(args.predictions, video and Truth.TRACKS in truth.truth), truth, video)
     scorer = Scorer(truth.classes, pairs.kinds, pairs.predictions.classes)
     result = {**_facts(args, pairs), **score_in_parallel(scorer, pairs.groups(), pairs, args.workers).result()}
-    comparison = None if other is None else compare(result, other, args.tolerance)
     if args.json:
         write_result(args.json, result)
     print(format_table(result))
     if pairs.extra:
         print(f"\nnot scored: {len(pairs.extra)} predictions without a truth: {', '.join(pairs.extra[:_LISTED])}")
-    if comparison is not None:
-        print(f"\n{format_comparison(comparison)}")
-    return int(comparison is not None and bool(comparison.regressions))
+    return print_comparison(result, other, args)
 
 
 def _facts(args: argparse.Namespace, pairs: PredictionPairs) -> dict[str, Any]:
