@@ -229,12 +229,13 @@ def test_a_clip_leaves_out_frames_of_fast_cameras(report: Report) -> None:
 
 def test_the_error_map_tells_each_kind_of_error() -> None:
     # Truth: two cars of 4 pixels, road, void, a crowd of cars, what is known to be none of the classes.
-    truth = PanopticLabel.of(np.array([[1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 0, 4, 5, 5]]),
+    truth = PanopticLabel.of(np.array([[1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3, 0, 4, 5, 5]]),
                              np.array([CAR, CAR, ROAD, CAR, NO_CLASS]), is_crowd=np.array([0, 0, 0, 1, 0], bool))
-    # Prediction: the first car but for a pixel; the second cut in two halves; road, void, car on road; void on none.
-    predicted = PanopticLabel.of(np.array([[1, 1, 1, 0, 2, 2, 3, 3, 4, 4, 0, 5, 5, 5, 0, 4]]),
+    # Prediction: the first car but for a pixel, and one of the road; the second cut in two halves; road, void, a car on
+    # the road, void and road on what is none of the classes.
+    predicted = PanopticLabel.of(np.array([[1, 1, 1, 0, 2, 2, 3, 3, 1, 4, 4, 0, 5, 5, 5, 0, 4]]),
                                  np.array([CAR, CAR, CAR, ROAD, CAR]))
-    expected = ([CORRECT] * 3 + [MISSED] + [WRONG_OBJECT] * 4 + [CORRECT] * 2 + [MISSED, FALSE_OBJECT]
+    expected = ([CORRECT] * 3 + [MISSED] + [WRONG_OBJECT] * 4 + [WRONG_CLASS] + [CORRECT] * 2 + [MISSED, FALSE_OBJECT]
                 + [NOT_JUDGED] * 2 + [CORRECT, WRONG_CLASS])
     assert error_map(predicted, truth, CLASSES.thing_mask)[0].tolist() == expected
 
@@ -309,7 +310,7 @@ def test_only_the_longest_tracks_are_drawn_and_the_rest_is_counted(report: Repor
 
 
 def test_stamps_that_go_back_are_shown_by_frame_number(report: Report) -> None:
-    for k in (5, 6, 2):
+    for k in (5, 2, 6):
         add(report, k)
     text = WellFormed(written(report, {})).text
     assert "time (s)" not in text
