@@ -32,8 +32,9 @@ def tracked_masks(predicted: PanopticLabel, truth: PanopticLabel, is_thing: np.n
 
     is_thing: (C,) bool. frame: the image's number in its sequence. shared: (N + 1, M + 1) as `overlap` gives it.
     Truth masks are the things with an object id that are no crowd. What else the truth has of things, and void, is to
-    be ignored: a predicted mask whose IoU is above 0.5 with no truth mask, and that lies by more than half on void and
-    on ignored things of its own class, does not count. The IoU is that of the whole masks, void included, as there.
+    be ignored: a predicted mask that lies by more than half on void and on ignored things of its own class does not
+    count (it cannot match: its IoU is below 0.5 with any truth mask). The IoU is that of the whole masks, void
+    included, as there.
     Several predicted segments with one object id and class are one mask; a predicted thing without an object id is a
     track of its own in each image. A row without pixels is no mask.
     """
@@ -63,7 +64,6 @@ def tracked_masks(predicted: PanopticLabel, truth: PanopticLabel, is_thing: np.n
     ignored = (p >= 0) & ((column == 0) | (ignored_class == own_class))
     ignored_area = np.bincount(p[ignored], pixels[ignored], len(predicted_keys))
     counts = ignored_area * 2 <= predicted_area
-    counts[predicted_row[iou > 0.5]] = True
     kept = counts[predicted_row]
     return TrackedMasks(truth_keys, predicted_keys[counts], truth_row[kept],
                         (np.cumsum(counts) - 1)[predicted_row[kept]], iou[kept])

@@ -43,10 +43,10 @@ def test_stuff_and_what_has_no_class_are_no_masks(masks):
     ("aaa", "uun", 0),  # a truth thing without object id is not told apart
     ("aaa", "c.n", 0),
     ("aaaaa", "..nnb", 1),
-    ("aaaaa..", "bbb..nn", 1),  # a match
+    ("aaaaa..", "bbb..nn", 1),
     ("aaaaaa..", "bb....nn", 0),
 ])
-def test_a_mask_mostly_on_void_or_a_crowd_does_not_count_unless_it_matches(masks, predicted, truth, counts):
+def test_a_mask_mostly_on_void_or_on_a_crowd_of_its_class_does_not_count(masks, predicted, truth, counts):
     assert len(masks(predicted, truth).predicted) == counts
 
 
