@@ -103,7 +103,7 @@ class ReplayEvaluation:
             unmatched = {kind: one.first for kind, one in alone.items() if one.first}
             if unmatched:
                 quality["unmatched"] = unmatched
-        used = {key: summary[key] for key in ("mode", "engine", "device", "precision")}
+        used = {key: summary[key] for key in ("mode", "rate", "engine", "device", "precision") if key in summary}
         settings = {**self._settings, **used}
         evaluation = {**summary, "frames": frames, "settings": settings, "settings_hash": hash_settings(settings),
                       **self._facts, **quality}
