@@ -19,12 +19,19 @@ from panoptic_ros.paths import shared_folder
 MAX_ID = (1 << 24) - 1  # a pixel's id is red + 256 green + 65536 blue
 
 
-def read_panoptic_json(json_file: Path) -> dict[str, Any]:
-    """The content of the file. Raises InputError where it is none of this format."""
+def read_panoptic_json(json_file: Path, truth_file: Path | None = None) -> dict[str, Any]:
+    """The content of the file. Raises InputError where it is none of this format.
+
+    truth_file: of the truth that the file's annotations are predictions of; has the images and categories that COCO's
+    form of results leaves out.
+    """
     try:
         content = json.loads(json_file.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{json_file} cannot be read as JSON: {error}") from error
+    if truth_file is not None and isinstance(content, dict) and not content.keys() >= {"images", "categories"}:
+        truth = read_panoptic_json(truth_file)
+        content = {"images": truth["images"], "categories": truth["categories"], **content}
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in (
             "images", "annotations", "categories")):
         raise InputError(f"{json_file} is no COCO-panoptic file: it needs lists of images, annotations and categories")

@@ -31,13 +31,15 @@ class CocoPanoptic(Dataset):
     truth as well.
     """
 
-    def __init__(self, json_file: Path, png_folder: Path, video: bool | None = None) -> None:
+    def __init__(self, json_file: Path, png_folder: Path, video: bool | None = None,
+                 truth_file: Path | None = None) -> None:
         """video: whether an id is an object's own in a sequence of images; None: it is where images have a video_id.
 
+        truth_file: of predictions, the JSON file of their truth, see `read_panoptic_json`.
         A sequence is the images of one video_id, else of one folder in their file_name, else all.
         Raises InputError where the JSON file cannot be read or is none of this format.
         """
-        content = read_panoptic_json(json_file)
+        content = read_panoptic_json(json_file, truth_file)
         self.json_file, self.png_folder, self.name = json_file, png_folder, _dataset_name(json_file)
         self.classes, category_row = class_table_of(content["categories"], self.name)
         images = {image["id"]: image for image in content["images"]}
@@ -126,6 +128,10 @@ class _SegmentTable:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{json_file}: a segment needs an id and a category_id, both whole numbers; one has a "
                              f"fault at: {error}") from error
+        unscored = np.isnan(self.score) & np.array(["score" in segment for segment in flat], bool)
+        for row in np.nonzero(unscored)[0][:1]:
+            raise InputError(f"{json_file}: the score of segment {flat[row]['id']} is NaN: give every segment a "
+                             "number, or leave the scores out")
         bad = (self.segment_id < 1) | (self.segment_id > MAX_ID) | (self.class_id == NO_CLASS)
         for row in np.nonzero(bad)[0][:1]:
             file = png_files[int(np.searchsorted(self.offset, row, "right")) - 1]
@@ -221,7 +227,8 @@ class CocoPanopticWriter:
                 info = {"id": int(ids[row]), "category_id": self._category_ids[label.class_id[row]],
                         "area": int(area[row]), "bbox": [x.start, y.start, x.stop - x.start, y.stop - y.start],
                         "iscrowd": int(label.is_crowd[row])}
-                infos.append({**info, "score": round(float(label.score[row]), 5)} if self._scores else info)
+                scored = self._scores and not np.isnan(label.score[row])
+                infos.append({**info, "score": round(float(label.score[row]), 5)} if scored else info)
         return infos
 
 

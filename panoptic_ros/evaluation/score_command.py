@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from panoptic_ros import __version__
-from panoptic_ros.datasets.dataset import Truth
+from panoptic_ros.datasets.coco_layout import find_panoptic_json
+from panoptic_ros.datasets.coco_panoptic import CocoPanoptic
+from panoptic_ros.datasets.dataset import Dataset, Truth
 from panoptic_ros.datasets.open import open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     other = earlier_result(args)
     truth = open_dataset(args.truth, args.video)
     video = args.video if args.video is not None else any(entry.sequence for entry in truth.entries)
-    pairs = pair_predictions(open_dataset(args.predictions, video and Truth.TRACKS in truth.truth), truth, video)
+    pairs = pair_predictions(_open_predictions(args.predictions, truth, video), truth, video)
     scorer = Scorer(truth.classes, pairs.kinds, pairs.predictions.classes)
     result = {**_facts(args, pairs), **score_in_parallel(scorer, pairs.groups(), pairs, args.workers).result()}
     if args.json:
@@ -48,6 +50,13 @@ def run(args: argparse.Namespace) -> int:
     if pairs.extra:
         print(f"\nnot scored: {len(pairs.extra)} predictions without a truth: {', '.join(pairs.extra[:_LISTED])}")
     return print_comparison(result, other, args)
+
+
+def _open_predictions(path: str, truth: Dataset, video: bool) -> Dataset:
+    followed = video and Truth.TRACKS in truth.truth
+    if isinstance(truth, CocoPanoptic) and (found := find_panoptic_json(Path(path).expanduser())) is not None:
+        return CocoPanoptic(*found, video=followed, truth_file=truth.json_file)
+    return open_dataset(path, followed)
 
 
 def _facts(args: argparse.Namespace, pairs: PredictionPairs) -> dict[str, Any]:
