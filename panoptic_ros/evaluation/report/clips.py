@@ -12,7 +12,7 @@ import numpy as np
 from panoptic_ros.evaluation.report.pictures import webp
 
 CLIP_WIDTH = 512
-CLIP_FRAMES = 80
+CLIP_FRAMES = 60
 # Of faster recordings, frames are left out.
 SHORTEST_STEP_NS = 80_000_000
 DEFAULT_STEP_MS = 100.0
@@ -81,8 +81,8 @@ class ClipKeeper:
             self.worst, self.worst_shortfall = list(self._latest), self._shortfall
 
     def has_worse_than_beginning(self) -> bool:
-        """Whether the worst stretch is another than the beginning."""
-        return bool(self.worst) and self.worst[0].number != self.beginning[0].number
+        """Whether the worst stretch is another than the beginning: where it shares less than half of it."""
+        return bool(self.worst) and self.worst[0].number > self.beginning[CLIP_FRAMES // 2].number
 
 
 def make_clip(title: str, pictures: Sequence[Picture]) -> Clip:

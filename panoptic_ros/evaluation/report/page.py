@@ -115,10 +115,10 @@ def _figure(value: float, unit: str) -> str:
 
 
 def _facts(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """(name, value); a value that is a mapping is shown as a small table."""
+    """(name, value) of all that is not empty or off; a value that is a mapping is shown as a small table."""
     for key in [*(k for k in _FACTS if k in evaluation), *(k for k in evaluation if k not in _FACTS)]:
         value = evaluation[key]
-        if key not in _ELSEWHERE and value is not None and value != {} and value != []:
+        if key not in _ELSEWHERE and not (value is None or value is False or value in ({}, [], ())):
             yield _FACTS.get(key, key.replace("_", " ").capitalize()), _told(value)
 
 

@@ -74,16 +74,17 @@ def histogram(values: np.ndarray, value_label: str, marks: Mapping[str, float]) 
             parts.append(f'<rect class="bar" x="{x.at(low) + 0.5:.1f}" y="{y.at(n):.1f}" '
                          f'width="{x.at(up) - x.at(low) - 1:.1f}" height="{y.at(0) - y.at(n):.1f}">'
                          f"<title>{_number(low)} to {_number(up)}: {n} frames</title></rect>")
-    taken = -math.inf
-    line = 0
+    ends = [-math.inf] * len(marks)  # where the texts of each line end: those that would touch stand below each other
     for name, value in marks.items():
-        at = x.at(value)
-        line = (line + 1) % 3 if at < taken else 0  # texts that would touch stand below each other
-        taken = at + 64
-        end = at > WIDTH - 90
+        at, text = x.at(value), f"{name} {_number(value)}"
+        room = 8.5 * len(text)
+        left = at + 5 if at + room < WIDTH else at - 5 - room
+        line = next(k for k, end in enumerate(ends) if end < left)
+        ends[line] = left + room
+        anchor, begin = ("start", left) if left > at else ("end", at - 5)
         parts.append(f'<line class="mark" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{height - BOTTOM}"/>'
-                     f'<text class="mark" x="{at + (-4 if end else 4):.1f}" y="{TOP + 10 + 14 * line}"'
-                     f' text-anchor="{"end" if end else "start"}">{escape(name)} {_number(value)}</text>')
+                     f'<text class="mark" x="{begin:.1f}" y="{TOP + 10 + 16 * line}" text-anchor="{anchor}">'
+                     f"{escape(text)}</text>")
     return _svg(height, parts, f"histogram of {value_label}")
 
 
