@@ -124,22 +124,13 @@ class _Parser(ArgumentParser):
         raise InputError(message)
 
 
-def load_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe from its YAML file, with `--key value` (or `--key.key value`) from the command line on top.
 
+    A file may begin with `base`: another recipe beside it, of which it changes some keys.
     Raises InputError for a key that no recipe has, naming the nearest one, and for a value of the wrong type.
     """
-    text: Any = {}
-    if path is not None:
-        if not path.is_file():
-            raise InputError(f"there is no recipe {path}")
-        try:
-            text = yaml.safe_load(path.read_text()) or {}
-        except yaml.YAMLError as error:
-            raise InputError(f"{path} is not YAML: {error}") from error
-    if not isinstance(text, dict):
-        raise InputError(f"{path} is not a recipe: it must consist of keys and values")
-    source = str(path) if path else "the recipe"
+    text, source = _read(path), str(path)
     method = _method(text, overrides, source)
     parser = _parser(method)
     known = {action.dest for action in parser._actions}
@@ -156,6 +147,26 @@ def load_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
         if isinstance(error, InputError) and not isinstance(error.__cause__, ArgumentError) and source in str(error):
             raise
         raise InputError(f"{source}: {error}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The keys of a file, on top of those of its base."""
+    if not path.is_file():
+        raise InputError(f"there is no recipe {path}")
+    try:
+        text = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {error}") from error
+    if not isinstance(text, dict):
+        raise InputError(f"{path} is not a recipe: it must consist of keys and values")
+    base = text.pop("base", None)
+    return text if base is None else _merged(_read(path.parent / str(base)), text)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    both = {key: _merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+            for key, value in changes.items()}
+    return {**base, **both}
 
 
 def _method(text: dict[str, Any], overrides: Sequence[str], source: str) -> str:

@@ -12,14 +12,15 @@ from panoptic_ros.methods import hle
 from training.objectives.hle import Settings
 from training.recipe import Recipe, load_recipe
 
-RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*/*.yaml"))
+FOLDER = Path(__file__).parents[2] / "training" / "recipes"
+RECIPES = sorted(FOLDER.rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("file", RECIPES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: str(file.relative_to(FOLDER)))
 def test_every_recipe_in_the_repository_can_be_read_and_written(file: Path, tmp_path: Path) -> None:
     recipe = load_recipe(file)
     assert isinstance(recipe, Recipe)
-    assert recipe.method == file.parent.name
+    assert recipe.method == file.relative_to(FOLDER).parts[0]
     (tmp_path / "again.yaml").write_text(yaml.safe_dump(recipe.plain()))
     assert load_recipe(tmp_path / "again.yaml") == recipe
 
@@ -64,6 +65,14 @@ def test_a_wrong_value_is_named(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(InputError, match=named) as caught:
         load_recipe(written(tmp_path, text))
     assert "r.yaml" in str(caught.value)
+
+
+def test_a_recipe_changes_some_keys_of_its_base(tmp_path: Path) -> None:
+    written(tmp_path, "objective: {seed: 3, gamma: 4}\nsteps: 7\n").rename(tmp_path / "first.yaml")
+    (tmp_path / "second.yaml").write_text("base: first.yaml\nobjective: {seed: 5}\n")
+    recipe = load_recipe(tmp_path / "second.yaml")
+    assert recipe.objective == Settings(seed=5, gamma=4)
+    assert recipe.steps == 7
 
 
 def test_training_data_must_be_named(tmp_path: Path) -> None:
