@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from panoptic_ros.datasets.camvid import CamVid
 from panoptic_ros.datasets.check_coco import CocoCheck
-from panoptic_ros.datasets.check_mots import check_frame, check_lines
+from panoptic_ros.datasets.check_mots import check_frame, check_frames, check_lines
 from panoptic_ros.datasets.coco_layout import find_panoptic_json
 from panoptic_ros.datasets.dataset import Dataset
 from panoptic_ros.datasets.findings import Check, Findings, Tally
@@ -40,6 +40,7 @@ def check_dataset(path: str) -> Check:
         findings = Findings()
         masks = [check_lines(sequence.file, findings) for sequence in sequences]
         mots = KittiMots(place, masks)
+        check_frames(mots, masks, findings)
         return _check_entries(mots, "KITTI-MOTS", partial(check_frame, mots), findings)
     dataset = open_dataset(path)
     if isinstance(dataset, CamVid):

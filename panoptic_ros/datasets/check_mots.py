@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,15 @@ def check_lines(file: Path, findings: Findings) -> dict[int, list[ObjectMask]]:
     if not masks:
         findings.add("a file names no object at all", str(file))
     return masks
+
+
+def check_frames(dataset: KittiMots, masks: Sequence[dict[int, list[ObjectMask]]], findings: Findings) -> None:
+    """Whether each frame that a file names has an image, where there are images. masks: of each sequence."""
+    frames = {(entry.sequence, entry.number) for entry in dataset.entries}
+    for sequence, named in zip(dataset.sequence_files, masks, strict=True):
+        for frame in sorted(named):
+            if (sequence.name, frame) not in frames:
+                findings.add("a file names a frame that has no image", f"{sequence.file}: frame {frame}")
 
 
 def check_frame(dataset: KittiMots, index: int) -> Tally:

@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tasks = parser.add_subparsers(metavar="TASK", required=True)
     check = tasks.add_parser(
         "check", help="read every file of a dataset: what is there, and what is wrong with it",
-        description="Reads every file of a dataset and says what is there, class by class, and what is wrong with it: "
-                    "how often, and where first. Exit status 0: nothing is wrong; 1: something is.",
+        description="Reads every file of a dataset and says what is there, class by class, and what is wrong\n"
+                    "with it: how often, and where first. Exit status 0: nothing is wrong; 1: something is.",
         epilog=f"A dataset is one of\n{FORMATS}", formatter_class=argparse.RawDescriptionHelpFormatter)
     check.add_argument("path", metavar="PATH", help="the dataset")
     check.set_defaults(task=_check)

@@ -127,7 +127,8 @@ class Check:
         kinds = self.findings.kinds()
         if not kinds:
             return "\n".join([*lines, "nothing is wrong with it"])
-        lines.append(f"{self.findings.total()} faults of {len(kinds)} {'kinds' if len(kinds) > 1 else 'kind'}:")
+        total = self.findings.total()
+        lines.append(f"{total} {'faults' if total > 1 else 'fault'}:")
         for kind, count, first in kinds:
             lines += [f"{count:>7} x {kind}", *(f"{'':>10}{offender}" for offender in first)]
             if count > len(first):

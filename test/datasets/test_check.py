@@ -128,6 +128,7 @@ def test_what_is_not_of_the_format_at_all_is_refused(tiny_coco, capsys):
     ((0, 1005, 1, 1, 3, 2, 5), "masks overlap", "object 1005: 2 pixels are of 1000, 2001 as well"),
     ((0, 1000, 1, 3, 4, 6, 8), "an object is twice in one frame", "drive_000000, object 1000"),
     ((1, 1000, 2, 3, 4, 6, 8), "an object changes its class", "object 1000 was of class 1, is of 2"),
+    ((3, 1000, 1, 0, 2, 1, 4), "a file names a frame that has no image", "instances.txt: frame 3"),
     ((1, 1009, 1, 0, 0, 0, 0), "a mask is empty", "drive_000001, object 1009"),
     ("0 1 3 5 8 abc", "a line is not 'frame object_id class_id height width rle'", "instances.txt:5: class 3"),
     ("1 1 1 5 8 0", "run lengths cannot be decoded", "object 1: they are of 0 pixels, not of 8 x 5"),
