@@ -87,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit is {args.limit}; at least one image is needed")
     other = earlier_result(args)
+    if args.out:
+        _make_room(args.out)
     dataset = open_dataset(args.data, args.video)
     count = min(len(dataset), args.limit or len(dataset))
     folder = model_folder(args.model)
@@ -113,6 +115,16 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         write_result(args.out / "evaluation.json", result)
     return print_comparison(result, other, args)
+
+
+def _make_room(out: Path) -> None:
+    """Before any work is done: an evaluation.json is replaced, predictions would mix with earlier ones."""
+    if (out / "predictions").exists():
+        raise InputError(f"{out} has predictions already: choose another folder with --out, or delete them")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"results cannot be written to {out}: {error.strerror}") from error
 
 
 def _percentiles(values: Sequence[float]) -> dict[str, float]:

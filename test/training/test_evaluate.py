@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ import numpy as np
 import pytest
 import yaml
 
-from panoptic_ros.datasets import open_dataset
+from panoptic_ros.datasets import Dataset, Entry, Truth, open_dataset
 from panoptic_ros.datasets.coco_panoptic import CocoPanopticWriter
 from panoptic_ros.evaluation.scorer import Scorer
-from panoptic_ros.frame import CameraImage
+from panoptic_ros.frame import CameraImage, PanopticFrame
 from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
-from training.evaluate import main
+from training.evaluate import evaluate, main
 from training.reading import UNKNOWN_INTERVAL_NS, read_ahead
 
 CITY = "city:600-601x3@64x128"
@@ -65,6 +66,34 @@ def test_numbers_are_those_of_a_perception_that_is_scored_image_by_image(
     assert {"panoptic", "pq_dagger", "parsing_covering", "miou", "mask_ap", "stq", "vpq", "mots", "flicker"} <= set(
         expected)
     assert {key: city_result[key] for key in expected} == expected
+
+
+def test_no_track_goes_on_from_one_sequence_to_the_next(model_folder: Path) -> None:
+    class TwoStills(Dataset):
+        """One image, three times in each of two sequences whose time goes on."""
+
+        name, classes = "stills", open_dataset(CITY).classes
+        truth = frozenset({Truth.PANOPTIC, Truth.TRACKS})
+        entries = tuple(Entry(f"{k}", "ab"[k // 3], (k + 1) * UNKNOWN_INTERVAL_NS, k) for k in range(6))
+        still = open_dataset(CITY)
+
+        def image(self, index: int) -> np.ndarray:
+            return self.still.image(0)
+
+        def label(self, index: int) -> PanopticLabel:
+            return self.still.label(0)
+
+    class Seeing(Perception):
+        def __call__(self, images: Sequence[CameraImage]) -> list[PanopticFrame]:
+            frames = super().__call__(images)
+            tracks.append(set(frames[0].segments.track_id.tolist()) - {0})
+            return frames
+
+    tracks: list[set[int]] = []
+    evaluate(Seeing(load_model(model_folder), "torch", "cpu"), TwoStills(), 6, 0)
+    assert tracks[1] & tracks[2]
+    assert tracks[4] & tracks[5]
+    assert not set.union(*tracks[:3]) & set.union(*tracks[3:])
 
 
 def test_the_result_says_what_was_scored_and_how(model_folder: Path, city_result: dict[str, Any]) -> None:
@@ -118,6 +147,13 @@ def test_predictions_have_the_ids_of_the_truth_and_score_the_same_when_they_are_
     again = scorer.result()
     assert again["panoptic"]["all"] == pytest.approx(result["panoptic"]["all"])
     assert again["mask_ap"] == pytest.approx(result["mask_ap"], abs=1e-3)
+
+
+def test_earlier_predictions_are_not_mixed_with_new_ones(
+        model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "predictions").mkdir()
+    assert main(["--model", str(model_folder), "--data", CITY, "--out", str(tmp_path), "--predictions"]) == 2
+    assert "has predictions already" in capsys.readouterr().err
 
 
 def test_images_without_a_time_follow_each_other_at_10_hz(coco_folder: Path) -> None:
