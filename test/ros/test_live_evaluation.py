@@ -1,0 +1,44 @@
+"""A recording scored on its way through the real node: what comes back is scored, what is lost is counted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from panoptic_ros.bags.types import bag_types
+from panoptic_ros.bags.write import BagWriter
+from panoptic_ros.classes import load_class_table
+from panoptic_ros.cli import main
+from panoptic_ros.frame import CameraImage, PanopticFrame, Segments
+from panoptic_ros.messages import camera_image_message, panoptic_image_message, segments_message
+
+FRAMES = 12
+
+
+def test_frames_that_come_back_are_scored_and_lost_ones_are_no_missing_truth(tmp_path: Path,
+                                                                             model_folder: Path) -> None:
+    classes = load_class_table("cityscapes")
+    with BagWriter(tmp_path / "bag") as bag:
+        for k in range(FRAMES):
+            blocks = np.random.default_rng(k // 4).integers(0, 255, (8, 16, 3), np.uint8)
+            image = CameraImage(blocks.repeat(16, axis=0).repeat(16, axis=1), "rgb8", 10**18 + k * 10**8, "front", "f")
+            road = Segments(np.zeros(1, np.int32), np.zeros(1, bool), np.ones(1, np.float32),
+                            np.array([128 * 256], np.int32), np.array([[0, 0, 256, 128]], np.int32), None,
+                            np.zeros(1, np.int32), np.zeros(1, np.int32))
+            truth = PanopticFrame(image, np.ones((128, 256), np.uint16), road)
+            bag.write("/front/image", camera_image_message(image, bag_types()), image.stamp_ns)
+            bag.write("/front/truth/panoptic/image", panoptic_image_message(truth, bag_types()), image.stamp_ns)
+            bag.write("/front/truth/segments", segments_message(truth, classes, "truth", bag_types()), image.stamp_ns)
+    assert main(["evaluate", str(tmp_path / "bag"), "--model", str(model_folder), "--out", str(tmp_path / "out"),
+                 "--live", "--rate", "1000"]) == 0
+    result = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    frames = result["frames"]
+    assert frames["in"] == FRAMES
+    assert 1 <= frames["out"] < FRAMES
+    assert frames["out"] + sum(frames["dropped"].values()) == FRAMES
+    assert frames["scored"] == frames["out"] == result["images"]
+    assert (frames["without_truth"], frames["truth_without_frame"]) == (0, 0)
+    assert (result["mode"], result["settings"]["rate"]) == ("live", 1000)
+    assert "road" in result["panoptic"]["classes"]
