@@ -49,9 +49,10 @@ _HEADLINES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
 )
 # Facts of the run that are told in this order under these names; every other plain fact follows as it is.
 _FACTS = {"input": "Input", "input_kind": "Kind of input", "bag_hash": "Hash of the input", "truth": "Truth",
-          "model": "Model", "model_hash": "Hash of the model", "classes": "Class table", "settings": "Settings",
-          "settings_hash": "Hash of the settings", "mode": "Mode", "engine": "Engine", "device": "Device",
-          "precision": "Precision", "panoptic_ros": "panoptic_ros"}
+          "truth_hash": "Hash of the truth", "model": "Model", "model_hash": "Hash of the model",
+          "classes": "Class table", "settings": "Settings", "settings_hash": "Hash of the settings", "mode": "Mode",
+          "engine": "Engine", "device": "Device", "precision": "Precision", "panoptic_ros": "panoptic_ros",
+          "fps": "Frames per second"}
 # What has a place of its own on the page, or is no news to its reader.
 _ELSEWHERE = {*METRICS, "frames", "latency_ms", "warnings", "notices", "problems", "files"}
 # Columns of the table of classes: heading, where the classes are in the result, the number's key in each, and whether
@@ -241,8 +242,7 @@ def _timelines(report: Report, time: np.ndarray, time_label: str) -> Iterator[di
         shown: list[TrackRow] = rows[:MOST_ROWS]
         if shown:
             plot = track_plot(shown, time, time_label, report.classes, len(report.cameras) > 1, is_truth)
-            yield {"is_truth": is_truth, "plot": Markup(plot), "shown": len(shown), "all": len(rows),
-                   "switches": sum(len(row.switches) for row in rows)}
+            yield {"is_truth": is_truth, "plot": Markup(plot), "shown": len(shown), "all": len(rows)}
 
 
 def _clips(report: Report) -> list[Clip]:

@@ -87,13 +87,12 @@ def error_map(predicted: PanopticLabel, truth: PanopticLabel, is_thing: np.ndarr
     return pair
 
 
-def matches(predicted: PanopticLabel, truth: PanopticLabel, step: int = 1) -> np.ndarray:
+def matches(predicted: PanopticLabel, truth: PanopticLabel) -> np.ndarray:
     """Which segments are each other's, (N + 1, M + 1) bool with row and column 0 for void: one class, IoU above 1/2.
 
-    Void and crowd of the truth leave the union. step: look at every so many pixels alone, for a picture's purposes.
+    Void and crowd of the truth leave the union.
     """
-    shape = len(predicted), len(truth)
-    shared = overlap(predicted.segment_map[::step, ::step], truth.segment_map[::step, ::step], *shape)
+    shared = overlap(predicted.segment_map, truth.segment_map, len(predicted), len(truth))
     judged = np.concatenate([[False], ~truth.is_crowd])
     union = shared[:, judged].sum(axis=1)[:, None] + shared.sum(axis=0)[None] - shared
     same = predicted.class_id[:, None] == truth.class_id[None]

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from panoptic_ros.classes import ClassTable
-from panoptic_ros.evaluation.report.pictures import matches
+from panoptic_ros.evaluation.tracked_masks import tracked_masks
+from panoptic_ros.evaluation.tubes import CROWD
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
-
-# The pixels that are looked at to see which track follows which object of the truth.
-_PIXELS = 130_000
 
 
 @dataclass
@@ -66,12 +64,14 @@ class TrackTimeline:
             self._see(self._tracks, camera, predicted, row, number, before, 0)
         if truth is None or not (rows := self._followed(truth)):
             return
-        step = max(1, round((truth.segment_map.size / _PIXELS) ** 0.5))
-        matched = matches(predicted, truth, step)[1:, 1:]
-        follower = np.where(matched.any(axis=0), np.append(predicted.object_id, 0)[
-            matched.argmax(axis=0) if len(predicted) else np.zeros(len(truth), int)], 0).tolist()
+        masks = tracked_masks(predicted, truth, self._is_thing[:-1], number)
+        matched = masks.iou > 0.5  # as ID switches are counted
+        ids = zip((masks.truth[masks.truth_row[matched]] & CROWD).tolist(),
+                  (masks.predicted[masks.predicted_row[matched]] & CROWD).tolist(), strict=True)
+        tracks = set(predicted.object_id.tolist())
+        follower = {object_id: track if track in tracks else 0 for object_id, track in ids}  # 0: a thing of no track
         for row in rows:
-            self._see(self._objects, camera, truth, row, number, before, follower[row])
+            self._see(self._objects, camera, truth, row, number, before, follower.get(int(truth.object_id[row]), 0))
 
     @property
     def tracks(self) -> list[TrackRow]:
