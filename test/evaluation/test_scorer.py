@@ -169,6 +169,20 @@ def test_an_image_has_a_score_of_its_own() -> None:
     assert Scorer(CLASSES, PANOPTIC).add(predicted, void).quality is None
 
 
+def test_a_crowd_is_neither_matched_nor_missed_by_any_metric() -> None:
+    truth = replace(TRUTH, is_crowd=np.array([False, True, False]))
+    void_car = replace(TRUTH, segment_map=np.where(TRUTH.segment_map == 2, 0, TRUTH.segment_map))
+    for predicted in (TRUTH, void_car):
+        scorer = Scorer(CLASSES, VIDEO)
+        scorer.add(predicted, truth, "a")
+        result = scorer.result()
+        assert set(result["panoptic"]["classes"]) == {"road", "sky"}
+        assert result["panoptic"]["all"]["pq"] == result["pq_dagger"] == result["parsing_covering"] == 1
+        assert result["vpq"]["1"] == 1
+        assert not {"mots", "mask_ap"} & set(result)
+        assert set(result["stq"]) == {"sq"}
+
+
 def test_predictions_are_brought_into_the_classes_of_the_truth() -> None:
     truth_classes = replace(CLASSES, includes=(("truck",), (), ()))
     # The model knows a truck, which is a car here, a boat, which is nothing here, and no sky.
