@@ -103,8 +103,8 @@ class ReplayEvaluation:
             unmatched = {kind: one.first for kind, one in alone.items() if one.first}
             if unmatched:
                 quality["unmatched"] = unmatched
-        used = {key: summary[key] for key in ("mode", "rate", "engine", "device", "precision") if key in summary}
-        settings = {**self._settings, **used}
+        settings: dict[str, Any] = dict(self._settings)
+        settings |= {key: summary[key] for key in ("mode", "rate", "engine", "device", "precision") if key in summary}
         evaluation = {**summary, "frames": frames, "settings": settings, "settings_hash": hash_settings(settings),
                       **self._facts, **quality}
         write_result(self._out / "evaluation.json", evaluation)
