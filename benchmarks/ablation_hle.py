@@ -71,7 +71,8 @@ def _score(name: str, seed: int, quick: bool) -> dict[str, float]:
     result = out / "score.json"
     if not result.is_file() or quick:
         recipe = _recipe(name, seed, quick)
-        train(recipe, out, Fabric(accelerator="auto", devices=1, precision=recipe.precision), 0 if quick else 1, Event())
+        fabric = Fabric(accelerator="auto", devices=1, precision=recipe.precision)
+        train(recipe, out, fabric, 0 if quick else 1, Event())
         perception = Perception(load_model(out / "model"))
         with torch.inference_mode():
             images = tuning_images(perception, open_dataset(QUICK_TUNED_ON if quick else TUNED_ON), 48, 0)
