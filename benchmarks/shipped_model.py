@@ -1,0 +1,85 @@
+"""What a model scores and how fast it is, as the README's table: python -m benchmarks.shipped_model [--quick]
+
+The synthetic city's test drives, and, where the recordings are there, the CamVid validation clip and KITTI 0000 with
+their truth: streets that the shipped model has never seen the like of. MODEL and RECORDINGS in the environment name
+another model (default: city) and another folder of recordings (default: ../shared/data).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import cv2
+
+from benchmarks.command import run_benchmark
+from panoptic_ros.datasets import open_dataset
+from panoptic_ros.frame import CameraImage
+from panoptic_ros.model import load_model
+from panoptic_ros.perception import Perception
+from training.evaluate import evaluate
+
+RECORDINGS = Path(os.environ.get("RECORDINGS", "../shared/data"))
+# What is scored: its name in the table, and where it lies.
+SCORED = {"synthetic city, 8 unseen drives": "city",
+          "CamVid validation clip": str(RECORDINGS / "camvid" / "val"),
+          "KITTI tracking 0000": str(RECORDINGS / "kitti_0000")}
+# Column -> where it is in a result.
+COLUMNS = {"PQ": ("panoptic", "all", "pq"), "PQ things": ("panoptic", "things", "pq"),
+           "PQ stuff": ("panoptic", "stuff", "pq"), "mIoU": ("miou",), "STQ": ("stq", "stq"), "VPQ": ("vpq", "mean"),
+           "flicker": ("flicker",), "HOTA": ("mots", "hota"), "IDF1": ("mots", "idf1"), "sMOTSA": ("mots", "smotsa"),
+           "sMOTSA car": ("mots", "classes", "car", "smotsa")}
+
+
+def measure(quick: bool) -> dict[str, Any]:
+    """Fractions from 0 to 1 by dataset and column; frames per second of the whole way from image to tracks."""
+    cv2.setNumThreads(1)
+    model = load_model(os.environ.get("MODEL", "city"))
+    scores = {}
+    for name, path in SCORED.items():
+        if path != "city" and not Path(path).exists():
+            print(f"left out: {name}, there is no {path}")
+            continue
+        dataset = open_dataset("city:600-601x6" if quick and path == "city" else path)
+        result = evaluate(Perception(model), dataset, min(len(dataset), 12) if quick else len(dataset), 1)
+        scores[name] = {column: value for column, keys in COLUMNS.items() if (value := _at(result, keys)) is not None}
+    return {"model": model.model_id, "scores": scores, "frames_per_second": _speed(Perception(model), quick)}
+
+
+def _at(result: Any, keys: tuple[str, ...]) -> float | None:
+    for key in keys:
+        if not isinstance(result, dict) or key not in result:
+            return None
+        result = result[key]
+    return float(result)
+
+
+def _speed(perception: Perception, quick: bool) -> float:
+    """Images of 512 x 1024 per second, one after the other."""
+    dataset = open_dataset("city:600x10")
+    images = [CameraImage(dataset.image(i), "rgb8", round(i * 1e8)) for i in range(len(dataset))]
+    perception.warm_up(512, 1024)
+    seconds = []
+    for _ in range(1 if quick else 6):
+        perception.reset_tracks()
+        for image in images:
+            start = perf_counter()
+            perception([image])
+            seconds.append(perf_counter() - start)
+    return 1 / sorted(seconds)[len(seconds) // 2]
+
+
+def table(result: dict[str, Any]) -> str:
+    """Markdown, in per cent."""
+    used = [column for column in COLUMNS if any(column in row for row in result["scores"].values())]
+    lines = ["| | " + " | ".join(used) + " |", "|---" * (len(used) + 1) + "|"]
+    for name, row in result["scores"].items():
+        cells = (f"{100 * row[column]:.1f}" if column in row else "" for column in used)
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, f"{result['model']}: {result['frames_per_second']:.1f} frames/s at 512 x 1024"])
+
+
+if __name__ == "__main__":
+    run_benchmark(__doc__, measure, table)
