@@ -33,8 +33,11 @@ def image_sums(predicted: PanopticLabel, truth: PanopticLabel, shared: np.ndarra
     if Truth.PANOPTIC in kinds:
         sums["dagger"] = dagger_quality(sums["matches"], shared, predicted_class, truth_class, classes.thing_mask)
         sums["covering"] = cover_overlap(shared, predicted_class, truth_class, truth.is_crowd, len(classes))
-        if classes.thing_mask.any() and has_ranks(predicted, classes):
-            sums["mask_ap"] = pair_things(shared, predicted_class, predicted.score, truth_class, truth.is_crowd,
+        if classes.thing_mask.any():
+            # What has no score at all is ranked alike; what has some must have all of them.
+            score = (np.ones_like(predicted.score) if np.isnan(thing_scores(predicted, classes)).all()
+                     else predicted.score)
+            sums["mask_ap"] = pair_things(shared, predicted_class, score, truth_class, truth.is_crowd,
                                           classes.thing_mask, image)
     return sums
 
@@ -77,10 +80,10 @@ def image_quality(sums: dict[str, Any], classes: ClassTable, kinds: frozenset[Tr
     return quality
 
 
-def has_ranks(predicted: PanopticLabel, classes: ClassTable) -> bool:
-    """Whether the things of a prediction have scores; not so where all of them are NaN."""
-    score = predicted.score[np.append(classes.thing_mask, False)[predicted.class_id]]
-    return not len(score) or not np.isnan(score).all()
+def thing_scores(predicted: PanopticLabel, classes: ClassTable) -> np.ndarray:
+    """Scores of the things of a prediction, NaN where it does not say."""
+    scores: np.ndarray = predicted.score[np.append(classes.thing_mask, False)[predicted.class_id]]
+    return scores
 
 
 def _by_class(matches: Matches, classes: ClassTable) -> dict[str, dict[str, float]]:

@@ -6,7 +6,7 @@ Quality is a fraction from 0 to 1 (MOTSA and sMOTSA may fall below 0); what coul
     panoptic.classes.NAME.{pq, sq, rq, tp, fp, fn}
     pq_dagger, parsing_covering, miou
     iou.NAME                                  IoU of each class
-    mask_ap.{ap, ap50, small, medium, large}  of things, where the predictions have scores
+    mask_ap.{ap, ap50, small, medium, large}  of things; ranked alike where no prediction has a score
     stq.{stq, aq, sq}
     vpq.{1, 5, 10, 15, mean}                  by the number of images in a window
     mots.{motsa, smotsa, motsp, idf1, hota, deta, assa, id_switches, fragmentations, true_positives, ...}

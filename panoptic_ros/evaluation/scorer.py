@@ -12,7 +12,7 @@ from panoptic_ros.classes import ClassTable, counterparts
 from panoptic_ros.datasets.dataset import Truth
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.depth import compare_depth
-from panoptic_ros.evaluation.image_scores import has_ranks, image_quality, image_result, image_sums
+from panoptic_ros.evaluation.image_scores import image_quality, image_result, image_sums, thing_scores
 from panoptic_ros.evaluation.overlap import overlap
 from panoptic_ros.evaluation.sequence_scores import SequenceSums, sequence_result
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
@@ -57,7 +57,7 @@ class Scorer:
             self._class_of = counterparts(predicted_classes, classes)
         self._predicted_classes = predicted_classes or classes
         self._judged_pixels = 0
-        self._unranked = 0  # images whose predictions have no scores
+        self._ranked = self._unranked = 0  # images with predicted things that have scores, and that have none
         self._sums: dict[str, Any] = {}
         self._totals: dict[str, Any] = {}
         self._open: dict[str, SequenceSums] = {}
@@ -107,13 +107,10 @@ class Scorer:
             raise InputError("nothing was scored: there is no image with a truth")
         if not self._judged_pixels:
             raise InputError(f"the truth is empty: it is void in every pixel of all {self.images} images")
-        sums = self._sums
-        if self._unranked:
-            if "mask_ap" in sums and any(len(image.predicted_class) for image in sums["mask_ap"].images):
-                raise InputError(f"the predictions of {self._unranked} of {self.images} images have no scores, "
-                                 "those of others have: give every thing a score, or none")
-            sums = {name: part for name, part in sums.items() if name != "mask_ap"}
-        result = image_result(sums, self.classes, self.kinds) | sequence_result(self._totals, self.classes)
+        if self._ranked and self._unranked:
+            raise InputError(f"the predictions of {self._unranked} of {self.images} images have no scores, those of "
+                             "others have: give every thing a score, or none")
+        result = image_result(self._sums, self.classes, self.kinds) | sequence_result(self._totals, self.classes)
         if not result:
             raise InputError(f"nothing could be measured on {self.images} images: the truth has no object to be "
                              "tracked" + ("" if self.sequences else ", and no sequence"))
@@ -126,6 +123,7 @@ class Scorer:
         self.images += other.images
         self.sequences += other.sequences
         self._judged_pixels += other._judged_pixels
+        self._ranked += other._ranked
         self._unranked += other._unranked
         _add_up(self._sums, other._sums)
         _add_up(self._totals, other._totals)
@@ -149,7 +147,9 @@ class Scorer:
             self._open.setdefault(sequence, SequenceSums(self.classes, self.kinds)).add(predicted, truth, shared)
         self.images += 1
         self._judged_pixels += int(shared[:, 1:].sum())
-        self._unranked += int(Truth.PANOPTIC in self.kinds and not has_ranks(predicted, self.classes))
+        if Truth.PANOPTIC in self.kinds and len(scores := thing_scores(predicted, self.classes)):
+            self._unranked += int(np.isnan(scores).all())
+            self._ranked += int(not np.isnan(scores).all())
         _add_up(self._sums, sums)
         return FrameScore(quality, float(shared[0].sum() / max(shared.sum(), 1)), metrics)
 
@@ -162,7 +162,7 @@ class Scorer:
             notes["classes_without_counterpart"] = names[self._class_of == NO_CLASS].tolist()
             notes["classes_not_predicted"] = np.array(self.classes.names)[~known].tolist()
         if self._unranked:
-            notes["warnings"] = ["mask_ap was not measured: the predictions have no scores"]
+            notes["warnings"] = ["mask_ap ranks all things alike: the predictions have no scores"]
         return {name: lines for name, lines in notes.items() if lines}
 
 

@@ -211,11 +211,11 @@ def test_objects_over_a_semantic_truth_count_as_their_class() -> None:
     assert "panoptic" not in result
 
 
-def test_predictions_without_scores_have_no_average_precision() -> None:
+def test_predictions_without_scores_are_ranked_alike_and_that_is_said() -> None:
     scorer = Scorer(CLASSES, PANOPTIC)
     scorer.add(replace(TRUTH, score=np.full(3, np.nan, np.float32)), TRUTH)
     result = scorer.result()
-    assert "mask_ap" not in result
+    assert result["mask_ap"]["ap"] == 1
     assert "no scores" in result["warnings"][0]
     scorer.add(TRUTH, TRUTH)
     with pytest.raises(InputError, match="1 of 2 images have no scores"):
