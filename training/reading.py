@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -17,6 +17,8 @@ from panoptic_ros.labels import PanopticLabel
 
 # Tracking needs a time that passes: 10 Hz where a dataset does not know its own.
 UNKNOWN_INTERVAL_NS = 100_000_000
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,14 @@ def read_ahead(dataset: Dataset, rows: Sequence[int], workers: int) -> Iterator[
     """
     loader: DataLoader[Any] = DataLoader(_Examples(dataset, rows), batch_size=None, num_workers=workers,
                                          prefetch_factor=8 if workers else None, collate_fn=_as_it_is)
+    return start(loader)
+
+
+def start(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The items of a loader, whose processes start at once; raises the InputError that came in place of an item.
+
+    As a value it arrives as it was raised: what is raised in a loader's process arrives with that process's traceback.
+    """
     # A process that is forked off while OpenCV has threads would wait for them for ever.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -53,7 +63,7 @@ def read_ahead(dataset: Dataset, rows: Sequence[int], workers: int) -> Iterator[
 
 
 class _Examples(Loadable[Any]):
-    """An example, or the InputError that reading it raised: as a value, so that its words arrive as they are."""
+    """An example, or the InputError that reading it raised."""
 
     def __init__(self, dataset: Dataset, rows: Sequence[int]) -> None:
         self._dataset, self._rows = dataset, rows
@@ -72,7 +82,7 @@ class _Examples(Loadable[Any]):
             return InputError(str(error))  # not every kind of it survives the way from process to process
 
 
-def _checked(items: Iterator[Example | InputError]) -> Iterator[Example]:
+def _checked(items: Iterator[Item | InputError]) -> Iterator[Item]:
     for item in items:
         if isinstance(item, InputError):
             raise item

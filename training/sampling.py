@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from panoptic_ros.classes import ClassTable, counterparts
-from panoptic_ros.datasets import open_dataset
 from panoptic_ros.datasets.dataset import Dataset
+from panoptic_ros.errors import InputError
 from training.augmentation import Augmentation, as_sample
 from training.image_maps import VOID, CachedMaps, Maps, read_maps
+from training.reading import start
 
 
 class Samples(TorchDataset[dict[str, Tensor]]):
@@ -46,9 +48,17 @@ class Samples(TorchDataset[dict[str, Tensor]]):
         return {name: value.as_subclass(Tensor) for name, value in sample.items()}
 
     def maps(self, entry: int) -> Maps:
-        """What `read_maps` says of an image, in the class table of these samples."""
+        """What `read_maps` says of an image, in the class table of these samples.
+
+        Raises InputError, naming the image, where it holds a class that the dataset's table has not.
+        """
         image, class_map, instance_map = (read_maps(self.dataset, entry) if self._cached is None
                                           else self._cached[entry])
+        highest = int((class_map + np.uint8(1)).max()) - 1  # void becomes 0 for it
+        if highest >= len(self.dataset.classes):
+            hint = "" if self._cached is None else f"; is {self._cached.folder}, data.cache, of another dataset?"
+            raise InputError(f"{self.dataset.entries[entry].name} of {self.dataset.name} has a class {highest}; the "
+                             f"table '{self.dataset.classes.name}' has {len(self.dataset.classes)} classes{hint}")
         if self._class_of is not None:
             table = np.full(256, VOID, np.uint8)
             table[:len(self._class_of)] = np.where(self._class_of < 0, VOID, self._class_of)
@@ -78,13 +88,28 @@ class Numbers(Sampler[int]):
         return (self.steps[1] - self.steps[0]) * self.per_step
 
 
-def sample_batches(samples: Samples, numbers: Numbers, batch_size: int, workers: int) -> DataLoader[dict[str, Tensor]]:
-    """The samples of these numbers in batches, read and augmented by so many processes."""
-    return DataLoader(samples, batch_size, sampler=numbers, num_workers=workers, prefetch_factor=4 if workers else None,
-                      persistent_workers=bool(workers), pin_memory=torch.cuda.is_available())
+def sample_batches(samples: Samples, numbers: Numbers, batch_size: int, workers: int) -> Iterator[dict[str, Tensor]]:
+    """The samples of these numbers in batches, read and augmented by so many processes, which start at once.
+
+    Raises InputError as the dataset does.
+    """
+    return start(DataLoader(_SamplesOrErrors(samples), batch_size, sampler=numbers, num_workers=workers,
+                            prefetch_factor=4 if workers else None, collate_fn=_batch,
+                            pin_memory=torch.cuda.is_available()))
 
 
-def open_samples(path: str, augmentation: Augmentation, seed: int, classes: ClassTable | None,
-                 cache: str = "") -> Samples:
-    """Samples of what `open_dataset` finds at a path."""
-    return Samples(open_dataset(path), augmentation, seed, classes, Path(cache) if cache else None)
+class _SamplesOrErrors(TorchDataset[Any]):
+    """A sample, or the InputError that reading it raised."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+
+    def __getitem__(self, index: int) -> dict[str, Tensor] | InputError:
+        try:
+            return self._samples[index]
+        except InputError as error:
+            return InputError(str(error))  # not every kind of it survives the way from process to process
+
+
+def _batch(samples: Sequence[Any]) -> Any:
+    return next((sample for sample in samples if isinstance(sample, InputError)), None) or default_collate(samples)

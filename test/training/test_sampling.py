@@ -14,7 +14,7 @@ from panoptic_ros.datasets import Dataset, Entry, Truth, open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.labels import PanopticLabel
 from training.augmentation import Augmentation, as_sample
-from training.image_maps import CachedMaps, read_maps
+from training.image_maps import VOID, CachedMaps, read_maps
 from training.sampling import Numbers, Samples, sample_batches
 
 TABLE = ClassTable("three", ("road", "car", "person"), (False, True, True), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
@@ -141,6 +141,30 @@ def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="No space left.*data.cache"):
             cache[0]
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+class Mislabelled(Numbered):
+    """The car of image 1 is of a class that the table has not."""
+
+    def label(self, index: int) -> PanopticLabel:
+        label = super().label(index)
+        return PanopticLabel.of(label.segment_map, [0, 3, 2]) if index == 1 else label
+
+
+def test_a_class_beyond_the_table_is_an_error_that_names_the_image(tmp_path: Path) -> None:
+    samples = Samples(Mislabelled(), PLAIN)
+    assert (samples.maps(0)[1] == VOID).any()
+    with pytest.raises(InputError, match=r"^i1 of numbered has a class 3; the table 'three' has 3 classes$"):
+        samples.maps(1)
+    cached = Samples(Mislabelled(), PLAIN, cache=tmp_path / "other")
+    with pytest.raises(InputError, match=r"has 3 classes; is .*other, data\.cache, of another dataset\?"):
+        cached.maps(1)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_in_a_sample_arrives_in_its_own_words_and_without_a_traceback(workers: int) -> None:
+    with pytest.raises(InputError, match=r"^i1 of numbered has a class 3; the table 'three' has 3 classes$"):
+        list(sample_batches(Samples(Mislabelled(), PLAIN), Numbers(0, 3, 2), 2, workers))
 
 
 def test_processes_share_the_samples_of_a_step_between_them() -> None:
