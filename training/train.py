@@ -1,14 +1,18 @@
 """Train a model: python -m training.train --config training/recipes/hle/city.yaml --out runs/city
 
 Any key of the recipe may be given on the command line: --batch_size 4 --optimiser.learning_rate 0.0005. Run the command
-again with the same --out to go on after an interruption. The model that validated best is in OUT/model. Several
-processes or machines: torchrun -m training.train with the same arguments.
+again with the same --out to go on after an interruption. The model that validated best is in OUT/model.
+
+Several devices of one machine: --devices 4. Several machines: on each
+torchrun --nnodes 2 --nproc-per-node 4 --rdzv-endpoint FIRST:29500 -m training.train --config ... --out ...
+with an --out that all of them see. A step then takes batch_size samples on every device.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +26,7 @@ from torch import Tensor, nn
 
 from panoptic_ros.bags.interruption import stop_on_interrupt
 from panoptic_ros.classes import load_class_table
-from panoptic_ros.datasets import Dataset, open_dataset
+from panoptic_ros.datasets import Dataset, Truth, open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods import METHODS
 from panoptic_ros.model import IMAGENET_MEAN, IMAGENET_STD, Model, load_model, save_model
@@ -41,9 +45,9 @@ class Run:
 
     def __init__(self, recipe: Recipe, out: Path, fabric: Fabric) -> None:
         self.recipe, self.out, self.fabric = recipe, out, fabric
-        self.dataset = open_dataset(recipe.data.train)
+        self.dataset = _open(recipe.data.train, for_training=True)
         self.classes = load_class_table(recipe.data.classes) if recipe.data.classes else self.dataset.classes
-        self.validation: Dataset | None = open_dataset(recipe.data.validation) if recipe.data.validation else None
+        self.validation = _open(recipe.data.validation) if recipe.data.validation else None
         self.is_thing = torch.as_tensor(self.classes.thing_mask, device=fabric.device)
         self.objective = OBJECTIVES[recipe.method]
         network = self._make_network().to(memory_format=torch.channels_last)
@@ -76,7 +80,12 @@ class Run:
             with self.fabric.no_backward_sync(self.network, enabled=part < recipe.accumulate - 1):
                 outputs = self.network(image.contiguous(memory_format=torch.channels_last))
                 terms = self.objective.loss(self.network, outputs, batch, self.is_thing, recipe.objective)
-                self.fabric.backward(terms["total"] / recipe.accumulate)
+                total = terms["total"]
+                if self.fabric.world_size > 1:
+                    # The processes wait for each other's gradient of every parameter, also where a loss has no use
+                    # for an output, as without an object in the batch.
+                    total = total + 0 * torch.stack([output.sum() for output in outputs.values()]).sum()
+                self.fabric.backward(total / recipe.accumulate)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach() / recipe.accumulate
         values = {name: float(value) for name, value in sums.items()}
@@ -186,6 +195,13 @@ class Run:
         return network
 
 
+def _open(path: str, for_training: bool = False) -> Dataset:
+    dataset = open_dataset(path, for_training=for_training)
+    if not dataset.truth & {Truth.PANOPTIC, Truth.SEMANTIC}:
+        raise InputError(f"{dataset.name} has objects alone as its truth: training needs a class for every pixel")
+    return dataset
+
+
 def train(recipe: Recipe, out: Path, fabric: Fabric, workers: int, stop: Event,
           checkpoint_minutes: float = 5) -> bool:
     """Run or go on with a training; returns whether it is done. Leaves model, checkpoint.pt, log.jsonl and tensorboard.
@@ -202,7 +218,8 @@ def train(recipe: Recipe, out: Path, fabric: Fabric, workers: int, stop: Event,
     saved = time.monotonic()
     run.train_mode()
     try:
-        while run.step < recipe.steps and not stop.is_set():
+        stopped = False
+        while run.step < recipe.steps and not stopped:
             batches.seconds = 0.0
             terms = run.train_step(batches)
             if monitor is not None:
@@ -212,7 +229,10 @@ def train(recipe: Recipe, out: Path, fabric: Fabric, workers: int, stop: Event,
                 run.validate(monitor)
                 fabric.barrier()
                 run.train_mode()
-            if run.step == recipe.steps or stop.is_set() or time.monotonic() - saved >= 60 * checkpoint_minutes:
+            # Where one process is asked to stop, all do: a step needs all of them.
+            stopped = bool(fabric.all_reduce(torch.tensor(float(stop.is_set()), device=fabric.device),
+                                             reduce_op="sum"))
+            if run.step == recipe.steps or stopped or time.monotonic() - saved >= 60 * checkpoint_minutes:
                 run.save()
                 saved = time.monotonic()
     finally:
@@ -241,7 +261,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run there goes on")
     parser.add_argument("--workers", type=int, default=1, help="processes per device that read samples")
     parser.add_argument("--accelerator", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--devices", default="1", help="number of devices, or auto")
+    parser.add_argument("--devices", default=1, type=_device_count, metavar="N",
+                        help="number of devices, or auto; under torchrun it is torchrun's")
     parser.add_argument("--print-recipe", action="store_true", help="print the recipe with all defaults, and end")
     args, overrides = parser.parse_known_args(arguments)
     try:
@@ -250,8 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
             import yaml
             print(yaml.safe_dump(recipe.plain(), sort_keys=False, default_flow_style=None), end="")
             return 0
-        devices = args.devices if args.devices == "auto" else int(args.devices)
-        fabric = Fabric(accelerator=args.accelerator, devices=devices, precision=recipe.precision)
+        fabric = _fabric(args, recipe)
         fabric.launch()
         with stop_on_interrupt() as stop:
             done = train(recipe, args.out, fabric, args.workers, stop)
@@ -262,6 +282,19 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"training: interrupted; the same command goes on from {args.out / 'checkpoint.pt'}", file=sys.stderr)
         return 130
     return 0
+
+
+def _device_count(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
+def _fabric(args: argparse.Namespace, recipe: Recipe) -> Fabric:
+    devices, nodes = args.devices, 1
+    if torch.distributed.is_torchelastic_launched():
+        # torchrun's own count: Fabric would take each of its processes for a run of its own.
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    return Fabric(accelerator=args.accelerator, devices=devices, num_nodes=nodes, precision=recipe.precision)
 
 
 if __name__ == "__main__":
