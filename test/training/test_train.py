@@ -18,14 +18,19 @@ from panoptic_ros.model import load_model
 from training.augmentation import Augmentation
 from training.objectives.hle import Settings
 from training.recipe import Recipe, TrainingData, Validation
+from training.sampling import Numbers, sample_batches
 from training.schedules import Schedule
 from training.train import Run, main, train
 
-TINY = Recipe(
-    TrainingData("city:1000000-1000001x2/9@64x128", "city:500x2@64x128"), "hle",
-    hle.Hyperparameters("mobilenetv2_050", output_stride=32, atrous_rates=(1,), decoder_channels=16), Settings(),
-    input_size=(64, 128), augmentation=Augmentation(crop=(64, 96), scale=(0.8, 1.2)), batch_size=2, steps=4,
-    schedule=Schedule(warm_up=1), validation=Validation(every=2, images=2), precision="32-true")
+
+@pytest.fixture
+def tiny(street_folder: Path) -> Recipe:
+    return Recipe(
+        TrainingData(str(street_folder), str(street_folder)), "hle",
+        hle.Hyperparameters("test_efficientnet", output_stride=32, atrous_rates=(1,), decoder_channels=16),
+        Settings(thomson=False), input_size=(64, 128), augmentation=Augmentation(crop=(64, 96), scale=(0.8, 1.2)),
+        batch_size=2, steps=4, schedule=Schedule(warm_up=1), validation=Validation(every=2, images=2),
+        precision="32-true")
 
 
 def cpu() -> Fabric:
@@ -42,8 +47,8 @@ def assert_equal(first: dict[str, Any], second: dict[str, Any]) -> None:
         assert torch.equal(value, second[name]), name
 
 
-def test_a_run_leaves_a_model_with_its_scores_a_log_and_pictures(tmp_path: Path) -> None:
-    assert train(TINY, tmp_path, cpu(), 0, Event())
+def test_a_run_leaves_a_model_with_its_scores_a_log_and_pictures(tiny: Recipe, tmp_path: Path) -> None:
+    assert train(tiny, tmp_path, cpu(), 0, Event())
     model = load_model(tmp_path / "model")
     assert set(model.training["score"]) == {"pq", "pq_things", "pq_stuff", "miou", "on"}
     assert model.training["recipe"]["objective"]["gamma"] == 10
@@ -52,14 +57,13 @@ def test_a_run_leaves_a_model_with_its_scores_a_log_and_pictures(tmp_path: Path)
     assert {"total", "seg", "ins", "rate", "waited"} <= lines[0].keys()
     (events,) = (tmp_path / "tensorboard").iterdir()
     content = events.read_bytes()
-    for tag in (b"validation/pq", b"0500_000000/prediction", b"0500_000000/embedding", b"0500_000000/seed"):
+    for tag in (b"validation/pq", b"street_0/prediction", b"street_0/embedding", b"street_3/seed"):
         assert tag in content
 
 
-@pytest.mark.parametrize("workers", [0, 1])
 def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
-    train(TINY, tmp_path / "whole", cpu(), workers, Event())
+        tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(tiny, tmp_path / "whole", cpu(), 0, Event())
     step = Run.train_step
 
     def killed_at_step_3(run: Run, batches: Any) -> dict[str, float]:
@@ -67,24 +71,27 @@ def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
             raise KeyboardInterrupt
         return step(run, batches)
 
-    monkeypatch.setattr(Run, "train_step", killed_at_step_3)
-    with pytest.raises(KeyboardInterrupt):
-        train(TINY, tmp_path / "parts", cpu(), workers, Event(), checkpoint_minutes=0)
-    monkeypatch.undo()
-    train(TINY, tmp_path / "parts", cpu(), workers, Event())
+    whole = torch.load(tmp_path / "whole/checkpoint.pt", weights_only=True)
+    for workers in (0, 1):
+        out = tmp_path / f"parts_{workers}"
+        monkeypatch.setattr(Run, "train_step", killed_at_step_3)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny, out, cpu(), workers, Event(), checkpoint_minutes=0)
+        monkeypatch.undo()
+        train(tiny, out, cpu(), workers, Event())
 
-    whole, parts = (torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("whole", "parts"))
-    assert_equal(whole["network"], parts["network"])
-    assert_equal(whole["average"], parts["average"])
-    assert_equal(load_model(tmp_path / "whole/model").network.state_dict(),
-                 load_model(tmp_path / "parts/model").network.state_dict())
-    steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
-    assert steps == [1, 2, 3, 4]
+        parts = torch.load(out / "checkpoint.pt", weights_only=True)
+        assert_equal(whole["network"], parts["network"])
+        assert_equal(whole["average"], parts["average"])
+        assert_equal(load_model(tmp_path / "whole/model").network.state_dict(),
+                     load_model(out / "model").network.state_dict())
+        steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
+        assert steps == [1, 2, 3, 4]
 
 
-def test_a_run_that_is_asked_to_stop_saves_the_step_it_is_in(tmp_path: Path) -> None:
+def test_a_run_that_is_asked_to_stop_saves_the_step_it_is_in(tiny: Recipe, tmp_path: Path) -> None:
     stop = Event()
-    recipe = dataclasses.replace(TINY, steps=1000)
+    recipe = dataclasses.replace(tiny, steps=1000)
 
     class StopsAtTheSecondStep(Run):
         def train_step(self, batches: Any) -> dict[str, float]:
@@ -98,9 +105,9 @@ def test_a_run_that_is_asked_to_stop_saves_the_step_it_is_in(tmp_path: Path) -> 
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
 
 
-def test_accumulated_batches_are_one_large_batch(tmp_path: Path) -> None:
+def test_accumulated_batches_are_one_large_batch(tiny: Recipe, tmp_path: Path) -> None:
     # Frozen statistics, and no terms that are means over a batch's own pixels or instances, of which parts differ.
-    network = dataclasses.replace(TINY, freeze_batch_norm=True, average=0.0)
+    network = dataclasses.replace(tiny, freeze_batch_norm=True, average=0.0)
     run = {}
     for name, recipe in (("whole", dataclasses.replace(network, steps=1)),
                          ("parts", dataclasses.replace(network, steps=1, batch_size=1, accumulate=2))):
@@ -117,23 +124,34 @@ def test_accumulated_batches_are_one_large_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(value, second[key], rtol=1e-3, atol=2e-5, msg=key)
 
 
-def test_a_checkpoint_of_another_recipe_is_not_continued(tmp_path: Path) -> None:
-    train(dataclasses.replace(TINY, steps=1), tmp_path, cpu(), 0, Event())
+def test_a_checkpoint_of_another_recipe_is_not_continued(tiny: Recipe, tmp_path: Path) -> None:
+    train(dataclasses.replace(tiny, steps=1), tmp_path, cpu(), 0, Event())
     with pytest.raises(InputError, match="another recipe .it differs in batch_size, steps.*another --out"):
-        train(dataclasses.replace(TINY, steps=2, batch_size=1), tmp_path, cpu(), 0, Event())
+        train(dataclasses.replace(tiny, steps=2, batch_size=1), tmp_path, cpu(), 0, Event())
 
 
-def test_a_loss_that_is_not_finite_stops_with_what_to_do(tmp_path: Path) -> None:
-    recipe = dataclasses.replace(TINY, objective=Settings(seed=float("nan")))
+def test_a_loss_that_is_not_finite_stops_with_what_to_do(tiny: Recipe, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(tiny, objective=Settings(seed=float("nan")))
     with pytest.raises(InputError, match="not finite at step 0.*learning_rate"):
         train(recipe, tmp_path, cpu(), 0, Event())
 
 
+def test_a_network_whose_outputs_are_nan_stops_as_a_loss_that_is_not_finite(tiny: Recipe, tmp_path: Path) -> None:
+    run = Run(tiny, tmp_path, cpu())
+    with torch.no_grad():
+        run.network.module.head.bias.fill_(float("nan"))
+    before = {k: v.clone() for k, v in run.network.module.named_parameters()}
+    with pytest.raises(InputError, match="not finite at step 0"):
+        run.train_step(sample_batches(run.samples(), Numbers(0, 1, 2), 2, 0))
+    after = dict(run.network.module.named_parameters())
+    assert all(torch.equal(before[k], after[k]) for k in before if k != "head.bias")
+
+
 def test_a_full_disk_stops_with_what_to_do_and_keeps_the_checkpoint(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(dataclasses.replace(TINY, steps=1), tmp_path, cpu(), 0, Event())
+        tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(dataclasses.replace(tiny, steps=1), tmp_path, cpu(), 0, Event())
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    run = Run(dataclasses.replace(TINY, steps=1), tmp_path, cpu())
+    run = Run(dataclasses.replace(tiny, steps=1), tmp_path, cpu())
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -145,26 +163,26 @@ def test_a_full_disk_stops_with_what_to_do_and_keeps_the_checkpoint(
     assert not (tmp_path / "checkpoint.partial").exists()
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_refused(tiny: Recipe, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(InputError, match="not a checkpoint, or is damaged"):
-        train(TINY, tmp_path, cpu(), 0, Event())
+        train(tiny, tmp_path, cpu(), 0, Event())
 
 
-def test_a_run_may_start_from_a_model_of_the_same_network(tmp_path: Path) -> None:
-    train(dataclasses.replace(TINY, steps=2), tmp_path / "first", cpu(), 0, Event())
-    recipe = dataclasses.replace(TINY, initial_model=str(tmp_path / "first/model"))
+def test_a_run_may_start_from_a_model_of_the_same_network(tiny: Recipe, tmp_path: Path) -> None:
+    train(dataclasses.replace(tiny, steps=2), tmp_path / "first", cpu(), 0, Event())
+    recipe = dataclasses.replace(tiny, initial_model=str(tmp_path / "first/model"))
     run = Run(recipe, tmp_path / "second", cpu())
     assert_equal({k: v for k, v in run.network.module.state_dict().items() if "num_batches" not in k},
                  {k: v for k, v in load_model(tmp_path / "first/model").network.state_dict().items()
                   if "num_batches" not in k})
-    other = dataclasses.replace(recipe, hyperparameters=hle.Hyperparameters("mobilenetv2_050"))
+    other = dataclasses.replace(recipe, hyperparameters=hle.Hyperparameters("test_efficientnet"))
     with pytest.raises(InputError, match="other hyper-parameters"):
         Run(other, tmp_path / "second", cpu())
 
 
-def test_frozen_batch_norm_of_the_backbone_stays_as_it_was(tmp_path: Path) -> None:
-    run = Run(dataclasses.replace(TINY, freeze_batch_norm=True), tmp_path, cpu())
+def test_frozen_batch_norm_of_the_backbone_stays_as_it_was(tiny: Recipe, tmp_path: Path) -> None:
+    run = Run(dataclasses.replace(tiny, freeze_batch_norm=True), tmp_path, cpu())
     before = {k: v.clone() for k, v in run.network.module.state_dict().items()}
     samples = run.samples()
     run.train_mode()
@@ -177,10 +195,12 @@ def test_frozen_batch_norm_of_the_backbone_stays_as_it_was(tmp_path: Path) -> No
     assert not torch.equal(before["backbone.encoder.conv_stem.weight"], after["backbone.encoder.conv_stem.weight"])
 
 
-def test_the_command_trains_and_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_trains_and_says_what_is_wrong(
+        street_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "r.yaml"
-    config.write_text("data: {train: 'city:1000000x1@64x128'}\naugmentation: {crop: [64, 64]}\nprecision: 32-true\n"
-                      "hyperparameters: {backbone: mobilenetv2_050, decoder_channels: 16, output_stride: 32}\n")
+    config.write_text(f"data: {{train: '{street_folder}'}}\naugmentation: {{crop: [64, 64]}}\nprecision: 32-true\n"
+                      "hyperparameters: {backbone: test_efficientnet, decoder_channels: 16, output_stride: 32}\n"
+                      "objective: {thomson: false}\n")
     line = ["--config", str(config), "--out", str(tmp_path / "run"), "--workers", "0", "--accelerator", "cpu"]
     assert main([*line, "--steps", "1", "--batch_size=2"]) == 0
     assert load_model(tmp_path / "run/model").training["steps"] == 1
