@@ -98,7 +98,7 @@ def load_model(name_or_path: str | Path) -> Model:
         raise InputError(f"{description} is not a model description: {type(error).__name__} at {error}") from error
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or min(input_size) < 32:
         raise InputError(f"{description}: mean and std need three values each, input_size at least 32 x 32")
-    network = method.network(hyperparameters, len(classes))
+    network = method.network(hyperparameters, classes.is_thing)
     _load_weights(network, weights)
     digest = hashlib.sha256(description.read_bytes() + weights.read_bytes()).hexdigest()[:8]
     return Model(text["method"], hyperparameters, network.eval(), classes, input_size, mean, std, thresholds,

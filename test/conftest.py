@@ -19,7 +19,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hyperparameters = hle.Hyperparameters("mobilenetv2_050", output_stride=32, atrous_rates=(1, 2),
                                           decoder_channels=16)
     classes = load_class_table("cityscapes")
-    network = hle.Network(hyperparameters, len(classes)).eval()
+    network = hle.Network(hyperparameters, classes.is_thing).eval()
     # Embeddings and seeds of an untrained network hardly differ over an image: spread them.
     with torch.no_grad():
         network.head.weight.mul_(20)

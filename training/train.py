@@ -179,7 +179,7 @@ class Run:
     def _make_network(self) -> nn.Module:
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
-        network = METHODS[recipe.method].network(recipe.hyperparameters, len(self.classes), recipe.pretrained)
+        network = METHODS[recipe.method].network(recipe.hyperparameters, self.classes.is_thing, recipe.pretrained)
         self.objective.initialise(network, recipe.objective, recipe.seed)
         if recipe.initial_model:
             initial = load_model(recipe.initial_model)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from panoptic_ros.methods import hle
+from panoptic_ros.methods import dense_detections, hle
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Method:
     """What the rest of the package needs to know of a method.
 
     hyperparameters: frozen dataclass, the paper's values as defaults; built from `model.yaml`.
-    network: called with the hyper-parameters, the number of classes and `pretrained`; `forward(image (B, 3, H, W)
-        float)` returns a dict of named tensors, exportable with static shapes.
+    network: called with the hyper-parameters, which of the classes are things (C bools) and `pretrained`;
+        `forward(image (B, 3, H, W) float)` returns a dict of named tensors, exportable with static shapes.
     thresholds: frozen dataclass of the decode's settings; each field's metadata has `range` and `description`.
     decode: `decode(outputs, is_thing (C,) bool, thresholds, output_size (H, W))` returns the segment map
         (B, H, W) int32 and a list of B Segments.
@@ -30,5 +30,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
+    "dense_detections": Method(dense_detections.Hyperparameters, dense_detections.Network, dense_detections.Thresholds,
+                               dense_detections.decode),
     "hle": Method(hle.Hyperparameters, hle.Network, hle.Thresholds, hle.decode),
 }

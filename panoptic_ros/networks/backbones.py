@@ -30,3 +30,22 @@ class Backbone(nn.Module):
         """(B, 3, H, W) -> low-level features (B, C4, H/4, W/4) and features (B, C, H/stride, W/stride)."""
         maps = self.encoder(image)
         return maps[self._low_level], maps[-1]
+
+
+class MultiScaleBackbone(nn.Module):
+    """A timm encoder that returns its feature maps at several strides.
+
+    name, pretrained: as for `Backbone`. strides: of the maps, powers of two that the encoder has.
+    """
+
+    def __init__(self, name: str, strides: tuple[int, ...], pretrained: bool = False) -> None:
+        super().__init__()
+        self.encoder: Any = timm.create_model(name, features_only=True, pretrained=pretrained)
+        available = self.encoder.feature_info.reduction()
+        self._maps = [available.index(stride) for stride in strides]
+        self.channels: list[int] = [self.encoder.feature_info.channels()[i] for i in self._maps]
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> (B, C_i, H/stride_i, W/stride_i) for each stride."""
+        maps = self.encoder(image)
+        return [maps[i] for i in self._maps]

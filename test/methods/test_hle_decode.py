@@ -135,7 +135,8 @@ def test_images_of_a_batch_do_not_touch_each_other() -> None:
 
 
 def test_the_network_gives_unit_embeddings_and_seeds_between_0_and_1_at_a_quarter_of_the_size() -> None:
-    network = Network(Hyperparameters("mobilenetv2_050", decoder_channels=16, embedding_dimension=6), 4).eval()
+    network = Network(Hyperparameters("mobilenetv2_050", decoder_channels=16, embedding_dimension=6), [False] * 4)
+    network.eval()
     with torch.no_grad():
         outputs = network(torch.randn(2, 3, 64, 96))
     assert outputs["embedding"].shape == (2, 6, 16, 24)
@@ -147,7 +148,7 @@ def test_the_network_gives_unit_embeddings_and_seeds_between_0_and_1_at_a_quarte
 
 @pytest.mark.parametrize(("backbone", "width"), [("mobilenetv2_100", 128), ("resnet50", 256)])
 def test_the_decoder_is_sized_to_the_backbone(backbone: str, width: int) -> None:
-    network = Network(Hyperparameters(backbone), 19).eval()
+    network = Network(Hyperparameters(backbone), [False] * 19).eval()
     assert network.head.in_channels == width
     with torch.no_grad():
         assert network(torch.randn(1, 3, 64, 64))["embedding"].shape == (1, 12, 16, 16)

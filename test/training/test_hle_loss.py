@@ -252,7 +252,7 @@ def test_the_associative_variant_pulls_pixels_to_class_means_and_to_instance_mea
 @pytest.mark.parametrize("thomson", [True, False])
 def test_class_means_begin_as_the_settings_want(thomson: bool) -> None:
     torch.manual_seed(0)
-    network = hle.Network(hle.Hyperparameters("mobilenetv2_050", decoder_channels=16), 4)
+    network = hle.Network(hle.Hyperparameters("mobilenetv2_050", decoder_channels=16), [False] * 4)
     before = network.class_mean.detach().clone()
     initialise(network, Settings(thomson=thomson), seed=1)
     assert torch.equal(network.class_mean, thomson_means(4, 12, 1) if thomson else before)

@@ -11,7 +11,7 @@ from training.recipe import Optimiser
 
 
 def network(backbone: str) -> hle.Network:
-    return hle.Network(hle.Hyperparameters(backbone, decoder_channels=16), 3)
+    return hle.Network(hle.Hyperparameters(backbone, decoder_channels=16), [False] * 3)
 
 
 def groups(optimiser: torch.optim.Optimizer, net: torch.nn.Module) -> dict[str, dict[str, float]]:

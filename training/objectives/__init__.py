@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from training.objectives import hle
+from training.objectives import dense_detections, hle
 
 
 @dataclass(frozen=True)
@@ -25,5 +25,6 @@ class Objective:
 
 
 OBJECTIVES: dict[str, Objective] = {
+    "dense_detections": Objective(dense_detections.Settings, dense_detections.initialise, dense_detections.loss),
     "hle": Objective(hle.Settings, hle.initialise, hle.loss),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,9 +54,9 @@ class Network(nn.Module):
     # The embedding space's own parameters, which weight decay would pull to its middle.
     undecayed = ("class_mean",)
 
-    def __init__(self, hyperparameters: Hyperparameters, classes: int, pretrained: bool = False) -> None:
+    def __init__(self, hyperparameters: Hyperparameters, is_thing: Sequence[bool], pretrained: bool = False) -> None:
         super().__init__()
-        h = hyperparameters
+        h, classes = hyperparameters, len(is_thing)
         self.dimension, self.semantics = h.embedding_dimension, h.semantics
         class_dimension = h.embedding_dimension // 2 if h.semantics == "split" else h.embedding_dimension
         self.backbone = Backbone(h.backbone, h.output_stride, pretrained)

@@ -1,0 +1,91 @@
+"""Boxes from the network's outputs: where its locations are, query boxes, and how well each pixel's box fits them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.ops import nms
+
+from panoptic_ros.decoding.boxes import generalised_overlap, intersection_over_union, suppress_by_class
+from panoptic_ros.networks.feature_pyramid import STRIDES, level_sizes, upsample
+
+# Per level, with a class score above 0.05, as FCOS does; then NMS within the classes, and of boxes of different classes
+# on one object.
+CANDIDATES = 1000
+CANDIDATE_SCORE = 0.05
+SAME_OBJECT = 0.97
+
+
+def locations(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The L locations of all levels, level after level, row by row (section 4.1).
+
+    height, width: of the first level. Returns x and y (L, 2) in pixels of the image, and the level 0..4 (L,).
+    """
+    grids = [grid(rows, columns, stride, device)
+             for stride, (rows, columns) in zip(STRIDES, level_sizes(height, width), strict=True)]
+    level = torch.arange(len(grids), device=device).repeat_interleave(
+        torch.tensor([len(g) for g in grids], device=device), output_size=sum(map(len, grids)))
+    return torch.cat(grids), level
+
+
+def grid(rows: int, columns: int, stride: int, device: torch.device) -> Tensor:
+    """x * stride + floor(stride / 2), and y likewise, of each cell of a map: (rows * columns, 2)."""
+    y, x = (stride * torch.arange(n, device=device, dtype=torch.float32) + stride // 2 for n in (rows, columns))
+    return torch.stack([x.repeat(rows), y.repeat_interleave(columns)], 1)
+
+
+def absolute_boxes(location: Tensor, offsets: Tensor) -> Tensor:
+    """location (L, 2), offsets (..., 4, L) to left, top, right, bottom (Eq. 8) -> boxes (..., 4, L) x0, y0, x1, y1."""
+    return torch.cat([location.T - offsets[..., :2, :], location.T + offsets[..., 2:, :]], -2)
+
+
+def query_boxes(box: Tensor, class_logits: Tensor, centerness: Tensor, level: Tensor, least_score: float,
+                suppression: float, at_most: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """B_query of Eq. 4: what non-maximum suppression leaves of an image's boxes, best first.
+
+    box (4, L), class_logits (T, L), centerness (L,) logits, level (L,); size: height and width of the image, at which
+    boxes are cut off. Boxes that have no area then are no boxes. Returns box (J, 4), class (J,) 0..T-1, score (J,) in
+    (0, 1], which is the class's times the centerness, and location (J,), an index into L.
+    """
+    class_score = class_logits.sigmoid()
+    score = class_score * centerness.sigmoid()
+    classes, places = ((score > least_score) & (class_score > CANDIDATE_SCORE)).nonzero(as_tuple=True)
+    best, order = score[classes, places].sort(descending=True, stable=True)
+    classes, places = classes[order], places[order]
+    # The best of each level: a candidate's rank is how many better ones of its level there are.
+    own = level[places][:, None] == torch.arange(len(STRIDES), device=box.device)
+    among = (own.cumsum(0) * own).sum(1) <= CANDIDATES
+    limit = torch.tensor([size[1], size[0], size[1], size[0]], device=box.device)[:, None]
+    candidates = torch.minimum(box[:, places].clamp(min=0), limit).T
+    real = among & (candidates[:, 2] > candidates[:, 0]) & (candidates[:, 3] > candidates[:, 1])
+    candidates, classes, places, best = candidates[real], classes[real], places[real], best[real]
+    kept = suppress_by_class(candidates, best, classes, suppression)
+    kept = kept[nms(candidates[kept], best[kept], SAME_OBJECT)][:at_most]
+    return candidates[kept], classes[kept], best[kept], places[kept]
+
+
+def dense_boxes(box: Tensor, levelness: Tensor | None, height: int, width: int) -> Tensor:
+    """B(x, y) of Eq. 14 at a quarter of the image, as K maps (K, h w, 4).
+
+    box: (4, L) of all levels; levelness: (6, h, w) logits, whose background does not vote, or None. height, width:
+    h and w. With levelness there is one map, without there is one for each level (Eq. A21).
+    """
+    sizes = level_sizes(height // 2, width // 2)
+    maps = torch.cat([upsample(part.view(1, 4, *size), 2**(i + 1), (height, width)) for i, (part, size) in enumerate(
+        zip(box.split([rows * columns for rows, columns in sizes], 1), sizes, strict=True))])  # (5, 4, h, w)
+    if levelness is not None:
+        level = levelness[1:].argmax(0).expand(1, 4, height, width)
+        maps = maps.gather(0, level)
+    return maps.flatten(2).transpose(1, 2)
+
+
+def location_probability(dense: Tensor, query: Tensor, generalised: bool = False) -> Tensor:
+    """P_loc of Eq. 6, and of Eq. A23 where there are boxes of several levels, the largest over the levels.
+
+    dense (K, P, 4), query (J, 4) -> (P, J). generalised: the score of the published code in place of the IoU.
+    """
+    measure = generalised_overlap if generalised else intersection_over_union
+    best = measure(dense[0, :, None], query)
+    for boxes in dense[1:]:
+        best = torch.maximum(best, measure(boxes[:, None], query))
+    return best

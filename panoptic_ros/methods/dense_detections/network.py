@@ -1,0 +1,130 @@
+"""The network of dense detections: ResNet, feature pyramid and one head for boxes and semantics (section 4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from panoptic_ros.errors import InputError
+from panoptic_ros.networks.backbones import MultiScaleBackbone
+from panoptic_ros.networks.feature_pyramid import STRIDES, FeaturePyramid, upsample
+
+LARGEST_OFFSET = 10_000.0  # pixels from a location to the side of its box
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """The paper's network.
+
+    backbone: a timm model with maps at strides 8, 16 and 32; the paper uses resnet50, resnet34 and resnet18.
+    channels: width of the feature pyramid.
+    box_channels, class_channels, depth: width of the two towers and number of their convolutions.
+    two_towers: one tower for localisation and one for semantics; False: the one of `box_channels` serves both, the
+        paper's simplified head (Table 3, row 1).
+    levelness: predict which level's box holds at each place; False: masks are made from the boxes of all levels
+        (appendix B).
+    """
+
+    backbone: str = "resnet50"
+    channels: int = 256
+    box_channels: int = 256
+    class_channels: int = 128
+    depth: int = 4
+    two_towers: bool = True
+    levelness: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "box_channels", "class_channels"):
+            if getattr(self, name) < 8 or getattr(self, name) % 8:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be a multiple of 8, the channels in a "
+                                 "group of the group normalisation")
+
+
+class Network(nn.Module):
+    """Image (B, 3, H, W) -> class logits, box offsets and centerness at every location of five levels; levelness at a
+    quarter and semantic logits at an eighth of its size.
+
+    The class table decides what there is: without things there are no boxes, only semantic logits.
+    """
+
+    def __init__(self, hyperparameters: Hyperparameters, is_thing: Sequence[bool], pretrained: bool = False) -> None:
+        super().__init__()
+        h = hyperparameters
+        self.has_things = any(is_thing)
+        self.backbone = MultiScaleBackbone(h.backbone, STRIDES[:3], pretrained)
+        self.pyramid = FeaturePyramid(self.backbone.channels, h.channels)
+        class_channels = h.class_channels if h.two_towers else h.box_channels
+        self.class_tower = _tower(h.channels, class_channels, h.depth)
+        self.semantics = nn.Conv2d(len(STRIDES) * class_channels, len(is_thing), 3, padding=1)
+        if self.has_things:
+            if h.two_towers:
+                self.box_tower = _tower(h.channels, h.box_channels, h.depth)
+            self.box_class = nn.Conv2d(class_channels, sum(is_thing), 3, padding=1)
+            self.box = nn.Conv2d(h.box_channels, 4, 3, padding=1)
+            self.centerness = nn.Conv2d(h.box_channels, 1, 3, padding=1)
+            if h.levelness:
+                self.levelness = nn.Conv2d(len(STRIDES) * h.box_channels, len(STRIDES) + 1, 3, padding=1)
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d) and not name.startswith(("backbone", "pyramid")):
+                nn.init.normal_(module.weight, std=0.01)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        if self.has_things:
+            # Boxes begin with offsets of two strides: exp(scale_l log 16) = 2 stride_l.
+            nn.init.constant_(self.box.bias, math.log(16))  # type: ignore[arg-type]
+            self.scales = nn.Parameter(torch.tensor([math.log(2 * stride) / math.log(16) for stride in STRIDES]))
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """
+        image: (B, 3, H, W) float, normalised; H and W multiples of 32.
+
+        Returns semantic_logits (B, C, H/8, W/8); with things among the classes also, for the L locations of all levels
+        one after the other (see `boxes.locations`), class_logits (B, T, L) of the T thing classes in the order of the
+        table, offsets (B, 4, L), pixels from the location to the left, top, right and bottom side of the box, and
+        centerness (B, L), logits; levelness (B, 6, H/4, W/4), logits of background and the five levels.
+        """
+        levels = self.pyramid(self.backbone(image))
+        rows, columns = levels[0].shape[2:]
+        class_features = [self.class_tower(level) for level in levels]
+        semantic = torch.cat([features if i == 0 else upsample(features, 2**i, (rows, columns))
+                              for i, features in enumerate(class_features)], 1)
+        outputs = {"semantic_logits": self.semantics(semantic).float()}
+        if self.has_things:
+            box_features = [self.box_tower(level) for level in levels] if hasattr(self, "box_tower") else class_features
+            outputs["class_logits"] = torch.cat([self.box_class(x).flatten(2) for x in class_features], 2).float()
+            exponents = [self.scales[i] * self.box(x).float().flatten(2) for i, x in enumerate(box_features)]
+            outputs["offsets"] = torch.cat(exponents, 2).clamp(max=math.log(LARGEST_OFFSET)).exp()
+            outputs["centerness"] = torch.cat([self.centerness(x).flatten(1) for x in box_features], 1).float()
+            if hasattr(self, "levelness"):
+                outputs["levelness"] = self._levelness(box_features, 2 * rows, 2 * columns).float()
+        return outputs
+
+    def _levelness(self, features: list[Tensor], rows: int, columns: int) -> Tensor:
+        """`self.levelness` of all levels' features, upsampled to a quarter of the image and stacked.
+
+        Upsampling and a mix of channels may change places: each level is first mixed to what each of the kernel's nine
+        taps takes of it, 54 channels in place of 256, and the taps are shifted to their places at last. The result is
+        the same, for a twentieth of the memory and of the work.
+        """
+        convolution = self.levelness
+        outputs = convolution.out_channels
+        weights = convolution.weight.chunk(len(features), 1)
+        taps = sum(upsample(F.conv2d(x, weight.permute(2, 3, 0, 1).reshape(9 * outputs, -1, 1, 1)), 2**(i + 1),
+                            (rows, columns)) for i, (x, weight) in enumerate(zip(features, weights, strict=True)))
+        padded = F.pad(taps, (1, 1, 1, 1))  # type: ignore[arg-type]
+        shifted = [padded[:, outputs * (3 * y + x):outputs * (3 * y + x + 1), y:y + rows, x:x + columns]
+                   for y in range(3) for x in range(3)]
+        return sum(shifted[1:], shifted[0]) + convolution.bias.view(1, -1, 1, 1)  # type: ignore[union-attr]
+
+
+def _tower(inputs: int, channels: int, depth: int) -> nn.Sequential:
+    """`depth` times convolution, normalisation in groups of eight channels, ReLU; shared by the levels."""
+    layers: list[nn.Module] = []
+    for i in range(depth):
+        layers += [nn.Conv2d(channels if i else inputs, channels, 3, padding=1), nn.GroupNorm(channels // 8, channels),
+                   nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)

@@ -1,0 +1,240 @@
+"""The loss of dense detections (Eq. 11-19): targets by masks or by boxes, six terms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
+
+from panoptic_ros.decoding.boxes import intersection_over_union
+from panoptic_ros.decoding.segments import measure_labels
+from panoptic_ros.errors import InputError
+from panoptic_ros.methods.dense_detections.boxes import (
+    absolute_boxes,
+    dense_boxes,
+    grid,
+    location_probability,
+    locations,
+    query_boxes,
+)
+from training.losses.cross_entropy import VOID, bootstrapped_cross_entropy
+
+# Levelness and semantics are judged at a quarter of the image, where masks are made.
+QUARTER = 4
+# Owner of a location of which the truth says nothing.
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the loss consists of, the paper's on Cityscapes by default.
+
+    semantics: lambda of Eq. 19, 1 for Cityscapes, 0.4 for COCO. bootstrap: share of the pixels, the worst ones, that
+        the semantic loss is made of.
+    mask: weight of the explicit mask loss (Eq. 16), 0 = none.
+    supervision: `masks`: a location belongs to the object whose mask it is in. `boxes`: to the smallest box that it is
+        in, and there is no mask loss (section 5.6, weakly supervised).
+    largest: m_1 .. m_4 of Eq. 9, the farthest side of a box that is left to each level but the last, in pixels.
+    focal_mean: the focal loss is divided by the number of `locations`, as the paper says, or of those that are
+        `positives`, as FCOS does.
+    prior: score that every class has everywhere at the beginning, for the focal loss's sake.
+    """
+
+    semantics: float = 1.0
+    bootstrap: float = 0.3
+    mask: float = 1.0
+    supervision: Literal["masks", "boxes"] = "masks"
+    largest: tuple[float, float, float, float] = (64.0, 128.0, 256.0, 512.0)
+    focal_mean: Literal["locations", "positives"] = "locations"
+    prior: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 < self.bootstrap <= 1 or not 0 < self.prior < 1:
+            raise InputError(f"bootstrap is {self.bootstrap} and prior {self.prior}; both are shares above 0, up to 1")
+        if list(self.largest) != sorted(self.largest) or len(self.largest) != 4:
+            raise InputError(f"largest is {list(self.largest)}; it is four numbers that rise")
+
+
+def initialise(network: nn.Module, settings: Settings, seed: int) -> None:
+    """Let every class begin with the score `prior` (Lin et al. 2017); `seed` is not needed."""
+    if isinstance(box_class := getattr(network, "box_class", None), nn.Conv2d):
+        nn.init.constant_(box_class.bias, -math.log((1 - settings.prior) / settings.prior))  # type: ignore[arg-type]
+
+
+def loss(network: nn.Module, outputs: dict[str, Tensor], batch: dict[str, Tensor], is_thing: Tensor,
+         settings: Settings) -> dict[str, Tensor]:
+    """The terms of Eq. 19 and their weighted sum `total`.
+
+    outputs: what `methods.dense_detections.Network` returned. batch: class_map (B, H, W) class ids, 255 = void;
+    instance_map (B, H, W) int, 0 = no instance. is_thing: (C,) bool. Boxes are those of the masks. Where a thing has no
+    instance (a crowd) or the class is void, nothing is asked of boxes. Raises InputError for a class id that the table
+    does not have.
+    """
+    class_map, instance_map = batch["class_map"].long(), batch["instance_map"].long()
+    if bool(((class_map >= len(is_thing)) & (class_map != VOID)).any()):
+        raise InputError(f"the truth has a class id beyond the {len(is_thing)} classes of the table")
+    quarter_classes = class_map[:, QUARTER // 2::QUARTER, QUARTER // 2::QUARTER]
+    logits = F.interpolate(outputs["semantic_logits"], quarter_classes.shape[1:], mode="bilinear", align_corners=False)
+    terms = {"semantics": bootstrapped_cross_entropy(logits, quarter_classes, settings.bootstrap)}  # Eq. 15
+    if "class_logits" in outputs:
+        terms.update(_box_terms(outputs, class_map, instance_map, is_thing, settings))
+    weights = {"semantics": settings.semantics, "mask": settings.mask}
+    return {"total": sum((weights.get(name, 1.0) * term for name, term in terms.items()), logits.new_zeros(())),
+            **terms}
+
+
+def _box_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map: Tensor, is_thing: Tensor,
+               settings: Settings) -> dict[str, Tensor]:
+    rows, columns = outputs["semantic_logits"].shape[2:]
+    location, level = locations(rows, columns, class_map.device)
+    quarter = grid(2 * rows, 2 * columns, QUARTER, class_map.device)
+    truth = objects(class_map, instance_map)
+    owner = owners(truth, location, class_map, is_thing, settings.supervision)  # (B, L)
+    target = truth.box[owner.clamp(min=0)]  # (B, L, 4)
+    distance = offsets_to(target, location)
+    positive = (owner > 0) & in_range(distance.amax(2), level, settings.largest)
+    box = absolute_boxes(location, outputs["offsets"])  # (B, 4, L)
+
+    overlap = intersection_over_union(box.transpose(1, 2)[positive], target[positive])
+    positives = positive.sum().clamp(min=1)
+    of_class = F.one_hot(thing_index(truth.class_id, is_thing)[owner.clamp(min=0)], int(is_thing.sum()))
+    focal = sigmoid_focal_loss(outputs["class_logits"], (of_class * positive[..., None]).transpose(1, 2).float())
+    known = owner != UNKNOWN
+    terms = {
+        "box_reg": -overlap.clamp(min=1e-6).log().sum() / positives,  # Eq. 11
+        "center": F.binary_cross_entropy_with_logits(outputs["centerness"][positive], centerness(distance[positive]),
+                                                     reduction="sum") / positives,  # Eq. 12
+        "box_cls": (focal * known[:, None]).sum() / (
+            known.sum().clamp(min=1) if settings.focal_mean == "locations" else positives)}
+    if "levelness" in outputs or (settings.mask and settings.supervision == "masks"):
+        quarter_owner = owners(truth, quarter, class_map, is_thing, settings.supervision)
+    if "levelness" in outputs:
+        wanted = levelness_target(quarter_owner, truth, quarter, settings.largest)
+        errors = F.cross_entropy(outputs["levelness"].flatten(2), wanted, ignore_index=VOID, reduction="sum")
+        terms["levelness"] = errors / (wanted != VOID).sum().clamp(min=1)  # Eq. 13
+    if settings.mask and settings.supervision == "masks":
+        terms["mask"] = _mask_term(outputs, box, level, torch.where(positive, owner, 0), quarter_owner, truth)
+    return terms
+
+
+class Objects(NamedTuple):
+    """The objects of a batch, numbered from 1; row 0 of the arrays belongs to nobody.
+
+    number: (B, H, W) int64, 0 = none. box: (G + 1, 4) float, x1 and y1 exclusive. class_id, image: (G + 1,) int64.
+    """
+
+    number: Tensor
+    box: Tensor
+    class_id: Tensor
+    image: Tensor
+
+
+def objects(class_map: Tensor, instance_map: Tensor) -> Objects:
+    """What the maps (B, H, W) show: ids of instances, 0 = none, are each image's own."""
+    batch, height, width = instance_map.shape
+    first = (torch.arange(batch, device=instance_map.device) * (instance_map.amax() + 1))[:, None, None]
+    ids, number = torch.where(instance_map > 0, instance_map + first, 0).unique(return_inverse=True)
+    number = number + (ids[0] > 0)
+    count = int(number.amax()) + 1
+    # One image below the other: no number is in two of them.
+    _, box = measure_labels(number.view(batch * height, width), count)
+    image = box[:, 1] // height
+    box = box - (image * height)[:, None] * torch.tensor([0, 1, 0, 1], device=box.device)
+    class_id = torch.zeros_like(image).scatter_(0, number.flatten(), class_map.flatten())
+    return Objects(number, box.float(), class_id, image)
+
+
+def owners(truth: Objects, points: Tensor, class_map: Tensor, is_thing: Tensor, supervision: str) -> Tensor:
+    """The object that each of P points (P, 2), x and y, belongs to in each image: (B, P) int64, 0 = background.
+
+    UNKNOWN where nothing can be said: void, things without an instance, points beyond the image.
+    """
+    height, width = class_map.shape[1:]
+    x, y = points.long().unbind(1)
+    beyond = (x >= width) | (y >= height)
+    x, y = x.clamp(max=width - 1), y.clamp(max=height - 1)
+    owner = truth.number[:, y, x] if supervision == "masks" else _smallest_boxes(truth, points, len(class_map))
+    # Classes that say nothing unless there is an instance: things and, up to 255, void.
+    silent = torch.ones(VOID + 1, dtype=torch.bool, device=class_map.device)
+    silent[:len(is_thing)] = is_thing
+    return torch.where(beyond | (owner == 0) & silent[class_map[:, y, x]], UNKNOWN, owner)
+
+
+def _smallest_boxes(truth: Objects, points: Tensor, images: int) -> Tensor:
+    """The object with the smallest box around each point, (images, P); 0 = none."""
+    width, height = (truth.box[:, 2:] - truth.box[:, :2]).T
+    size = width * height
+    size[0] = math.inf
+    inside = ((points[:, None] >= truth.box[:, :2]) & (points[:, None] < truth.box[:, 2:])).all(2)  # (P, G + 1)
+    here = truth.image == torch.arange(images, device=points.device)[:, None]  # (B, G + 1)
+    smallest, owner = torch.where(inside & here[:, None], size, math.inf).min(2)
+    return torch.where(smallest < math.inf, owner, 0)
+
+
+def offsets_to(box: Tensor, location: Tensor) -> Tensor:
+    """Eq. 8: boxes (B, L, 4) and locations (L, 2) -> l, t, r, b (B, L, 4)."""
+    return torch.cat([location - box[..., :2], box[..., 2:] - location], -1)
+
+
+def in_range(reach: Tensor, level: Tensor, largest: tuple[float, ...]) -> Tensor:
+    """Eq. 9: whether the farthest side `reach` (B, L) is in the range of the location's own level (L,)."""
+    limits = torch.tensor([-1.0, *largest, math.inf], device=reach.device)
+    return (limits[level] <= reach) & (reach <= limits[level + 1])
+
+
+def levelness_target(owner: Tensor, truth: Objects, points: Tensor, largest: tuple[float, ...]) -> Tensor:
+    """The level 1..5 that Eq. 9 gives the box at each point, 0 = background, 255 = unknown; owner (B, P) -> (B, P).
+
+    Where the ranges of two levels meet, the finer one.
+    """
+    reach = offsets_to(truth.box[owner.clamp(min=0)], points).amax(2)
+    level = torch.bucketize(reach, torch.tensor(largest, device=reach.device)) + 1
+    return torch.where(owner > 0, level, torch.where(owner == UNKNOWN, VOID, 0))
+
+
+def centerness(offsets: Tensor) -> Tensor:
+    """Eq. 10 of l, t, r, b (M, 4) -> (M,) in [0, 1]."""
+    across, down = offsets[:, 0::2], offsets[:, 1::2]
+    ratio = across.amin(1) / across.amax(1) * (down.amin(1) / down.amax(1))
+    return ratio.clamp(min=0).sqrt()
+
+
+def thing_index(class_id: Tensor, is_thing: Tensor) -> Tensor:
+    """Class ids of things (N,) -> 0..T-1, the rows of the box class logits; of other classes it means nothing."""
+    return (is_thing.cumsum(0) - 1).clamp(min=0)[class_id.clamp(max=len(is_thing) - 1)]
+
+
+def _mask_term(outputs: dict[str, Tensor], box: Tensor, level: Tensor, owner: Tensor, quarter_owner: Tensor,
+               truth: Objects) -> Tensor:
+    """Eq. 16, over the query boxes of all images whose location has a target; owner (B, L), 0 where it has none."""
+    rows, columns = outputs["semantic_logits"].shape[2:]
+    levelness = outputs.get("levelness")
+    errors = []
+    for b in range(len(box)):
+        query, _, _, place = query_boxes(box[b].detach(), outputs["class_logits"][b].detach(),
+                                         outputs["centerness"][b].detach(), level, 0.0, 0.6, 100,
+                                         (8 * rows, 8 * columns))
+        known = owner[b, place] > 0
+        dense = dense_boxes(box[b], None if levelness is None else levelness[b].detach(), 2 * rows, 2 * columns)
+        errors.append(mask_errors(dense, query[known], owner[b, place[known]], quarter_owner[b], truth.box))
+    every = torch.cat(errors)
+    return every.mean() if len(every) else box.sum() * 0
+
+
+def mask_errors(dense: Tensor, query: Tensor, target: Tensor, owner: Tensor, target_box: Tensor) -> Tensor:
+    """The terms of Eq. 16, one for each of J query boxes: beta_j / N_j (E_FP + E_FN), with Eq. 17 and 18.
+
+    dense (K, P, 4) boxes of the pixels, query (J, 4), target (J,) the object of each query, owner (P,) the object of
+    each pixel, UNKNOWN = leave it out, target_box (G + 1, 4). Query boxes are taken as they are: the pixels' boxes
+    shall agree with them, not they with the pixels'.
+    """
+    weight = intersection_over_union(query, target_box[target])
+    overlap = location_probability(dense, query)  # (P, J)
+    inside = owner[:, None] == target
+    wrong = torch.where(inside, 1 - overlap, overlap) * (owner != UNKNOWN)[:, None]
+    return weight / inside.sum(0).clamp(min=1) * wrong.sum(0)
