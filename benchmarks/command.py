@@ -10,15 +10,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from panoptic_ros.errors import InputError
 
-def run_benchmark(doc: str | None, measure: Callable[[bool], dict[str, Any]],
-                  table: Callable[[dict[str, Any]], str]) -> None:
-    """Parse --quick and --json, measure, print the table, write the file."""
+
+def run_benchmark(doc: str | None, measure: Callable[..., dict[str, Any]],
+                  table: Callable[[dict[str, Any]], str], **options: str | int) -> None:
+    """Parse --quick and --json, measure, print the table, write the file.
+
+    options: further ones with their defaults, which `measure` takes by name after whether it is to be quick.
+    """
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer repeats: shows that it works")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    for name, default in options.items():
+        parser.add_argument(f"--{name}", default=default, type=type(default), help=f"default: {default}")
     arguments = parser.parse_args()
-    result = measure(arguments.quick)
+    try:
+        result = measure(arguments.quick, **{name: getattr(arguments, name) for name in options})
+    except InputError as error:
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
     print(f"{platform.machine()}, {os.cpu_count()} CPUs")
     print(table(result))
     if arguments.json:
