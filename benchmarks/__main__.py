@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("pipeline", "metrics", "node_throughput", "shipped_model")
+BENCHMARKS = ("pipeline", "metrics", "node_throughput", "training_throughput", "shipped_model")
 
 if __name__ == "__main__":
     failed = 0
