@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,5 +111,5 @@ class _SamplesOrErrors(TorchDataset[Any]):
             return InputError(str(error))  # not every kind of it survives the way from process to process
 
 
-def _batch(samples: Sequence[Any]) -> Any:
+def _batch(samples: list[Any]) -> Any:
     return next((sample for sample in samples if isinstance(sample, InputError)), None) or default_collate(samples)
