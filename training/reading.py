@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -54,6 +55,7 @@ def start(loader: DataLoader[Any]) -> Iterator[Any]:
 
     As a value it arrives as it was raised: what is raised in a loader's process arrives with that process's traceback.
     """
+    loader.worker_init_fn = _leave_stopping_to_the_first_process
     # A process that is forked off while OpenCV has threads would wait for them for ever.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -80,6 +82,12 @@ class _Examples(Loadable[Any]):
                            entry.stamp_ns or place * UNKNOWN_INTERVAL_NS, place == 0)
         except InputError as error:
             return InputError(str(error))  # not every kind of it survives the way from process to process
+
+
+def _leave_stopping_to_the_first_process(_: int) -> None:
+    # A terminal and torchrun interrupt all processes at once; the one that writes the files still needs the others.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _checked(items: Iterator[Item | InputError]) -> Iterator[Item]:

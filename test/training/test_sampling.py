@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import pickle
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +168,17 @@ def test_a_class_beyond_the_table_is_an_error_that_names_the_image(tmp_path: Pat
 def test_an_error_in_a_sample_arrives_in_its_own_words_and_without_a_traceback(workers: int) -> None:
     with pytest.raises(InputError, match=r"^i1 of numbered has a class 3; the table 'three' has 3 classes$"):
         list(sample_batches(Samples(Mislabelled(), PLAIN), Numbers(0, 3, 2), 2, workers))
+
+
+def test_processes_that_read_go_on_when_all_are_asked_to_stop() -> None:
+    others = set(multiprocessing.active_children())
+    batches = sample_batches(Samples(Numbered(), PLAIN), Numbers(0, 20, 2), 2, 1)
+    next(batches)
+    [reader] = set(multiprocessing.active_children()) - others
+    assert reader.pid
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(reader.pid, number)
+    assert len(list(batches)) == 19
 
 
 def test_processes_share_the_samples_of_a_step_between_them() -> None:
