@@ -70,8 +70,10 @@ def crowd(count: int, shift: float, seed: int) -> PanopticFrame:
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
     rows = Segments(np.full(count, 13, np.int32), np.ones(count, bool), np.ones(count, np.float32),
                     np.full(count, 100, np.int32), box, embedding, *(np.zeros(count, np.int32) for _ in range(2)))
-    return PanopticFrame(CameraImage(np.zeros((512, 1024, 3), np.uint8), "rgb8", int(1e8 * shift)),
-                         np.zeros((512, 1024), np.uint16), rows)
+    segment_map = np.zeros((512, 1024), np.uint16)
+    for number, (x0, y0, x1, y1) in enumerate(box.tolist(), 1):
+        segment_map[y0:y1, x0:x1] = number
+    return PanopticFrame(CameraImage(np.zeros((512, 1024, 3), np.uint8), "rgb8", int(1e8 * shift)), segment_map, rows)
 
 
 def measure(quick: bool) -> dict[str, float]:
@@ -103,12 +105,12 @@ def measure(quick: bool) -> dict[str, float]:
             result[f"decode of {instances} instances"] = median_ms(
                 lambda: hle.decode(scene, is_thing, hle.Thresholds(), (512, 1024)), repeats)  # noqa: B023
 
-    tracker, settings = Tracker(itertools.count(1)), TrackerSettings(max_lost=60)
+    tracker, settings = Tracker(), TrackerSettings(max_lost=60)
     for k in range(3):
         tracker.update(crowd(100, 0.01 * k, seed=k), settings)
-    steps = itertools.count(1)
+    crowds = iter([crowd(100, 0.02 + 0.01 * k, seed=0) for k in range(1, repeats + 3)])
     result["association of 100 segments with 300 tracks"] = median_ms(
-        lambda: tracker.update(crowd(100, 0.02 + 0.01 * next(steps), seed=0), settings), repeats)
+        lambda: tracker.update(next(crowds), settings), repeats)
     return result
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -11,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from panoptic_ros.association import Tracker, TrackerSettings
+from panoptic_ros.association import CameraTrackers, TrackerSettings
 from panoptic_ros.engines import build_engine
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import CameraImage, PanopticFrame
@@ -34,8 +33,7 @@ class Perception:
             # What is left for torch is the decode's many small steps: on several threads they wait for each other more
             # than they gain, and on a busy machine a hundred times more.
             torch.set_num_threads(1)
-        self._trackers: dict[str, Tracker] = {}
-        self._track_ids = itertools.count(1)  # one source, so that no two cameras have an id in common
+        self._trackers = CameraTrackers()
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[CameraImage]) -> list[PanopticFrame]:
@@ -62,18 +60,24 @@ class Perception:
 
     def reset_tracks(self, camera: str | None = None) -> None:
         """Forget the tracks of one camera, or of all; ids that were given out are not given out again."""
-        for name, tracker in self._trackers.items():
-            if camera in (None, name):
-                tracker.reset()
+        self._trackers.reset(camera)
 
     def continue_tracks_of(self, other: Perception) -> None:
         """Take the place of another perception: tracks start anew, but ids it gave out are not given out again."""
-        self._trackers, self._track_ids = other._trackers, other._track_ids
+        self._trackers = other._trackers
         self.reset_tracks()
+
+    def tracks_state(self) -> dict[str, np.ndarray]:
+        """All that the next track ids depend on, as named arrays, fit for np.savez."""
+        return self._trackers.state()
+
+    def restore_tracks(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on with the tracks of a state, as after a restart. Raises InputError where it is no such state."""
+        self._trackers.restore(state)
 
     def tracks_born(self) -> int:
         """How many tracks there have been so far, over all cameras."""
-        return sum(tracker.born for tracker in self._trackers.values())
+        return self._trackers.born
 
     def _segment(self, images: list[CameraImage], height: int, width: int) -> list[PanopticFrame]:
         start = perf_counter()
@@ -92,10 +96,9 @@ class Perception:
 
     def _associate(self, frame: PanopticFrame) -> PanopticFrame:
         start = perf_counter()
-        tracker = self._trackers.setdefault(frame.image.camera, Tracker(self._track_ids))
-        track_id, track_age = tracker.update(frame, self.tracking)
-        frame.timings_ms["associate"] = 1e3 * (perf_counter() - start)
-        return frame.with_tracks(track_id, track_age)
+        tracked = self._trackers.update(frame, self.tracking)
+        tracked.timings_ms["associate"] = 1e3 * (perf_counter() - start)
+        return tracked
 
 
 def preprocess(model: Model, images: Sequence[CameraImage], device: torch.device) -> torch.Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from panoptic_ros.association.settings import TrackerSettings
 
@@ -14,14 +13,21 @@ from panoptic_ros.association.settings import TrackerSettings
 class Cues:
     """What segments and tracks are compared by, N rows.
 
-    class_id: (N,) int.
+    class_share: (N, C) float32, how much of the evidence is for which class, rows sum up to 1; C as large as need be.
     place: (N, 4) float32, centre x, centre y (image heights), log width, log height of the box.
     embedding: (N, D) float32 of unit length, or None.
     """
 
-    class_id: np.ndarray
+    class_share: np.ndarray
     place: np.ndarray
     embedding: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def select(self, rows: np.ndarray) -> Cues:
+        """These rows (indices or a mask)."""
+        return Cues(self.class_share[rows], self.place[rows], None if self.embedding is None else self.embedding[rows])
 
 
 def place_of_boxes(box: np.ndarray, image_height: int) -> np.ndarray:
@@ -31,29 +37,71 @@ def place_of_boxes(box: np.ndarray, image_height: int) -> np.ndarray:
     return np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, np.log(size)], axis=1)
 
 
-def log_affinity(tracks: Cues, segments: Cues, elapsed: np.ndarray, interval: float,
+def log_likeness(tracks: Cues, segments: Cues, elapsed: np.ndarray, hidden: np.ndarray,
                  settings: TrackerSettings) -> np.ndarray:
-    """Logarithm of Phi between M predicted tracks and N segments, (M, N) float32.
+    """Logarithm of Phi between M predicted tracks and N segments by all that a turn of the camera does not change.
 
-    elapsed: (M,) seconds since each track was last seen.
-    interval: seconds since the last frame.
+    elapsed: (M,) seconds since each track was last seen. hidden: (M,) how many of these it was missed in a frame.
+    Returns (M, N) float32; 0 for what is exactly as expected.
 
-    Phi = exp(-d_cos / (2 sigma_e^2) - d_place^2 / (2 sigma_s^2)) as in Eq. 7 and 8 with two additions for time.
-    Sigma_s grows while a track is out of sight, and then the kernel is divided by the area this spreads over: a track
-    that may be anywhere does not outbid the one that is expected here. Sizes are compared in the same way as places.
+    Phi = exp(-d_cos / (2 sigma_e^2) - d_place^2 / (2 sigma_s^2)) as in Eq. 7 and 8, with additions for time: the
+    sigmas grow with the time a track is out of sight, and the longer it is, the less likely it comes back. Sizes are
+    compared in the same way as places; the horizontal place is for `log_position`.
     """
-    x, y, width, height = (_squared_differences(tracks.place[:, i], segments.place[:, i]) for i in range(4))
-    variance = settings.sigma_position**2 + (settings.sigma_speed * elapsed[:, None])**2
-    variance_in_sight = settings.sigma_position**2 + (settings.sigma_speed * interval)**2
-    result: np.ndarray = (x + y) / (-2 * variance)
-    result -= np.log(variance / variance_in_sight)
-    result -= (width + height) / (2 * settings.sigma_size**2)
+    y, width, height = (_squared_differences(tracks.place[:, i], segments.place[:, i]) for i in (1, 2, 3))
+    result: np.ndarray = y / (-2 * place_variance(tracks.place, 1, elapsed, settings))[:, None]
+    width += height
+    result += width / (-2 * (settings.sigma_size**2 + (settings.sigma_growth * elapsed)**2))[:, None]
     if tracks.embedding is not None and segments.embedding is not None:
-        result -= (1 - tracks.embedding @ segments.embedding.T) / (2 * settings.sigma_embedding**2)
-    else:
-        result -= (1 - box_iou(tracks.place, segments.place)) / (2 * settings.sigma_overlap**2)
+        result -= embedding_distance(tracks.embedding, segments.embedding, elapsed, settings)
+    result -= np.log1p(hidden[:, None] / settings.patience)
     with np.errstate(divide="ignore"):
-        result[tracks.class_id[:, None] != segments.class_id[None]] += np.log(np.float32(settings.class_change))
+        result += np.log(np.maximum(tracks.class_share @ segments.class_share.T, np.float32(settings.class_change)))
+    return result
+
+
+def log_position(tracks: Cues, segments: Cues, elapsed: np.ndarray, overlap: np.ndarray,
+                 settings: TrackerSettings) -> np.ndarray:
+    """The rest of Phi's logarithm (M, N): horizontal place, and overlap of the masks.
+
+    overlap: (M, N) IoU of the predicted masks with the segments; 1 - IoU is taken as d_cos is.
+    """
+    x = _squared_differences(tracks.place[:, 0], segments.place[:, 0])
+    result: np.ndarray = x / (-2 * place_variance(tracks.place, 0, elapsed, settings))[:, None]
+    result -= (1 - overlap) / (2 * settings.sigma_overlap**2)
+    return result
+
+
+def embedding_distance(tracks: np.ndarray, segments: np.ndarray, elapsed: np.ndarray,
+                       settings: TrackerSettings) -> np.ndarray:
+    """d_cos / (2 sigma_e^2) of Eq. 7 between (M, D) and (N, D) of unit length -> (M, N).
+
+    sigma_e^2 grows in proportion to the time: an object's embedding wanders as its view changes.
+    """
+    variance = settings.sigma_embedding**2 * (1 + elapsed[:, None] / settings.embedding_memory)
+    result: np.ndarray = (1 - tracks @ segments.T) / (2 * variance)
+    return result
+
+
+def place_variance(place: np.ndarray, axis: int, elapsed: np.ndarray | float, settings: TrackerSettings) -> np.ndarray:
+    """Square of the sigma of each track's place (M, 4) after this time, (M,); axis 0 is x, 1 is y.
+
+    The centre of what is large and partly hidden jumps further than that of what is small.
+    """
+    extent = settings.sigma_extent * np.exp(place[:, 2 + axis])
+    speed = settings.sigma_climb if axis else settings.sigma_speed
+    result: np.ndarray = settings.sigma_position**2 + extent**2 + (speed * elapsed)**2
+    return result
+
+
+def log_spread(place: np.ndarray, elapsed: np.ndarray, interval: float, settings: TrackerSettings) -> np.ndarray:
+    """How many times larger the area is where each track may be than for one seen in the last frame, (M,), logarithm.
+
+    interval: seconds since the last frame.
+    """
+    ratios = [place_variance(place, axis, elapsed, settings) / place_variance(place, axis, interval, settings)
+              for axis in (0, 1)]
+    result: np.ndarray = np.log(ratios[0] * ratios[1]) / 2
     return result
 
 
@@ -77,18 +125,3 @@ def _extent(place: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
 def _squared_differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     difference: np.ndarray = np.subtract.outer(first, second)
     return difference * difference
-
-
-def assign(log_phi: np.ndarray, min_affinity: float) -> tuple[np.ndarray, np.ndarray]:
-    """One-to-one pairs (rows, columns) that together have the largest product of Phi / min_affinity.
-
-    A pair below `min_affinity` is worth as much as none at all, so nothing is matched for the sake of matching.
-    """
-    # Comparing so that NaN counts as no match.
-    gain = np.where(log_phi > np.log(min_affinity), log_phi - np.log(min_affinity), 0)
-    possible = gain > 0
-    rows, columns = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
-    gain = gain[np.ix_(rows, columns)]
-    matched_rows, matched_columns = linear_sum_assignment(gain, maximize=True)
-    real = gain[matched_rows, matched_columns] > 0
-    return rows[matched_rows[real]], columns[matched_columns[real]]
