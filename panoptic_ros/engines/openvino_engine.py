@@ -54,7 +54,7 @@ def _convert(network: nn.Module) -> tuple[list[str], Any]:
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         # Checks of shapes inside torch (group normalisation has one) are traced as passed, which they are.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         names = list(network(example))
         traced = torch.jit.freeze(torch.jit.trace(_AsTuple(network).eval(), example, check_trace=False))
         return names, openvino.convert_model(traced, example_input=example)
