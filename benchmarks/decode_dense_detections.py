@@ -1,0 +1,99 @@
+"""Dense detections at 1024 x 2048, decode beside network: python -m benchmarks.decode_dense_detections [--quick]
+
+The network is the paper's with ResNet-50 and random weights, in the engine that `auto` takes; what is decoded is what a
+network without fault would put out for a street with so many objects.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.command import run_benchmark
+from benchmarks.pipeline import median_ms
+from panoptic_ros.classes import load_class_table
+from panoptic_ros.engines import build_engine
+from panoptic_ros.methods import dense_detections
+from panoptic_ros.methods.dense_detections.boxes import grid, locations
+from training.objectives.dense_detections import (
+    Settings,
+    centerness,
+    in_range,
+    levelness_target,
+    objects,
+    offsets_to,
+    owners,
+    thing_index,
+)
+
+SIZE = (1024, 2048)
+BOXES = (10, 100)
+
+
+def street(count: int) -> tuple[Tensor, Tensor]:
+    """Class and instance map (1, H, W) of a road below sky with this many things on a grid, that nearly touch."""
+    class_map, instance_map = torch.zeros(1, *SIZE).long(), torch.zeros(1, *SIZE).long()
+    class_map[:, :SIZE[0] // 4] = 10
+    columns = int(np.ceil(np.sqrt(2 * count)))
+    pitch = SIZE[1] // columns
+    for n in range(count):
+        y, x = n // columns * pitch, n % columns * pitch
+        class_map[:, y:y + pitch - 8, x:x + pitch - 8] = 11 + n % 8
+        instance_map[:, y:y + pitch - 8, x:x + pitch - 8] = n + 1
+    return class_map, instance_map
+
+
+def perfect_outputs(class_map: Tensor, instance_map: Tensor, is_thing: Tensor) -> dict[str, Tensor]:
+    """What a network that has learned everything puts out for the maps (1, H, W): logits of +-6."""
+    rows, columns = class_map.shape[1] // 8, class_map.shape[2] // 8
+    location, level = locations(rows, columns, class_map.device)
+    truth, largest = objects(class_map, instance_map), Settings().largest
+    owner = owners(truth, location, class_map, is_thing, "masks").clamp(min=0)
+    distance = offsets_to(truth.box[owner], location)
+    positive = (owner > 0) & in_range(distance.amax(2), level, largest)
+    things = torch.arange(int(is_thing.sum()))[:, None]
+    of_class = (thing_index(truth.class_id, is_thing)[owner][:, None] == things) & positive[:, None]
+    quarter = grid(2 * rows, 2 * columns, 4, class_map.device)
+    wanted = levelness_target(owners(truth, quarter, class_map, is_thing, "masks"), truth, quarter, largest)
+    middle = torch.where(positive, centerness(distance[0])[None].nan_to_num(), 0).clamp(0.01, 0.99)
+    return {"semantic_logits": torch.where(torch.arange(len(is_thing))[:, None, None] == class_map[:, None, 4::8, 4::8],
+                                           6.0, -6.0),
+            "class_logits": torch.where(of_class, 6.0, -6.0),
+            "offsets": torch.where(owner[:, None] > 0, distance.transpose(1, 2), 1.0), "centerness": middle.logit(),
+            "levelness": torch.where(torch.arange(6)[:, None] == wanted[:, None], 6.0, -6.0).view(
+                1, 6, 2 * rows, 2 * columns)}
+
+
+def measure(quick: bool) -> dict[str, float]:
+    """Milliseconds by name."""
+    repeats = 2 if quick else 10
+    classes = load_class_table("cityscapes")
+    is_thing = torch.as_tensor(classes.thing_mask)
+    engine = build_engine(dense_detections.Network(dense_detections.Hyperparameters(), classes.is_thing).eval())
+    image = torch.zeros(1, 3, *SIZE, device=engine.device)
+    torch.set_num_threads(1)  # as `Perception` does beside OpenVINO
+    with torch.inference_mode():
+        result = {"network": median_ms(lambda: engine(image), repeats)}
+        for count in BOXES:
+            outputs = {name: x.to(engine.device) for name, x in perfect_outputs(*street(count), is_thing).items()}
+            things, thresholds = is_thing.to(engine.device), dense_detections.Thresholds()
+            _, [found] = dense_detections.decode(outputs, things, thresholds, SIZE)
+            assert int(found.is_thing.sum()) == count
+
+            def decode(outputs: dict[str, Tensor] = outputs) -> Tensor:
+                maps, _ = dense_detections.decode(outputs, things, thresholds, SIZE)  # noqa: B023
+                return maps.cpu()  # a GPU has it done only then
+
+            result[f"decode of {count} boxes"] = median_ms(decode, repeats)
+    return result
+
+
+def table(result: dict[str, float]) -> str:
+    """One line per figure."""
+    return "\n".join(f"{name:<25} {value:8.1f} ms  {value / result['network']:6.3f} x network"
+                     for name, value in result.items())
+
+
+if __name__ == "__main__":
+    run_benchmark(__doc__, measure, table)
