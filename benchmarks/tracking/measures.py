@@ -1,0 +1,143 @@
+"""How well objects are followed, and found again after they were out of sight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from benchmarks.tracking.rivals import Follow
+from panoptic_ros.evaluation.hota import HigherOrderTrackingAccuracy
+from panoptic_ros.evaluation.multi_object_tracking import MultiObjectTracking
+from panoptic_ros.evaluation.overlap import overlap
+from panoptic_ros.evaluation.segmentation_tracking_quality import SegmentationTrackingQuality
+from panoptic_ros.evaluation.tracked_masks import tracked_masks
+from panoptic_ros.frame import PanopticFrame
+from panoptic_ros.labels import PanopticLabel
+
+# A truth mask of fewer pixels is not in sight: 20 x 20 of 512 x 1024.
+SMALLEST_IN_SIGHT = 400
+# What is hidden was seen for so many seconds before; such a trial begins every so many seconds, with one in so many.
+SEEN_BEFORE, TRIAL_INTERVAL, HIDDEN_SHARE = 1.0, 1.5, 3
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The segments of a sequence's frames against its truth, which no track changes.
+
+    predicted, truth: (F) labels. shared: (F) tables of `overlap`.
+    """
+
+    predicted: list[PanopticLabel]
+    truth: list[PanopticLabel]
+    shared: list[np.ndarray]
+
+    @staticmethod
+    def of(frames: Sequence[PanopticFrame], truth: Sequence[PanopticLabel]) -> Pairs:
+        predicted = [PanopticLabel.of_frame(frame) for frame in frames]
+        return Pairs(predicted, list(truth), [overlap(p.segment_map, t.segment_map, len(p), len(t))
+                                              for p, t in zip(predicted, truth, strict=True)])
+
+
+def tracking_totals(pairs: Pairs, tracks: Sequence[np.ndarray], is_thing: np.ndarray, panoptic: bool) -> dict[str, Any]:
+    """The sums of each metric over one sequence; tracks: (F) of (N,). panoptic: whether the truth has stuff too."""
+    quality = SegmentationTrackingQuality(is_thing)
+    tracking, hota = MultiObjectTracking(is_thing), HigherOrderTrackingAccuracy(is_thing)
+    for k, (predicted, truth, shared, track) in enumerate(
+            zip(pairs.predicted, pairs.truth, pairs.shared, tracks, strict=True)):
+        predicted = replace(predicted, object_id=track.astype(np.int64))
+        if panoptic:
+            quality.add(predicted, truth, shared)
+        masks = tracked_masks(predicted, truth, is_thing, k, shared)
+        tracking.add_masks(masks)
+        hota.add_masks(masks)
+    totals = {"mots": tracking.totals(), "hota": hota.totals()}
+    return {**totals, "stq": quality.totals()} if panoptic else totals
+
+
+def tracking_result(totals: dict[str, Any]) -> dict[str, float]:
+    """The figures that are compared; shares, and counts of switches and masks."""
+    values: dict[str, float] = {}
+    for part in totals.values():
+        values |= part.result()
+    return {name: values[name] for name in ("stq", "aq", "hota", "assa", "idf1", "id_switches", "true_positives")
+            if name in values}
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """An object that was out of sight and came back. seconds: between the last frame before and the first after it.
+
+    before, after: the track that had it in these frames, None where no segment fits it.
+    """
+
+    seconds: float
+    before: int | None
+    after: int | None
+
+
+def occlusions(pairs: Pairs, tracks: Sequence[np.ndarray], stamps_ns: Sequence[int],
+               is_thing: np.ndarray) -> list[Occlusion]:
+    """The times at which a tracked truth mask was smaller than SMALLEST_IN_SIGHT, or gone, in between."""
+    last: dict[int, tuple[int, int | None]] = {}
+    found = []
+    for k, (truth, shared, track) in enumerate(zip(pairs.truth, pairs.shared, tracks, strict=True)):
+        area = shared.sum(0)[1:]
+        in_sight = is_thing[truth.class_id] & ~truth.is_crowd & (truth.object_id > 0) & (area >= SMALLEST_IN_SIGHT)
+        union = shared.sum(1)[1:, None] + area - shared[1:, 1:]
+        fits = shared[1:, 1:] * 2 > union  # IoU above a half: at most one
+        for row in np.flatnonzero(in_sight).tolist():
+            segment = np.flatnonzero(fits[:, row])
+            has = int(track[segment[0]]) if len(segment) else None
+            before = last.get(number := int(truth.object_id[row]))
+            if before is not None and before[0] < k - 1:
+                found.append(Occlusion((stamps_ns[k] - stamps_ns[before[0]]) * 1e-9, before[1], has))
+            last[number] = k, has
+    return found
+
+
+def hide_objects(frames: Sequence[PanopticFrame], pairs: Pairs, is_thing: np.ndarray, follow: Follow,
+                 seconds: float) -> list[Occlusion]:
+    """Occlusions that are made: objects in sight are taken out of the frames for a time, all others stay.
+
+    The tracker starts SEEN_BEFORE seconds earlier and is asked in the first frame in which they are back; what the
+    truth does not have in sight at both ends, or no segment fits, is not asked for.
+    """
+    stamps = np.array([frame.image.stamp_ns for frame in frames]) * 1e-9
+    found: list[Occlusion] = []
+    for start in np.arange(stamps[0], stamps[-1] - SEEN_BEFORE - seconds + 1e-6, TRIAL_INTERVAL):
+        times = start + np.array([0, SEEN_BEFORE, SEEN_BEFORE + seconds])
+        first, leaves, returns = np.searchsorted(stamps, times - 1e-6).tolist()
+        if returns >= len(frames) or leaves <= first:
+            continue
+        before, after = (_segments_of_objects(pairs, k, is_thing) for k in (leaves, returns))
+        lasting = sorted(set(before) & set(after))
+        hidden = lasting[int(start / TRIAL_INTERVAL) % HIDDEN_SHARE::HIDDEN_SHARE]
+        shown = list(frames[first:returns + 1])
+        for k in range(leaves + 1, returns):
+            gone = [row for number, row in _segments_of_objects(pairs, k, is_thing, 1).items() if number in hidden]
+            shown[k - first] = without_rows(frames[k], gone)
+        tracks = follow(shown)
+        found += [Occlusion(seconds, int(tracks[leaves - first][before[number]]), int(tracks[-1][after[number]]))
+                  for number in hidden]
+    return found
+
+
+def without_rows(frame: PanopticFrame, rows: Sequence[int]) -> PanopticFrame:
+    """The frame with these segments void."""
+    kept = np.ones(len(frame.segments), bool)
+    kept[list(rows)] = False
+    number = np.concatenate([[0], np.cumsum(kept) * kept]).astype(np.uint16)
+    return replace(frame, segment_map=number[frame.segment_map], segments=frame.segments.select(kept))
+
+
+def _segments_of_objects(pairs: Pairs, k: int, is_thing: np.ndarray, area: int = SMALLEST_IN_SIGHT) -> dict[int, int]:
+    """Object id -> row of the segment that fits it by more than half, of truth masks with this area in image k."""
+    truth, shared = pairs.truth[k], pairs.shared[k]
+    size = shared.sum(0)[1:]
+    union = shared.sum(1)[1:, None] + size - shared[1:, 1:]
+    counts = is_thing[truth.class_id] & ~truth.is_crowd & (truth.object_id > 0) & (size >= area)
+    rows, columns = np.nonzero((shared[1:, 1:] * 2 > union) & counts)
+    return dict(zip(truth.object_id[columns].tolist(), rows.tolist(), strict=True))

@@ -1,0 +1,134 @@
+"""Segmented sequences with truth, kept on disk: every tracker is given the same segments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from panoptic_ros import synthetic_city
+from panoptic_ros.classes import counterparts
+from panoptic_ros.datasets import Dataset
+from panoptic_ros.decoding.segments import make_segments
+from panoptic_ros.evaluation.content_hash import hash_path, hash_settings
+from panoptic_ros.frame import CameraImage, PanopticFrame, Segments
+from panoptic_ros.labels import NO_CLASS, PanopticLabel
+from panoptic_ros.perception import Perception, preprocess
+
+CACHE = Path(__file__).parents[2] / "runs" / "association"
+
+
+@dataclass(frozen=True)
+class SegmentedSequence:
+    """The images of one sequence, in order.
+
+    truth: in the classes of the model. predicted: what the model finds. perfect: the truth's segments with the unit
+    means of the network's embeddings over them. Frames have no pixels and no tracks.
+    """
+
+    name: str
+    truth: list[PanopticLabel]
+    perfect: list[PanopticFrame]
+    predicted: list[PanopticFrame]
+
+    def every(self, step: int) -> SegmentedSequence:
+        """Every `step`-th image."""
+        return replace(self, truth=self.truth[::step], perfect=self.perfect[::step], predicted=self.predicted[::step])
+
+
+def segmented_sequences(perception: Perception, dataset: Dataset) -> Iterator[SegmentedSequence]:
+    """The sequences of a dataset as the model sees them, from the cache where they are there."""
+    model = perception.model
+    world = [hash_path(file) for file in sorted(Path(synthetic_city.__file__).parent.glob("*.py"))]
+    class_of = counterparts(dataset.classes, model.classes)
+    for name, rows in dataset.sequences():
+        key = hash_settings({"model": model.model_id, "precision": perception.engine.precision, "world": world,
+                             "images": [dataset.entries[row].name for row in rows]})
+        file = CACHE / f"{dataset.name.split(':')[0]}_{name}_{key[:12]}.npz"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part = file.with_suffix(".part.npz")
+            sequence = _segment(perception, dataset, str(name), rows, class_of)
+            np.savez_compressed(part, allow_pickle=False, **_columns(sequence))
+            part.rename(file)
+        with np.load(file) as columns:
+            yield _of_columns(str(name), dict(columns))
+
+
+@torch.inference_mode()
+def _segment(perception: Perception, dataset: Dataset, name: str, rows: Sequence[int],
+             class_of: np.ndarray) -> SegmentedSequence:
+    table = np.append(class_of, NO_CLASS)
+    model = perception.model
+    sequence = SegmentedSequence(name, [], [], [])
+    for k, row in enumerate(tqdm(rows, desc=f"segment {name}", unit="image", disable=None)):
+        image = CameraImage(dataset.image(row), "rgb8", dataset.entries[row].stamp_ns or k * 100_000_000)
+        label = dataset.label(row)
+        label = replace(label, class_id=table[label.class_id].astype(np.int32))
+        outputs = perception.engine(preprocess(model, [image], perception.engine.device))
+        maps, [found] = model.decode(outputs, perception.thresholds, (image.height, image.width))
+        embedding = outputs["embedding"][0].cpu().numpy() if "embedding" in outputs else None
+        sequence.truth.append(label)
+        sequence.predicted.append(PanopticFrame(image, maps[0].to(torch.uint16).cpu().numpy(), found.numpy()))
+        sequence.perfect.append(_perfect_frame(image, label, model.classes.thing_mask, embedding))
+    return sequence
+
+
+def _perfect_frame(image: CameraImage, label: PanopticLabel, is_thing: np.ndarray,
+                   embedding: np.ndarray | None) -> PanopticFrame:
+    """embedding: (D, h, w) of the network's pixels."""
+    kept = (label.class_id != NO_CLASS) & ~label.is_crowd
+    number = np.concatenate([[0], np.cumsum(kept) * kept]).astype(np.int32)
+    class_id = label.class_id[kept]
+    unit = None if embedding is None else torch.as_tensor(_mean(embedding, number[label.segment_map], len(class_id)))
+    segment_map, segments = make_segments(
+        torch.as_tensor(number[label.segment_map]), torch.as_tensor(class_id), torch.as_tensor(is_thing[class_id]),
+        torch.ones(len(class_id)), unit)
+    return PanopticFrame(image, segment_map.numpy().astype(np.uint16), segments.numpy())
+
+
+def _mean(embedding: np.ndarray, segment_map: np.ndarray, count: int) -> np.ndarray:
+    """Unit mean of an embedding (D, h, w) over each segment of a map (H, W), (count, D) float32."""
+    height, width = segment_map.shape
+    rows = np.arange(height) * embedding.shape[1] // height
+    columns = np.arange(width) * embedding.shape[2] // width
+    cell = rows[:, None] * embedding.shape[2] + columns
+    values = embedding.reshape(len(embedding), -1)
+    sums = np.stack([np.bincount(segment_map.ravel(), value[cell.ravel()], count + 1)[1:] for value in values], 1)
+    return (sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def _columns(sequence: SegmentedSequence) -> dict[str, np.ndarray]:
+    """Arrays for a file: `truth_X`, `perfect_X`, `predicted_X`; columns of all images one after the other."""
+    result = {"stamp_ns": np.array([frame.image.stamp_ns for frame in sequence.perfect])}
+    for kind, found in (("truth", sequence.truth), ("perfect", sequence.perfect), ("predicted", sequence.predicted)):
+        tables = [one.segments if isinstance(one, PanopticFrame) else one for one in found]
+        result[f"{kind}_map"] = np.stack([one.segment_map.astype(np.uint16) for one in found])
+        result[f"{kind}_rows"] = np.array([len(table) for table in tables])
+        for column in fields(tables[0]):
+            if column.name != "segment_map" and getattr(tables[0], column.name) is not None:
+                result[f"{kind}_{column.name}"] = np.concatenate([getattr(table, column.name) for table in tables])
+    return result
+
+
+def _of_columns(name: str, columns: dict[str, np.ndarray]) -> SegmentedSequence:
+    def tables(kind: str, names: Sequence[str]) -> Iterator[list[Any]]:
+        ends = np.cumsum(columns[f"{kind}_rows"])
+        for begin, end in zip((ends - columns[f"{kind}_rows"]).tolist(), ends.tolist(), strict=True):
+            yield [columns[key][begin:end] if (key := f"{kind}_{column}") in columns else None for column in names]
+
+    blank = np.broadcast_to(np.uint8(0), (*columns["truth_map"].shape[1:], 3))
+    images = [CameraImage(blank, "rgb8", stamp) for stamp in columns["stamp_ns"].tolist()]
+    label_columns, segment_columns = ([column.name for column in fields(kind) if column.name != "segment_map"]
+                                      for kind in (PanopticLabel, Segments))
+    truth = [PanopticLabel(segment_map, *table)
+             for segment_map, table in zip(columns["truth_map"], tables("truth", label_columns), strict=True)]
+    perfect, predicted = ([PanopticFrame(image, segment_map, Segments(*table)) for image, segment_map, table in zip(
+        images, columns[f"{kind}_map"], tables(kind, segment_columns), strict=True)]
+        for kind in ("perfect", "predicted"))
+    return SegmentedSequence(name, truth, perfect, predicted)
