@@ -102,3 +102,13 @@ def test_the_same_object_keeps_its_track(perception: Perception) -> None:
 def test_an_image_without_pixels_is_refused(perception: Perception) -> None:
     with pytest.raises(InputError, match="0 x 10 pixels"):
         perception([CameraImage(np.zeros((10, 0, 3), np.uint8), "rgb8")])
+
+
+def test_a_restart_goes_on_with_the_tracks_of_a_saved_state(model_folder: Path) -> None:
+    before, after = (Perception(load_model(model_folder), "torch", "cpu") for _ in range(2))
+    [frame] = before([CameraImage(picture(0), "rgb8", 0)])
+    after.restore_tracks(before.tracks_state())
+    [again] = after([CameraImage(picture(0), "rgb8", 100_000_000)])
+    assert again.segments.track_id.tolist() == frame.segments.track_id.tolist()
+    assert again.segments.track_id.any()
+    assert after.tracks_born() == before.tracks_born()
