@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 import cv2
@@ -59,9 +62,12 @@ def start(loader: DataLoader[Any]) -> Iterator[Any]:
     # A process that is forked off while OpenCV has threads would wait for them for ever.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
-    items = iter(loader)
+    others = set(active_children())
+    # One reference, so that the last one goes, and the processes with it, where the items end.
+    checked = _checked(iter(loader))
     cv2.setNumThreads(threads)
-    return _checked(items)
+    atexit.register(_end, set(active_children()) - others)
+    return checked
 
 
 class _Examples(Loadable[Any]):
@@ -91,10 +97,23 @@ def _leave_stopping_to_the_first_process(_: int) -> None:
 
 
 def _checked(items: Iterator[Item | InputError]) -> Iterator[Item]:
-    for item in items:
-        if isinstance(item, InputError):
-            raise item
-        yield item
+    try:
+        for item in items:
+            if isinstance(item, InputError):
+                raise item
+            yield item
+    finally:
+        # An error's traceback keeps this frame, and would keep the processes: they would outlive the program's end.
+        del items
+
+
+def _end(processes: set[BaseProcess]) -> None:
+    """At its end Python would wait for those that an error's traceback keeps, and that heed no other signal."""
+    left = [process for process in processes if process.is_alive()]
+    if left:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes their end for a failure
+    for process in left:
+        process.kill()
 
 
 def _as_it_is(item: Any) -> Any:
