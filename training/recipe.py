@@ -80,6 +80,7 @@ class Recipe:
     freeze_batch_norm: keep the statistics and scales of the backbone's BatchNorm as they were loaded.
     sync_batch_norm: statistics over the batches of all devices.
     pretrained: start from timm's ImageNet weights. initial_model: start from a model folder of the same network.
+    initial_backbone: start with the backbone of a model folder, of whatever method and classes, all else being new.
     test_time: `flip` and `scales` that `training.evaluate` shall use with the model, as the paper did.
     """
 
@@ -101,6 +102,7 @@ class Recipe:
     sync_batch_norm: bool = False
     pretrained: bool = False
     initial_model: str = ""
+    initial_backbone: str = ""
     test_time: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
@@ -108,8 +110,10 @@ class Recipe:
         for name in ("steps", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.pretrained and self.initial_model:
-            raise InputError("a run starts from ImageNet weights (pretrained) or from initial_model, not from both")
+        starts = [name for name in ("pretrained", "initial_model", "initial_backbone") if getattr(self, name)]
+        if len(starts) > 1:
+            raise InputError(f"a run starts from ImageNet weights (pretrained), from initial_model or from "
+                             f"initial_backbone; this recipe names {' and '.join(starts)}")
 
     def plain(self) -> dict[str, Any]:
         """As it stands in a YAML file, with all defaults."""
@@ -189,7 +193,8 @@ def _parser(method: str) -> _Parser:
              "validation": Validation, **kinds}
     hints = {"method": str, "input_size": tuple[int, int], "steps": int, "batch_size": int, "accumulate": int,
              "average": float, "precision": Precision, "freeze_batch_norm": bool, "sync_batch_norm": bool,
-             "pretrained": bool, "initial_model": str, "test_time": dict[str, Any], "seed": int}
+             "pretrained": bool, "initial_model": str, "initial_backbone": str,
+             "test_time": dict[str, Any], "seed": int}
     for row in dataclasses.fields(Recipe):
         if row.name in parts:
             parser.add_class_arguments(parts[row.name], row.name)

@@ -188,11 +188,22 @@ class Run:
                 raise InputError(f"initial_model {recipe.initial_model} is of another method, other hyper-parameters "
                                  "or another number of classes than the recipe's")
             network.load_state_dict(initial.network.state_dict())
+        if recipe.initial_backbone:
+            _load_backbone(network, recipe.initial_backbone)
         if recipe.freeze_batch_norm:
             freeze_batch_norm(network)
         if recipe.sync_batch_norm:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return network
+
+
+def _load_backbone(network: nn.Module, path: str) -> None:
+    """Give a network the backbone of another model. Raises InputError when theirs are not the same."""
+    backbone: nn.Module = network.backbone  # type: ignore[assignment]
+    try:
+        backbone.load_state_dict(load_model(path).network.backbone.state_dict())  # type: ignore[union-attr,operator]
+    except RuntimeError as error:
+        raise InputError(f"initial_backbone {path} has another backbone than the recipe's: {error}") from error
 
 
 def _open(path: str, for_training: bool = False) -> Dataset:

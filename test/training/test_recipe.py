@@ -57,7 +57,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path: Path, text
     ("schedule: {name: cubic}", "schedule.name"),
     ("augmentation: {crop: [100, 96]}", "multiples of 32"),
     ("method: nothing", "'nothing' is not one of .*hle"),
-    ("pretrained: true\ninitial_model: city", "not from both"),
+    ("pretrained: true\ninitial_model: city", "names pretrained and initial_model"),
     ("steps: 0", "at least 1"),
     ("steps: [", "is not YAML"),
 ])

@@ -13,9 +13,10 @@ import torch
 from lightning_fabric import Fabric
 
 from panoptic_ros.errors import InputError
-from panoptic_ros.methods import hle
+from panoptic_ros.methods import dense_detections, hle
 from panoptic_ros.model import load_model
 from training.augmentation import Augmentation
+from training.objectives import dense_detections as dense_detections_objective
 from training.objectives.hle import Settings
 from training.recipe import Recipe, TrainingData, Validation
 from training.sampling import Numbers, sample_batches
@@ -179,6 +180,22 @@ def test_a_run_may_start_from_a_model_of_the_same_network(tiny: Recipe, tmp_path
     other = dataclasses.replace(recipe, hyperparameters=hle.Hyperparameters("test_efficientnet"))
     with pytest.raises(InputError, match="other hyper-parameters"):
         Run(other, tmp_path / "second", cpu())
+
+
+def test_a_run_may_start_with_the_backbone_of_a_model_of_another_method(tiny: Recipe, tmp_path: Path) -> None:
+    train(dataclasses.replace(tiny, steps=1), tmp_path / "first", cpu(), 0, Event())
+    first = load_model(tmp_path / "first/model").network.state_dict()
+    recipe = dataclasses.replace(
+        tiny, method="dense_detections", objective=dense_detections_objective.Settings(),
+        initial_backbone=str(tmp_path / "first/model"), hyperparameters=dense_detections.Hyperparameters(
+            "test_efficientnet", channels=16, box_channels=16, class_channels=16, depth=1))
+    second = Run(recipe, tmp_path / "second", cpu()).network.module.state_dict()
+    backbone = [name for name in second if name.startswith("backbone")]
+    assert len(backbone) > 10 and all(torch.equal(first[name].to(second[name].dtype), second[name])
+                                      for name in backbone if "num_batches" not in name)
+    other = dataclasses.replace(recipe, hyperparameters=dense_detections.Hyperparameters("resnet10t"))
+    with pytest.raises(InputError, match="another backbone than the recipe's"):
+        Run(other, tmp_path / "third", cpu())
 
 
 def test_frozen_batch_norm_of_the_backbone_stays_as_it_was(tiny: Recipe, tmp_path: Path) -> None:
