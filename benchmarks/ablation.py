@@ -35,11 +35,11 @@ class Ablation:
     """A table of a paper.
 
     method: its recipes are in training/recipes/METHOD/ablation, its runs in runs/ablation_METHOD.
-    variants: name of a recipe -> what it is, and the paper's PQ on Cityscapes val with ResNet-50.
+    variants: name of a recipe -> what it is, and the paper's PQ on Cityscapes val with ResNet-50, None for our own.
     """
 
     method: str
-    variants: dict[str, tuple[str, float]]
+    variants: dict[str, tuple[str, float | None]]
 
     def measure(self, quick: bool) -> dict[str, Any]:
         """PQ of each variant and seed, 0 to 1."""
@@ -50,7 +50,7 @@ class Ablation:
         variants: dict[str, Any] = {}
         for name, (title, paper) in self.variants.items():
             scores = [self._score(name, seed, quick) for seed in (SEEDS[:1] if quick else SEEDS)]
-            variants[name] = {"title": title, "paper_pq": paper / 100,
+            variants[name] = {"title": title, "paper_pq": None if paper is None else paper / 100,
                               **{key: [score[key] for score in scores] for key in ("pq", "pq_things", "pq_stuff")}}
         recipe = self._recipe("full", 0, quick)
         return {"variants": variants, "steps": recipe.steps, "batch_size": recipe.batch_size,
@@ -97,8 +97,9 @@ def table(result: dict[str, Any]) -> str:
     for row in rows.values():
         pq = 100 * np.array(row["pq"])
         # The paper's direction: each variant is below the full method.
-        differs = row is not rows["full"] and np.mean(row["pq"]) > best
-        lines.append(f"{row['title']:32} {100 * row['paper_pq']:6.1f} {pq.mean():6.1f} "
+        differs = row["paper_pq"] is not None and np.mean(row["pq"]) > best
+        paper = "-" if row["paper_pq"] is None else f"{100 * row['paper_pq']:.1f}"
+        lines.append(f"{row['title']:32} {paper:>6} {pq.mean():6.1f} "
                      f"{100 * np.mean(row['pq_things']):7.1f} {100 * np.mean(row['pq_stuff']):6.1f}   "
                      f"{', '.join(f'{value:.1f}' for value in pq)}" + ("   above the full method" if differs else ""))
     return "\n".join(lines)

@@ -17,6 +17,7 @@ ABLATION = Ablation("hle", {
     "branch": ("separate semantic branch", 57.0),
     "backpropagated_means": ("without VQ-style means", 57.0),
     "random_means": ("without Thomson means", 58.6),
+    "predicted_spatial_sigma": ("a spatial sigma for each pixel", None),
     "full": ("hierarchical Lovász embeddings", 59.1),
 })
 

@@ -21,6 +21,7 @@ from benchmarks.command import run_benchmark
 from panoptic_ros.association import Tracker, TrackerSettings
 from panoptic_ros.frame import CameraImage, PanopticFrame, Segments
 from panoptic_ros.methods import hle
+from panoptic_ros.methods.hle.kernels import CELLS_PER_UNIT
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
 from panoptic_ros.synthetic_city import CityCamera, CityDrive
@@ -58,7 +59,7 @@ def hle_scene(instances: int, height: int = 128, width: int = 256) -> dict[str, 
     return {"embedding": embedding.permute(2, 0, 1)[None].contiguous(), "seed": seed[None, None],
             "log_sigma": torch.full((1, 1, height, width), -1.8), "class_mean": means,
             "class_log_sigma": torch.full((19,), -1.3),
-            "spatial_log_sigma": torch.tensor([np.log(0.6 * pitch / height)]).float()}
+            "spatial_log_sigma": torch.tensor([np.log(0.6 * pitch / CELLS_PER_UNIT)]).float()}
 
 
 def crowd(count: int, shift: float, seed: int) -> PanopticFrame:

@@ -79,7 +79,8 @@ class Recipe:
     precision: 32-true, bf16-mixed or 16-mixed.
     freeze_batch_norm: keep the statistics and scales of the backbone's BatchNorm as they were loaded.
     sync_batch_norm: statistics over the batches of all devices.
-    pretrained: start from timm's ImageNet weights. initial_model: start from a model folder of the same network.
+    pretrained: start from timm's ImageNet weights. initial_model: start from a model folder of the same method
+        and classes; a layer that its network does not have begins anew.
     initial_backbone: start with the backbone of a model folder, of whatever method and classes, all else being new.
     test_time: `flip` and `scales` that `training.evaluate` shall use with the model, as the paper did.
     """

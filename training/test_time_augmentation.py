@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,7 @@ class TestTime:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"model.yaml: test_time is {asked}; it has flip (true or false) and scales "
-                             "(a list of numbers); {error}") from error
+                             f"(a list of numbers); {error}") from error
 
 
 def mean(total: Tensor, views: int) -> Tensor:
@@ -66,10 +67,11 @@ def direction(total: Tensor, _: int) -> Tensor:
 # For each method, how each of its output maps (B, ., h, w) is averaged. Maps that change with the view by more than
 # their place (offsets, which a mirror turns round and a scale stretches) would have to say here how.
 AVERAGES: dict[str, dict[str, Callable[[Tensor, int], Tensor]]] = {
-    # Log sigma and seed are per pixel and free of scale: the kernels measure positions in image heights (Eq. 8).
     "hle": {"embedding": direction, "class_embedding": direction, "class_logits": mean, "log_sigma": mean,
-            "seed": mean},
+            "seed": mean, "spatial_log_sigma": mean},
 }
+# Logarithms of lengths in pixels: where a view is larger, so are they.
+LOGARITHMS_OF_LENGTHS = {"spatial_log_sigma"}
 
 
 class AveragedViews:
@@ -93,7 +95,9 @@ class AveragedViews:
         count = 0
         for view, mirrored in self._views_of(image):
             for name, output in self._engine(view).items():
-                if name in self._averages:
+                if name in self._averages and output.dim() == 4:
+                    if name in LOGARITHMS_OF_LENGTHS:
+                        output = output - math.log(view.shape[2] / image.shape[2])
                     output = _brought_back(output, view, image, mirrored)
                     totals[name] = totals[name] + output if name in totals else output
                 elif output.dim() < 4:
@@ -101,7 +105,7 @@ class AveragedViews:
                 else:
                     raise InputError(f"test-time augmentation does not know how to average the map '{name}'")
             count += 1
-        return {name: self._averages[name](total, count) if name in self._averages else total
+        return {name: self._averages[name](total, count) if total.dim() == 4 else total
                 for name, total in totals.items()}
 
     def _views_of(self, image: Tensor) -> Iterator[tuple[Tensor, bool]]:

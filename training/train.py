@@ -183,11 +183,12 @@ class Run:
         self.objective.initialise(network, recipe.objective, recipe.seed)
         if recipe.initial_model:
             initial = load_model(recipe.initial_model)
-            if (initial.method, initial.hyperparameters, len(initial.classes)) != (
-                    recipe.method, recipe.hyperparameters, len(self.classes)):
+            weights, ours = initial.network.state_dict(), network.state_dict()
+            if initial.method != recipe.method or any(
+                    weights[name].shape != ours[name].shape for name in weights.keys() & ours.keys()):
                 raise InputError(f"initial_model {recipe.initial_model} is of another method, other hyper-parameters "
                                  "or another number of classes than the recipe's")
-            network.load_state_dict(initial.network.state_dict())
+            network.load_state_dict(weights, strict=False)
         if recipe.initial_backbone:
             _load_backbone(network, recipe.initial_backbone)
         if recipe.freeze_batch_norm:
@@ -201,7 +202,7 @@ def _load_backbone(network: nn.Module, path: str) -> None:
     """Give a network the backbone of another model. Raises InputError when theirs are not the same."""
     backbone: nn.Module = network.backbone  # type: ignore[assignment]
     try:
-        backbone.load_state_dict(load_model(path).network.backbone.state_dict())  # type: ignore[union-attr,operator]
+        backbone.load_state_dict(load_model(path).network.backbone.state_dict())  # type: ignore[union-attr]
     except RuntimeError as error:
         raise InputError(f"initial_backbone {path} has another backbone than the recipe's: {error}") from error
 

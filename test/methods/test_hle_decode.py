@@ -71,13 +71,15 @@ def test_small_segments_become_void() -> None:
     assert segments.class_id.tolist() == [2, 2, 0, 1]
 
 
-def test_every_pixel_follows_section_3_5() -> None:
+@pytest.mark.parametrize("is_predicted", [False, True])
+def test_every_pixel_follows_section_3_5(is_predicted: bool) -> None:
     torch.manual_seed(3)
     height, width, t = 7, 9, Thresholds(seed=0.4, merge=0.3, mask=0.2, stuff=0.34)
-    outputs = {"embedding": F.normalize(torch.randn(1, 5, height, width), dim=1),
+    spatial = torch.randn(1, 1, height, width) * 0.3 - 3.4 if is_predicted else torch.tensor([-3.4])
+    outputs = {"embedding": F.normalize(torch.randn(1, 5, height, width), dim=1), "spatial_log_sigma": spatial,
                "seed": torch.rand(1, 1, height, width), "log_sigma": torch.randn(1, 1, height, width) * 0.3 - 0.3,
-               "class_mean": MEANS, "class_log_sigma": torch.tensor([-0.5, -0.6, -0.4]),
-               "spatial_log_sigma": torch.tensor([-0.5])}
+               "class_mean": MEANS, "class_log_sigma": torch.tensor([-0.5, -0.6, -0.4])}
+    reach = spatial.expand(1, 1, height, width)[0, 0].exp()
     e, seed, log_sigma = outputs["embedding"][0], outputs["seed"][0, 0], outputs["log_sigma"][0, 0]
     cells = [(y, x) for y in range(height) for x in range(width)]
 
@@ -87,9 +89,9 @@ def test_every_pixel_follows_section_3_5() -> None:
         return [value / sum(kernel) for value in kernel]
 
     def phi(a: tuple[int, int], b: tuple[int, int]) -> float:
-        apart = ((a[0] - b[0]) / height) ** 2 + ((a[1] - b[1]) / height) ** 2
+        apart = ((a[0] - b[0]) / 128) ** 2 + ((a[1] - b[1]) / 128) ** 2
         distance = 1 - float(e[:, a[0], a[1]] @ e[:, b[0], b[1]])
-        return math.exp(-distance / (2 * math.exp(log_sigma[a]) ** 2) - apart / (2 * math.exp(-0.5) ** 2))
+        return math.exp(-distance / (2 * math.exp(log_sigma[a]) ** 2) - apart / (2 * float(reach[a]) ** 2))
 
     class_of = {cell: int(np.argmax(psi(*cell))) for cell in cells}
     masked = {cell: float(seed[cell]) * (class_of[cell] == 2) for cell in cells}

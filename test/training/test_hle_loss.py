@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
@@ -25,7 +23,7 @@ def make_outputs(seed: int = 0) -> tuple[dict[str, Tensor], Tensor]:
     mean = torch.randn(CLASSES, 5, requires_grad=True)
     outputs = {"embedding": F.normalize(torch.randn(1, 5, 3, 4), dim=1), "log_sigma": torch.randn(1, 1, 3, 4) * 0.3,
                "seed": torch.rand(1, 1, 3, 4), "class_log_sigma": torch.randn(CLASSES) * 0.2,
-               "spatial_log_sigma": torch.tensor([-0.4])}
+               "spatial_log_sigma": torch.tensor([-4.0])}
     for value in outputs.values():
         value.requires_grad_()
     return {**outputs, "class_mean": F.normalize(mean, dim=1)}, mean
@@ -38,13 +36,15 @@ def phi_by_hand(outputs: dict[str, Tensor], instance: int) -> Tensor:
     mean = torch.stack([e[:, y, x] for y, x in pixels]).mean(0)
     mean = mean / mean.norm()
     sigma = torch.stack([log_sigma[y, x] for y, x in pixels]).mean().exp()
-    centre = torch.tensor([[(x + 0.5) / 3, (y + 0.5) / 3] for y, x in pixels]).mean(0)
+    reach = outputs["spatial_log_sigma"].reshape(-1, 1).expand(-1, 12 // outputs["spatial_log_sigma"].numel())
+    reach = torch.stack([reach.reshape(3, 4)[y, x] for y, x in pixels]).mean().exp()
+    centre = torch.tensor([[(x + 0.5) / 128, (y + 0.5) / 128] for y, x in pixels]).mean(0)
     phi = torch.zeros(3, 4)
     for y in range(3):
         for x in range(4):
             distance = 1 - e[:, y, x] @ mean
-            apart = (torch.tensor([(x + 0.5) / 3, (y + 0.5) / 3]) - centre).square().sum()
-            phi[y, x] = torch.exp(-distance / (2 * sigma**2) - apart / (2 * math.exp(-0.4) ** 2))
+            apart = (torch.tensor([(x + 0.5) / 128, (y + 0.5) / 128]) - centre).square().sum()
+            phi[y, x] = torch.exp(-distance / (2 * sigma**2) - apart / (2 * reach**2))
     return phi
 
 
@@ -68,6 +68,20 @@ def test_instance_term_is_the_lovasz_loss_of_each_instance_over_all_known_pixels
     expected = [lovasz_binary(phi_by_hand(outputs, i)[known][None], (INSTANCE_MAP[0] == i)[known][None])
                 for i in (4, 7, 9)]
     assert loss_terms(outputs, mean)["ins"].item() == pytest.approx(torch.cat(expected).mean().item(), abs=1e-5)
+
+
+def test_a_predicted_spatial_sigma_is_averaged_over_each_instance_and_kept_alike_within_it() -> None:
+    outputs, mean = make_outputs()
+    reach = -4 + 0.5 * torch.randn(1, 1, 3, 4)
+    shared, outputs = loss_terms(outputs, mean), {**outputs, "spatial_log_sigma": reach}
+    known, terms = CLASS_MAP[0] != 255, loss_terms(outputs, mean)
+    expected = [lovasz_binary(phi_by_hand(outputs, i)[known][None], (INSTANCE_MAP[0] == i)[known][None])
+                for i in (4, 7, 9)]
+    assert terms["ins"].item() == pytest.approx(torch.cat(expected).mean().item(), abs=1e-5)
+    distances = [(value - inside.mean()) ** 2 for i in (4, 7, 9)
+                 for inside in [reach[0, 0][INSTANCE_MAP[0] == i]] for value in inside]
+    expected_variance = shared["ins_var"] + 10 * torch.stack(distances).mean()
+    assert terms["ins_var"].item() == pytest.approx(expected_variance.item(), rel=1e-4)
 
 
 def test_seed_term_regresses_to_phi_inside_and_to_zero_on_stuff() -> None:

@@ -191,8 +191,9 @@ def test_a_run_may_start_with_the_backbone_of_a_model_of_another_method(tiny: Re
             "test_efficientnet", channels=16, box_channels=16, class_channels=16, depth=1))
     second = Run(recipe, tmp_path / "second", cpu()).network.module.state_dict()
     backbone = [name for name in second if name.startswith("backbone")]
-    assert len(backbone) > 10 and all(torch.equal(first[name].to(second[name].dtype), second[name])
-                                      for name in backbone if "num_batches" not in name)
+    assert len(backbone) > 10
+    assert all(torch.equal(first[name].to(second[name].dtype), second[name])
+               for name in backbone if "num_batches" not in name)
     other = dataclasses.replace(recipe, hyperparameters=dense_detections.Hyperparameters("resnet10t"))
     with pytest.raises(InputError, match="another backbone than the recipe's"):
         Run(other, tmp_path / "third", cpu())

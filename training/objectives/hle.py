@@ -108,6 +108,9 @@ def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map:
                     settings: Settings) -> dict[str, Tensor]:
     embedding, log_sigma, seed = outputs["embedding"], outputs["log_sigma"], outputs["seed"]
     position = position_grid(embedding.shape[2], embedding.shape[3], embedding.device).view(-1, 2)
+    # One for all (1,), or a map of which each image's pixels are taken as those of log_sigma are.
+    spatial = outputs["spatial_log_sigma"]
+    is_predicted = spatial.dim() == 4
     ins, ins_var, seed_loss = [], [], []
     for b in range(len(embedding)):
         known = class_map[b].flatten() != VOID
@@ -117,12 +120,13 @@ def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map:
         ids, index, cells = instance_map[b].flatten()[known].unique(return_inverse=True, return_counts=True)
         member = index == ((ids > 0) & (cells >= settings.smallest_instance)).nonzero()  # (L, P)
         if len(member):
-            phi = instance_probability(e, log_s, position[known], member, outputs["spatial_log_sigma"][0])
+            reach = spatial[b].flatten()[known] if is_predicted else spatial.expand(len(e))
+            phi = instance_probability(e, log_s, position[known], member, reach)
             ins.append(_instance_loss(phi, e, member, settings))
             inside = member.any(0)
             owner = member.int().argmax(0)
             target = torch.where(inside, phi.detach().gather(0, owner[None])[0], 0)
-            ins_var.append(variance_loss(log_s, member))
+            ins_var.append(variance_loss(log_s, member) + (variance_loss(reach, member) if is_predicted else 0))
         # Eq. 13; a pixel of a thing class outside all instances (a crowd, or too small a thing) has no known seed.
         is_target = (target > 0) | ~is_thing[class_map[b].flatten()[known]]
         seed_loss.append((s - target).square()[is_target])
@@ -163,12 +167,12 @@ def associative_loss(embedding: Tensor, member: Tensor, mean: Tensor, margins: t
 
 def instance_probability(embedding: Tensor, log_sigma: Tensor, position: Tensor, member: Tensor,
                          spatial_log_sigma: Tensor) -> Tensor:
-    """phi_l(e_i) of Eq. 8 with the means of Eq. 10: embedding (P, D), position (P, 2), log_sigma (P,), member (L, P)
-    bool -> (L, P)."""
+    """phi_l(e_i) of Eq. 8 with the means of Eq. 10: embedding (P, D), position (P, 2), log_sigma and
+    spatial_log_sigma (P,), member (L, P) bool -> (L, P)."""
     share = member.float() / member.sum(1, keepdim=True)
     mean = F.normalize(share @ embedding, dim=1)
     log_phi = log_instance_kernel(pixel_features(embedding, position), mean, share @ position, share @ log_sigma,
-                                  spatial_log_sigma)
+                                  share @ spatial_log_sigma)
     return log_phi.T.contiguous().clamp(max=0).exp()
 
 

@@ -15,7 +15,13 @@ from panoptic_ros.decoding.peaks import greedy_suppression, local_maxima
 from panoptic_ros.decoding.segments import make_segments
 from panoptic_ros.decoding.upsampling import upsample_labels
 from panoptic_ros.frame import Segments
-from panoptic_ros.methods.hle.kernels import log_class_kernel, log_instance_kernel, pixel_features, position_grid
+from panoptic_ros.methods.hle.kernels import (
+    CELLS_PER_UNIT,
+    log_class_kernel,
+    log_instance_kernel,
+    pixel_features,
+    position_grid,
+)
 from panoptic_ros.settings import check_ranges, setting
 
 # Pixels whose kernels are computed at once. On a CPU what fits into its cache, on a GPU what bounds the memory of a
@@ -54,27 +60,31 @@ def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
     outputs: what `Network.forward` returns. is_thing: (C,) bool. output_size: (H, W). Segments come as things, best
     seed first, then stuff by class; their embedding is the unit mean over their pixels.
     """
-    names = [name for name in ("embedding", "log_sigma", "seed", "class_embedding", "class_logits") if name in outputs]
+    names = [name for name, output in outputs.items() if output.dim() == 4]
     parameters = {name: output for name, output in outputs.items() if name not in names}
-    decoded = []
+    decoded, cells = [], float(CELLS_PER_UNIT)
+    if thresholds.full_resolution:
+        cells *= output_size[0] / outputs["seed"].shape[2]
     for image in zip(*(outputs[name] for name in names), strict=True):
         maps = dict(zip(names, image, strict=True))
         if thresholds.full_resolution:
             maps = {name: F.interpolate(x[None], output_size, mode="bilinear", align_corners=False)[0]
                     for name, x in maps.items()}
             maps.update({name: F.normalize(maps[name], dim=0) for name in names if name.endswith("embedding")})
-        decoded.append(_decode_one({**maps, **parameters}, is_thing, thresholds, output_size))
+        decoded.append(_decode_one({**maps, **parameters}, is_thing, thresholds, output_size, cells))
     segment_maps, rows = zip(*decoded, strict=True)
     return segment_maps[0][None] if len(rows) == 1 else torch.stack(segment_maps), list(rows)
 
 
 def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
-                output_size: tuple[int, int]) -> tuple[Tensor, Segments]:
-    """One image: maps without the dimension of the batch, the rest as in `decode`."""
+                output_size: tuple[int, int], cells: float) -> tuple[Tensor, Segments]:
+    """One image: maps without the dimension of the batch, so many pixels to a unit of position, the rest as in
+    `decode`."""
     size = (outputs["embedding"].shape[1], outputs["embedding"].shape[2])
     embedding, log_sigma = _pixels(outputs["embedding"]), outputs["log_sigma"].flatten()
-    seed, spatial_log_sigma = outputs["seed"][0], outputs["spatial_log_sigma"][0]
-    features = pixel_features(embedding, position_grid(*size, embedding.device).view(-1, 2))
+    # One for all (1,), or a map.
+    seed, spatial_log_sigma = outputs["seed"][0], outputs["spatial_log_sigma"].flatten()
+    features = pixel_features(embedding, position_grid(*size, embedding.device, cells).view(-1, 2))
     parts = [slice(start, start + PIXELS_AT_ONCE[embedding.device.type])
              for start in range(0, len(embedding), PIXELS_AT_ONCE[embedding.device.type])]
 
@@ -87,7 +97,7 @@ def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresh
 
     def log_phi(pixels: Any, seeds: Tensor) -> Tensor:
         return log_instance_kernel(features[pixels], embedding[seeds], features[seeds, -3:-1], log_sigma[seeds],
-                                   spatial_log_sigma)
+                                   spatial_log_sigma.expand(len(features))[seeds])
 
     similarity = log_phi(candidates, candidates).T
     seeds = candidates[greedy_suppression(similarity > _log(thresholds.merge))]

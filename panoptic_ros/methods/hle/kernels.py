@@ -9,14 +9,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+# Cells of the network's output to one unit of position: the height of an image of 512 x 1024. The paper's unit is the
+# image's height; a constant one means the same in a crop, in an image of any shape and in training.
+CELLS_PER_UNIT = 128
 
-def position_grid(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """Coordinates rho (H, W, 2) of pixel centres, x then y, in units of the image height.
 
-    At an image of 2:1 that is x in [0, 2] and y in [0, 1].
+def position_grid(height: int, width: int, device: torch.device | str = "cpu",
+                  cells: float = CELLS_PER_UNIT) -> Tensor:
+    """Coordinates rho (H, W, 2) of pixel centres, x then y, with `cells` pixels of the grid to one unit.
+
+    At a quarter of 512 x 1024 that is x in [0, 2] and y in [0, 1].
     """
-    y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
-    x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / height
+    y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / cells
+    x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / cells
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], 2)
 
 
@@ -39,12 +44,12 @@ def log_instance_kernel(features: Tensor, mean: Tensor, centre: Tensor, log_sigm
                         spatial_log_sigma: Tensor) -> Tensor:
     """log phi_l(e_i) of Eq. 8, which is log Phi of section 3.5 when the instances are seeds.
 
-    features (P, D + 3) of the pixels, mean (L, D) unit rows, centre (L, 2), log_sigma (L,), spatial_log_sigma ()
-    -> (P, L).
+    features (P, D + 3) of the pixels, mean (L, D) unit rows, centre (L, 2), log_sigma (L,), spatial_log_sigma (L,),
+    or () where all share it -> (P, L).
     """
     precision = 0.5 * torch.exp(-2 * log_sigma)[:, None]
-    spatial = 0.5 * torch.exp(-2 * spatial_log_sigma)
+    spatial = 0.5 * torch.exp(-2 * spatial_log_sigma).expand(len(mean))[:, None]
     # |rho_i - rho_l|^2 = |rho_i|^2 - 2 rho_i rho_l + |rho_l|^2
     offset = -precision - spatial * centre.square().sum(1, keepdim=True)
-    weights = torch.cat([precision * mean, 2 * spatial * centre, -spatial.expand(len(mean), 1)], 1)
+    weights = torch.cat([precision * mean, 2 * spatial * centre, -spatial], 1)
     return torch.addmm(offset.T, features, weights.T)

@@ -28,6 +28,8 @@ class Hyperparameters:
     semantics: where classes are told apart. `embedding`: in the space of the instances (the paper's hierarchy).
         `split`: in the first half of its dimensions, instances in the second. `branch`: by a softmax classifier of its
         own. The last two are the paper's ablations (Table 6).
+    spatial_sigma: the spatial deviation of Eq. 8. `shared`: one learned number for all instances. `predicted`: for
+        each pixel, as the other deviation is, so that what is small in the image also reaches less far.
     """
 
     backbone: str = "resnet50"
@@ -36,8 +38,11 @@ class Hyperparameters:
     atrous_rates: tuple[int, ...] = (6, 12, 18)
     decoder_channels: int | None = None
     semantics: Literal["embedding", "split", "branch"] = "embedding"
+    spatial_sigma: Literal["shared", "predicted"] = "shared"
 
     def __post_init__(self) -> None:
+        if self.spatial_sigma not in ("shared", "predicted"):
+            raise InputError(f"spatial_sigma is '{self.spatial_sigma}'; it must be shared or predicted")
         if self.semantics not in ("embedding", "split", "branch"):
             raise InputError(f"semantics is '{self.semantics}'; it must be embedding, split or branch")
         if self.semantics == "split" and self.embedding_dimension % 2:
@@ -48,7 +53,7 @@ class Network(nn.Module):
     """Image (B, 3, H, W) -> embedding, log sigma and seed per pixel at a quarter of its size.
 
     Besides the weights it holds the parameters of the embedding space: the class means mu_k, the logarithms of the
-    class deviations sigma_k, and the logarithm of the spatial deviation, one for all instances.
+    class deviations sigma_k, and the logarithm of the spatial deviation, where one serves all instances.
     """
 
     # The embedding space's own parameters, which weight decay would pull to its middle.
@@ -70,7 +75,11 @@ class Network(nn.Module):
         self.class_mean = nn.Parameter(F.normalize(torch.randn(classes, class_dimension), dim=1))
         # sigma^2 = 0.1: an orthogonal embedding then scores exp(-5), one at a distance of 0.1 scores 0.6.
         self.class_log_sigma = nn.Parameter(torch.full((classes,), -1.15))
-        self.spatial_log_sigma = nn.Parameter(torch.tensor(-0.7))
+        if h.spatial_sigma == "predicted":
+            self.spatial_head = nn.Conv2d(channels, 1, 1)
+            nn.init.constant_(self.spatial_head.bias, -1.5)  # type: ignore[arg-type]
+        else:
+            self.spatial_log_sigma = nn.Parameter(torch.tensor(-0.7))
         nn.init.constant_(self.head.bias[h.embedding_dimension], -1.15)  # type: ignore[index]
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
@@ -79,16 +88,20 @@ class Network(nn.Module):
 
         Returns embedding (B, D, H/4, W/4) of unit length, log_sigma (B, 1, H/4, W/4), seed (B, 1, H/4, W/4) in [0, 1],
         and the parameters that the decode needs: class_mean (C, D) of unit length, class_log_sigma (C,),
-        spatial_log_sigma (1,). Where semantics are split off: class_embedding (B, D / 2, H/4, W/4) of unit length, and
-        embedding and class_mean have D / 2 dimensions; in a branch: class_logits (B, C, H/4, W/4).
+        spatial_log_sigma (1,), or (B, 1, H/4, W/4) where it is predicted. Where semantics are split off:
+        class_embedding (B, D / 2, H/4, W/4) of unit length, and embedding and class_mean have D / 2 dimensions; in a
+        branch: class_logits (B, C, H/4, W/4).
         """
         low_level, features = self.backbone(image)
         decoded = self.decoder(features, low_level)
         # The embedding space is in single precision also where the rest is trained in half.
         embedding, log_sigma, seed_logit = self.head(decoded).float().split([self.dimension, 1, 1], 1)
         outputs = {"log_sigma": log_sigma, "seed": seed_logit.sigmoid(),
-                   "class_mean": F.normalize(self.class_mean, dim=1), "class_log_sigma": self.class_log_sigma,
-                   "spatial_log_sigma": self.spatial_log_sigma.reshape(1)}
+                   "class_mean": F.normalize(self.class_mean, dim=1), "class_log_sigma": self.class_log_sigma}
+        if hasattr(self, "spatial_head"):
+            outputs["spatial_log_sigma"] = self.spatial_head(decoded).float()
+        else:
+            outputs["spatial_log_sigma"] = self.spatial_log_sigma.reshape(1)
         if self.semantics == "split":
             half = self.class_mean.shape[1]
             outputs["class_embedding"], embedding = F.normalize(embedding[:, :half], dim=1), embedding[:, half:]
