@@ -113,12 +113,16 @@ class Run:
         """Write the checkpoint; the first process does."""
         if self.fabric.is_global_zero:
             save_checkpoint(self.out / "checkpoint.pt", {
-                "recipe": self.recipe.plain(), "step": self.step, "best": self.best,
+                "recipe": self.recipe.plain(), "processes": self.fabric.world_size, "step": self.step,
+                "best": self.best,
                 "network": self.network.module.state_dict(), "optimiser": self.optimiser.state_dict(),
                 "average": None if self.average is None else self.average.state_dict()})
 
     def resume(self) -> None:
-        """Go on from the checkpoint, where there is one. Raises InputError when it is of another recipe."""
+        """Go on from the checkpoint, where there is one.
+
+        Raises InputError when it is of another recipe or of another number of processes, which would see other samples.
+        """
         state = load_checkpoint(self.out / "checkpoint.pt", self.fabric.device)
         if state is None:
             return
@@ -128,6 +132,10 @@ class Run:
         if changed := sorted(k for k in ours.keys() | theirs.keys() if k not in free and ours.get(k) != theirs.get(k)):
             raise InputError(f"{self.out} holds a run of another recipe (it differs in {', '.join(changed)}): give the "
                              "same recipe to go on, or another --out to begin anew")
+        if (processes := state.get("processes", self.fabric.world_size)) != self.fabric.world_size:
+            raise InputError(f"{self.out} holds a run of {processes} processes, now there are "
+                             f"{self.fabric.world_size}: go on with as many devices, or begin anew with another --out "
+                             f"and --initial_model {self.out / 'model'}")
         self.network.module.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         if self.average is not None:

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from panoptic_ros.datasets import open_dataset
+from panoptic_ros.errors import InputError
 from panoptic_ros.model import load_model
 from training.augmentation import Augmentation
+from training.recipe import load_recipe
 from training.sampling import Samples
+from training.train import Run
 
 RECIPE = """
 data: {{train: '{folder}', validation: '{folder}'}}
@@ -67,3 +71,5 @@ def test_processes_of_torchrun_share_the_samples_of_a_step_and_end_with_the_same
         first, second = kept[0, step]["weights"], kept[1, step]["weights"]
         assert all(torch.equal(first[name], second[name]) for name in first)
     assert load_model(out / "model").training["data"].endswith("4 crops of 64 x 64")
+    with pytest.raises(InputError, match="a run of 2 processes, now there are 1: go on with as many devices"):
+        Run(load_recipe(tmp_path / "recipe.yaml"), out, Fabric(accelerator="cpu", devices=1)).resume()

@@ -199,6 +199,16 @@ def test_a_run_may_start_with_the_backbone_of_a_model_of_another_method(tiny: Re
         Run(other, tmp_path / "third", cpu())
 
 
+def test_sync_batch_norm_replaces_every_batch_norm_and_the_model_has_none_of_it(tiny: Recipe, tmp_path: Path) -> None:
+    def norms(network: torch.nn.Module) -> set[type]:
+        return {type(m) for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)}
+
+    recipe = dataclasses.replace(tiny, sync_batch_norm=True, steps=1)
+    assert norms(Run(recipe, tmp_path, cpu()).network.module) == {torch.nn.SyncBatchNorm}
+    assert train(recipe, tmp_path, cpu(), 0, Event())
+    assert torch.nn.SyncBatchNorm not in norms(load_model(tmp_path / "model").network)
+
+
 def test_frozen_batch_norm_of_the_backbone_stays_as_it_was(tiny: Recipe, tmp_path: Path) -> None:
     run = Run(dataclasses.replace(tiny, freeze_batch_norm=True), tmp_path, cpu())
     before = {k: v.clone() for k, v in run.network.module.state_dict().items()}
