@@ -69,11 +69,16 @@ class Perception:
 
     def tracks_state(self) -> dict[str, np.ndarray]:
         """All that the next track ids depend on, as named arrays, fit for np.savez."""
-        return self._trackers.state()
+        return {"model": np.array(self.model.model_id), **self._trackers.state()}
 
     def restore_tracks(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on with the tracks of a state, as after a restart. Raises InputError where it is no such state."""
+        """Go on with the tracks of a state, as after a restart, or with its ids alone where another model made it.
+
+        Raises InputError where it is no such state; then nothing has changed.
+        """
         self._trackers.restore(state)
+        if str(state.get("model")) != self.model.model_id:
+            self.reset_tracks()
 
     def tracks_born(self) -> int:
         """How many tracks there have been so far, over all cameras."""

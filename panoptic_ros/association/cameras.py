@@ -81,9 +81,10 @@ class CameraTrackers:
             cameras = {name: _Camera(Tracker(identities)) for name in trackers}
             for name, camera in cameras.items():
                 camera.tracker.restore(trackers[name])
-        except KeyError as error:
-            raise InputError(f"the tracks cannot be restored: their state has no {error}; it was saved by another "
-                             "version, or is not one of tracks") from error
+        except (KeyError, TypeError, ValueError) as error:
+            problem = f"has no {error}" if isinstance(error, KeyError) else f"does not fit: {error}"
+            raise InputError(f"the tracks cannot be restored: their state {problem}; it was saved by another version, "
+                             "or is not one of tracks") from error
         self._identities, self._cameras = identities, cameras
 
     def _in_sight_of_others(self, name: str, stamp_ns: int) -> Tracks | None:

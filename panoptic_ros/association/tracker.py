@@ -136,9 +136,17 @@ class Tracker:
                 **{f"mask_{name}": np.array(value) for name, value in vars(self._masks).items()}}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from a state. Raises KeyError where an array is missing."""
+        """Go on from a state. Raises KeyError where an array is missing, ValueError where one has another shape."""
         tracks = Tracks(*(state[column.name] for column in fields(Tracks)))
         place, x, y, owner, per_height = (state[f"mask_{column.name}"] for column in fields(Masks))
+        empty = Tracks.none(0)
+        for column in fields(Tracks):
+            expected, found = getattr(empty, column.name), getattr(tracks, column.name)
+            if found.ndim != expected.ndim or found.dtype != expected.dtype or found.shape[:1] != tracks.track_id.shape:
+                raise ValueError(f"{column.name} is {found.dtype} {found.shape}")
+        if place.shape[1:] != (4,) or len(place) > len(tracks) or not x.shape == y.shape == owner.shape \
+                or not ((owner >= 0) & (owner < len(place))).all():
+            raise ValueError("the masks are not those of the tracks")
         masks = Masks(place, x, y, owner, float(per_height))
         self._tracks, self._masks, self._stamp_ns = tracks, masks, int(state["stamp_ns"])
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from threading import RLock
 from typing import Any
 
@@ -28,9 +29,10 @@ from panoptic_ros.ros import qos
 from panoptic_ros.ros.diagnostics import NodeReport, camera_status, node_status
 from panoptic_ros.ros.outputs import CameraOutputs, OverlaySettings
 from panoptic_ros.ros.pairing import subscribe_paired
-from panoptic_ros.ros.parameters import NodeSettings, ParameterGroup
+from panoptic_ros.ros.parameters import NodeSettings, ParameterGroup, TracksFileSettings
 from panoptic_ros.ros.spinning import spin_until_signal
 from panoptic_ros.ros.statistics import StreamStatistics
+from panoptic_ros.ros.tracks_file import TracksFile
 from panoptic_ros.ros.worker import Worker
 from panoptic_ros.viewing.overlay import OverlayStyle
 
@@ -41,6 +43,7 @@ class Configured:
 
     perception: Perception
     thresholds: ParameterGroup
+    tracks_file: TracksFile | None = None
     outputs: dict[str, CameraOutputs] = field(default_factory=dict)
     statistics: dict[str, StreamStatistics] = field(default_factory=dict)
 
@@ -57,6 +60,7 @@ class PanopticNode(LifecycleNode):
         self._lock = RLock()
         self._settings = ParameterGroup(self, NodeSettings())
         self._tracking = ParameterGroup(self, TrackerSettings(), "tracking.")
+        self._tracks_file = ParameterGroup(self, TracksFileSettings(), "tracking.")
         self._overlay = ParameterGroup(self, OverlayStyle(), "overlay.")
         self._configured: Configured | None = None
         self._candidate: Perception | None = None
@@ -138,6 +142,9 @@ class PanopticNode(LifecycleNode):
         self._configured = configured = Configured(
             perception, ParameterGroup(self, perception.model.thresholds, "thresholds."))
         perception.thresholds = configured.thresholds.read()
+        if file := self._tracks_file.read().state_file:
+            configured.tracks_file = TracksFile(Path(file).expanduser(), self.get_logger())
+            configured.tracks_file.restore(perception)
         height, width = settings.warm_up_size
         if min(height, width) > 0:
             perception.warm_up(height, width, len(settings.cameras))
@@ -157,7 +164,8 @@ class PanopticNode(LifecycleNode):
         assert self._configured is not None
         self._problem = ""
         self._worker = Worker(self._configured.perception, self._configured.outputs, self._configured.statistics,
-                              self._overlay_settings(), settings.max_failures, self.get_logger())
+                              self._overlay_settings(), settings.max_failures, self.get_logger(),
+                              self._configured.tracks_file)
         kind = Image if settings.transport == "raw" else CompressedImage
         topics = {camera: self._topic(camera) for camera in settings.cameras}
         options = {"qos_profile": qos.newest_image(), "callback_group": self._input_group,
@@ -190,6 +198,8 @@ class PanopticNode(LifecycleNode):
     def _clean_up(self) -> None:
         self._stop()
         if self._configured:
+            if self._configured.tracks_file:
+                self._configured.tracks_file.close(self._configured.perception)
             self._configured.thresholds.undeclare()
             for outputs in self._configured.outputs.values():
                 outputs.destroy()
@@ -252,7 +262,7 @@ class PanopticNode(LifecycleNode):
         self.get_logger().info(f"Model {model.model_id} from the next frame on")
 
     def _groups(self) -> Iterator[ParameterGroup]:
-        yield from (self._settings, self._tracking, self._overlay)
+        yield from (self._settings, self._tracking, self._tracks_file, self._overlay)
         if self._configured:
             yield self._configured.thresholds
 

@@ -71,6 +71,15 @@ class NodeSettings:
             raise InputError("synchronise needs the ROS package message_filters: install it, or set it to false")
 
 
+@dataclass(frozen=True)
+class TracksFileSettings:
+    """Where the tracks are kept; with the settings of the tracker below `tracking.`."""
+
+    state_file: str = _setting(
+        "", "file in which the tracks are kept while the node runs and from which it goes on when it starts again; "
+        "empty: none")
+
+
 class ParameterGroup:
     """The parameters of a node that are the fields of one frozen dataclass.
 

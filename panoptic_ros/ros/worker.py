@@ -18,6 +18,7 @@ from panoptic_ros.ros.conversions import camera_image
 from panoptic_ros.ros.mailbox import Mailbox
 from panoptic_ros.ros.outputs import CameraOutputs, OverlaySettings
 from panoptic_ros.ros.statistics import StreamStatistics
+from panoptic_ros.ros.tracks_file import TracksFile
 
 # Reasons for which an image gets no result.
 OVERTAKEN = "overtaken by a newer image"
@@ -47,12 +48,12 @@ class Worker:
 
     def __init__(self, perception: Perception, outputs: Mapping[str, CameraOutputs],
                  statistics: Mapping[str, StreamStatistics], overlay: OverlaySettings, max_failures: int,
-                 logger: Any) -> None:
+                 logger: Any, tracks_file: TracksFile | None = None) -> None:
         self.perception = perception
         self.overlay = overlay
         self.max_failures = max_failures
         self.failure = ""
-        self._outputs, self._statistics, self._logger = outputs, statistics, logger
+        self._outputs, self._statistics, self._logger, self._tracks_file = outputs, statistics, logger, tracks_file
         self._failures_in_row = 0
         self.sizes: Counter[tuple[int, int]] = Counter()
         self._requests: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -83,10 +84,14 @@ class Worker:
         self._requests.put(replace)
 
     def stop(self) -> None:
-        """Finish the frame that is being processed, then end; images that wait are counted as dropped."""
+        """Finish the frame that is being processed and what was asked for, then end.
+
+        Images that wait are counted as dropped.
+        """
         for camera in self._mailbox.close():
             self._statistics[camera].drop(STOPPED)
         self._thread.join()
+        self._do_requests()
 
     def _run(self) -> None:
         while not self.failure and (arrivals := self._mailbox.take()):
@@ -95,6 +100,8 @@ class Worker:
             try:
                 self._process(arrivals, unfinished)
                 self._failures_in_row = 0
+                if self._tracks_file:
+                    self._tracks_file.keep(self.perception)
             except Exception as error:
                 self._fail(error, unfinished)
 

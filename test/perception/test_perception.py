@@ -112,3 +112,18 @@ def test_a_restart_goes_on_with_the_tracks_of_a_saved_state(model_folder: Path) 
     assert again.segments.track_id.tolist() == frame.segments.track_id.tolist()
     assert again.segments.track_id.any()
     assert after.tracks_born() == before.tracks_born()
+
+
+def test_a_restart_with_another_model_goes_on_with_the_ids_alone(model_folder: Path, tmp_path: Path) -> None:
+    for file in model_folder.iterdir():
+        text = file.read_bytes()
+        (tmp_path / file.name).write_bytes(text.replace(b"seed: 0.05", b"seed: 0.06"))
+    before = Perception(load_model(model_folder), "torch", "cpu")
+    after = Perception(load_model(tmp_path), "torch", "cpu")
+    [frame] = before([CameraImage(picture(0), "rgb8", 0)])
+    after.restore_tracks(before.tracks_state())
+    assert after.tracks_born() == before.tracks_born()
+    [again] = after([CameraImage(picture(0), "rgb8", 100_000_000)])
+    given = frame.segments.track_id.tolist()
+    assert again.segments.track_id.max() > max(given)
+    assert not {*again.segments.track_id[again.segments.is_thing].tolist()} & {*given}

@@ -10,7 +10,7 @@ import yaml
 
 from panoptic_ros.errors import InputError
 from panoptic_ros.paths import shared_folder
-from panoptic_ros.ros.parameters import NodeSettings
+from panoptic_ros.ros.parameters import NodeSettings, TracksFileSettings
 from panoptic_ros.viewing.overlay import OverlayStyle
 
 
@@ -18,6 +18,7 @@ def test_the_commented_parameter_file_holds_the_defaults() -> None:
     file = yaml.safe_load((shared_folder("config") / "city.yaml").read_text())["/**"]["ros__parameters"]
     defaults = {name: list(value) if isinstance(value, tuple) else value
                 for name, value in asdict(NodeSettings()).items()}
+    defaults |= {f"tracking.{name}": value for name, value in asdict(TracksFileSettings()).items()}
     defaults |= {f"overlay.{name}": value for name, value in asdict(OverlayStyle()).items()}
     assert file == defaults
 

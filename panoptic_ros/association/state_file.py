@@ -1,0 +1,35 @@
+"""The state of the tracks in a file, so that a process that starts again goes on with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from zipfile import BadZipFile
+from zlib import error as DeflateError
+
+import numpy as np
+
+from panoptic_ros.errors import InputError
+
+
+def write_state(file: Path, state: Mapping[str, np.ndarray]) -> None:
+    """Write `CameraTrackers.state`, as .npz; whoever reads the file meanwhile, or after a crash, finds it whole.
+
+    Raises OSError where it cannot be written.
+    """
+    part = file.with_name(f"{file.name}.part")
+    with part.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **state)
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(file)
+
+
+def read_state(file: Path) -> dict[str, np.ndarray]:
+    """What `write_state` wrote. Raises InputError where the file cannot be read."""
+    try:
+        with np.load(file, allow_pickle=False) as state:
+            return dict(state)
+    except (OSError, EOFError, ValueError, AttributeError, TypeError, BadZipFile, DeflateError) as error:
+        raise InputError(f"{file} holds no tracks that can be read: {error}") from error

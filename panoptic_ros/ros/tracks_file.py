@@ -1,0 +1,73 @@
+"""The tracks on disk while the node runs, so that one that starts again goes on with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Thread
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from panoptic_ros.association.state_file import read_state, write_state
+from panoptic_ros.errors import InputError
+from panoptic_ros.perception import Perception
+from panoptic_ros.ros.mailbox import Mailbox
+
+# Seconds between two writes: what is lost when the process is killed.
+INTERVAL = 5.0
+# More ids than are given out between two writes. Those that were lost with a killed process are not given out again.
+RESERVED_IDS = 10_000
+
+
+class TracksFile:
+    """Reads the tracks of a perception once, writes them from then on; a thread of its own waits for the disk.
+
+    Raises InputError for a place where no file can be.
+    """
+
+    def __init__(self, file: Path, logger: Any) -> None:
+        self._file, self._logger = file, logger
+        if not file.parent.is_dir() or file.is_dir():
+            raise InputError(f"tracking.state_file is {file}: "
+                             + ("that is a folder; give a file" if file.is_dir() else f"no folder {file.parent}"))
+        self._due = monotonic() + INTERVAL
+        self._newest: Mailbox[dict[str, np.ndarray]] = Mailbox()
+        self._thread = Thread(target=self._run, name="tracks file", daemon=True)
+        self._thread.start()
+
+    def restore(self, perception: Perception) -> None:
+        """Go on with the tracks in the file; where it cannot be read it is put aside, and tracks start anew."""
+        if not self._file.exists():
+            return
+        try:
+            perception.restore_tracks(read_state(self._file))
+        except InputError as error:
+            aside = self._file.with_name(f"{self._file.name}.unreadable")
+            self._logger.warning(f"Tracks start anew: {error}. The file is {aside} now")
+            self._file.replace(aside)
+            return
+        self._logger.info(f"Goes on after {perception.tracks_born()} objects, with the tracks of {self._file}")
+
+    def keep(self, perception: Perception) -> None:
+        """Have the tracks written when it is time; called after each image, by the thread that runs the perception."""
+        if monotonic() >= self._due:
+            self._due = monotonic() + INTERVAL
+            state = perception.tracks_state()
+            self._newest.put({"": state | {"given": state["given"] + RESERVED_IDS}})
+
+    def close(self, perception: Perception) -> None:
+        """Write the tracks as they are now, and end."""
+        self._newest.close()
+        self._thread.join()
+        self._write(perception.tracks_state())
+
+    def _run(self) -> None:
+        while states := self._newest.take():
+            self._write(states[""])
+
+    def _write(self, state: dict[str, np.ndarray]) -> None:
+        try:
+            write_state(self._file, state)
+        except OSError as error:
+            self._logger.warning(f"The tracks cannot be kept in {self._file}: {error}", throttle_duration_sec=60.0)
