@@ -47,7 +47,10 @@ class Augmentation:
             raise InputError(f"scale is {self.scale[0]} to {self.scale[1]}; it must be positive and rise")
 
     def transform(self) -> v2.Transform:
-        """The transform of a sample: {"image", "class_map", "instance_map"} as tv_tensors, each of `crop` then."""
+        """The transform of a sample: {"image", "class_map", "instance_map"} as tv_tensors, each of `crop` then.
+
+        The images of a clip, a dimension in front of all three, get the same view.
+        """
         return v2.Compose([
             ScaledCrop(self.crop, self.longest_side, self.scale, self.around_things),
             v2.RandomHorizontalFlip(self.flip),
@@ -67,7 +70,7 @@ class ScaledCrop(v2.Transform):
         self.size, self.longest_side, self.scale, self.around_things = size, longest_side, scale, around_things
 
     def forward(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
-        """image (3, H, W), class_map (H, W), instance_map (H, W) -> the same at `size`."""
+        """image (..., 3, H, W), class_map (..., H, W), instance_map (..., H, W) -> the same at `size`."""
         height, width = sample["class_map"].shape[-2:]
         low, high = map(math.log, self.scale)
         scale = math.exp(_uniform(low, high)) * (self.longest_side / max(height, width) if self.longest_side else 1)
@@ -85,7 +88,7 @@ class ScaledCrop(v2.Transform):
     def _resized(self, label_map: Tensor) -> Tensor:
         rows, columns = (((torch.arange(n) + 0.5) * (m / n)).long() for n, m in zip(
             self.size, label_map.shape[-2:], strict=True))
-        return tv_tensors.wrap(label_map[rows[:, None], columns], like=label_map)
+        return tv_tensors.wrap(label_map[..., rows[:, None], columns], like=label_map)
 
     def _corner(self, sample: dict[str, Tensor], window: tuple[int, ...]) -> tuple[int, int]:
         shape = sample["class_map"].shape[-2:]
@@ -101,16 +104,19 @@ class ScaledCrop(v2.Transform):
 
 
 def _random_thing(sample: dict[str, Tensor]) -> tuple[int, int] | None:
-    """A pixel (row, column) of a random object of a random class, each as likely as any other; None without objects."""
-    instance = sample["instance_map"][::_LOOK_EVERY, ::_LOOK_EVERY].long()
-    class_map = sample["class_map"][::_LOOK_EVERY, ::_LOOK_EVERY].long()
+    """A pixel (row, column) of a random object of a random class, each as likely as any other; None without objects.
+
+    In a clip it is a pixel that the object has in any of the images.
+    """
+    instance = sample["instance_map"][..., ::_LOOK_EVERY, ::_LOOK_EVERY].long()
+    class_map = sample["class_map"][..., ::_LOOK_EVERY, ::_LOOK_EVERY].long()
     keys = (class_map << 32 | instance)[instance > 0].unique()
     if not len(keys):
         return None
     classes = keys >> 32
     chosen_class = _choice(classes.unique())
     key = _choice(keys[classes == chosen_class])
-    rows, columns = ((instance == key & 0xffffffff) & (class_map == chosen_class)).nonzero(as_tuple=True)
+    *_, rows, columns = ((instance == key & 0xffffffff) & (class_map == chosen_class)).nonzero(as_tuple=True)
     pixel = int(torch.randint(len(rows), ()))
     return int(rows[pixel]) * _LOOK_EVERY, int(columns[pixel]) * _LOOK_EVERY
 
@@ -124,7 +130,7 @@ def _uniform(low: float, high: float) -> float:
 
 
 def as_sample(image: Any, class_map: Any, instance_map: Any) -> dict[str, Tensor]:
-    """NumPy image (H, W, 3) uint8, class_map (H, W) uint8, instance_map (H, W) integers -> a sample of tv_tensors."""
-    return {"image": tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)),
+    """NumPy image (..., H, W, 3) uint8, class_map (..., H, W) uint8, instance_map (..., H, W) integers -> a sample."""
+    return {"image": tv_tensors.Image(torch.from_numpy(image).movedim(-1, -3)),
             "class_map": tv_tensors.Mask(torch.from_numpy(class_map)),
             "instance_map": tv_tensors.Mask(torch.from_numpy(instance_map))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from bisect import bisect_right
 from pathlib import Path
@@ -9,28 +10,44 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from panoptic_ros.datasets.dataset import Dataset
+from panoptic_ros.classes import ClassTable
+from panoptic_ros.datasets.dataset import Dataset, Truth
 from panoptic_ros.errors import InputError
+from panoptic_ros.labels import PanopticLabel
 
 Maps = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 VOID = 255
 _JPEG_QUALITY = 95
+_KEYS = ".npy"
 
 
 def read_maps(dataset: Dataset, entry: int) -> Maps:
     """Image (H, W, 3) uint8, class map (H, W) uint8 with 255 = void, instance map (H, W) int32.
 
-    Instances have numbers from 1; stuff, void and crowds have 0, so that a crowd has a class and no instance.
+    Instances have numbers from 1, of this image alone: number k is row k - 1 of the image's label. Stuff, void and
+    crowds have 0, so that a crowd has a class and no instance.
     """
     label = dataset.label(entry)
-    is_instance = np.append(dataset.classes.thing_mask, False)[label.class_id] & ~label.is_crowd
+    return dataset.image(entry), *_label_maps(label, dataset.classes)
+
+
+def instance_keys(label: PanopticLabel) -> np.ndarray:
+    """(N,) int64: whose number k of `read_maps` is, in row k - 1; the same in all images of a sequence.
+
+    For a dataset whose object ids are constant over a sequence. A driver has the id of the car, and a class of his own.
+    """
+    return label.object_id << 8 | label.class_id & 255
+
+
+def _label_maps(label: PanopticLabel, classes: ClassTable) -> tuple[np.ndarray, np.ndarray]:
+    is_instance = np.append(classes.thing_mask, False)[label.class_id] & ~label.is_crowd
     number = np.concatenate([[0], np.where(is_instance, np.arange(1, len(label) + 1), 0)]).astype(np.int32)
-    return dataset.image(entry), label.class_map(VOID), number[label.segment_map]
+    return label.class_map(VOID), number[label.segment_map]
 
 
 class CachedMaps:
-    """The maps of each entry: read from the folder, or made and put there.
+    """The maps of each entry, and whose its instances are: read from the folder, or made and put there.
 
     A sequence is made as a whole: what its images have in common (a town, its streets) is built once. Images are kept
     as JPEG of quality 95; labels are exact. Processes may share the folder: files appear complete or not at all.
@@ -45,12 +62,24 @@ class CachedMaps:
         """As `read_maps`; raises InputError when the disk is full or the folder cannot be written."""
         kept = self._read(entry)
         if kept is None:
-            for row in self._sequences[bisect_right(self._starts, entry) - 1]:
-                self._make(row)
+            self._make_sequence(entry)
             kept = self._read(entry)
         if kept is None:
             raise InputError(f"{self._file(entry, '.jpg')} was written and cannot be read: is the disk in order?")
         return kept
+
+    def instance_keys(self, entry: int) -> np.ndarray:
+        """As `instance_keys` of the entry's label; raises InputError as above."""
+        file = self._file(entry, _KEYS)
+        if not file.is_file():
+            # Of a folder that has maps without keys they are made again too: it may be of an older dataset.
+            self._make_sequence(entry)
+        keys: np.ndarray = np.load(file)
+        return keys
+
+    def _make_sequence(self, entry: int) -> None:
+        for row in self._sequences[bisect_right(self._starts, entry) - 1]:
+            self._make(row)
 
     def _file(self, entry: int, suffix: str) -> Path:
         return self.folder / (self.dataset.entries[entry].name + suffix)
@@ -66,19 +95,27 @@ class CachedMaps:
         return image, np.ascontiguousarray(maps[..., 0]), instance_map
 
     def _make(self, entry: int) -> None:
-        image, class_map, instance_map = read_maps(self.dataset, entry)
+        label = self.dataset.label(entry)
+        class_map, instance_map = _label_maps(label, self.dataset.classes)
         maps = np.stack([class_map, instance_map & 255, instance_map >> 8], 2).astype(np.uint8)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if Truth.TRACKS in self.dataset.truth:
+            content = io.BytesIO()
+            np.save(content, instance_keys(label))
+            self._write(entry, _KEYS, content.getvalue())
         # The image last: where it is, the labels are.
-        self._write(entry, ".png", maps, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        self._write(entry, ".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        self._write_picture(entry, ".png", maps, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        self._write_picture(entry, ".jpg", self.dataset.image(entry)[..., ::-1],
+                            [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
 
-    def _write(self, entry: int, suffix: str, pixels: np.ndarray, options: list[int]) -> None:
+    def _write_picture(self, entry: int, suffix: str, pixels: np.ndarray, options: list[int]) -> None:
+        self._write(entry, suffix, cv2.imencode(suffix, pixels, options)[1].tobytes())
+
+    def _write(self, entry: int, suffix: str, content: bytes) -> None:
         file = self._file(entry, suffix)
         partial = file.with_suffix(f".{os.getpid()}{suffix}")
         try:
-            if not cv2.imwrite(str(partial), pixels, options):
-                raise OSError("the file could not be written")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(content)
             os.replace(partial, file)
         except OSError as error:
             partial.unlink(missing_ok=True)

@@ -74,7 +74,9 @@ class Recipe:
 
     method: a key of `panoptic_ros.methods.METHODS`. hyperparameters: its network's. objective: its loss's settings.
     input_size: (H, W) of the images the model is made for.
-    batch_size: samples a device takes at once; `accumulate` of these make one step.
+    batch_size: images a device takes at once; `accumulate` of these make one step.
+    clip_length: so many consecutive images of a sequence are taken together, in the same view, and an object that is in
+        several of them is one instance of HLE's loss. Needs data whose object ids are constant over a sequence.
     average: decay of the moving average of the weights that is validated and exported, 0 = none.
     precision: 32-true, bf16-mixed or 16-mixed.
     freeze_batch_norm: keep the statistics and scales of the backbone's BatchNorm as they were loaded.
@@ -97,6 +99,7 @@ class Recipe:
     steps: int = 4000
     batch_size: int = 8
     accumulate: int = 1
+    clip_length: int = 1
     average: float = 0.998
     precision: Precision = "bf16-mixed"
     freeze_batch_norm: bool = False
@@ -108,9 +111,12 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulate"):
+        for name in ("steps", "batch_size", "accumulate", "clip_length"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.batch_size % self.clip_length:
+            raise InputError(f"batch_size is {self.batch_size}; it must be a multiple of clip_length, "
+                             f"{self.clip_length}, so that clips are whole")
         starts = [name for name in ("pretrained", "initial_model", "initial_backbone") if getattr(self, name)]
         if len(starts) > 1:
             raise InputError(f"a run starts from ImageNet weights (pretrained), from initial_model or from "
@@ -193,8 +199,8 @@ def _parser(method: str) -> _Parser:
     parts = {"data": TrainingData, "augmentation": Augmentation, "optimiser": Optimiser, "schedule": Schedule,
              "validation": Validation, **kinds}
     hints = {"method": str, "input_size": tuple[int, int], "steps": int, "batch_size": int, "accumulate": int,
-             "average": float, "precision": Precision, "freeze_batch_norm": bool, "sync_batch_norm": bool,
-             "pretrained": bool, "initial_model": str, "initial_backbone": str,
+             "clip_length": int, "average": float, "precision": Precision, "freeze_batch_norm": bool,
+             "sync_batch_norm": bool, "pretrained": bool, "initial_model": str, "initial_backbone": str,
              "test_time": dict[str, Any], "seed": int}
     for row in dataclasses.fields(Recipe):
         if row.name in parts:

@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, Sampler, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from panoptic_ros.classes import ClassTable, counterparts
-from panoptic_ros.datasets.dataset import Dataset
+from panoptic_ros.datasets.dataset import Dataset, Truth
 from panoptic_ros.errors import InputError
 from training.augmentation import Augmentation, as_sample
-from training.image_maps import VOID, CachedMaps, Maps, read_maps
+from training.image_maps import VOID, CachedMaps, Maps, instance_keys, read_maps
 from training.reading import start
 
 
@@ -25,27 +25,63 @@ class Samples(TorchDataset[dict[str, Tensor]]):
     """Sample i is an augmented view of an image of a dataset; which one and how follow from the seed and i alone.
 
     A sample has image (3, h, w) uint8 red first, class_map (h, w) uint8 with 255 = void, instance_map (h, w) int32 with
-    0 = no instance: stuff, void and crowds. Every image is drawn once in each epoch, in another order.
+    0 = no instance: stuff, void and crowds; and clip (), the number of the clip that it belongs to.
+
+    With clips of n images sample i is image i % n of clip i // n: n consecutive images of a sequence in the same view,
+    in which an object has the same number. Every clip there is, beginning at any image, is drawn once in each epoch, in
+    another order; a clip of one is an image.
     """
 
     def __init__(self, dataset: Dataset, augmentation: Augmentation, seed: int = 0, classes: ClassTable | None = None,
-                 cache: Path | None = None) -> None:
-        """classes: table that labels are translated into. cache: folder that keeps what the dataset has made."""
-        self.dataset, self.seed = dataset, seed
+                 cache: Path | None = None, clip_length: int = 1) -> None:
+        """classes: table that labels are translated into. cache: folder that keeps what the dataset has made.
+
+        Raises InputError where clips are wanted and the dataset does not know its objects from image to image.
+        """
+        self.dataset, self.seed, self.clip_length = dataset, seed, clip_length
+        self._starts = _starts_of_clips(dataset, clip_length)
         self.transform = augmentation.transform()
         self.classes = classes or dataset.classes
         self._class_of = None if self.classes == dataset.classes else counterparts(dataset.classes, self.classes)
         self._cached = None if cache is None else CachedMaps(dataset, cache)
         self._order: tuple[int, np.ndarray] | None = None
+        self._view: tuple[int, dict[str, Tensor]] | None = None
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
+        clip, place = divmod(index, self.clip_length)
+        if self._view is None or self._view[0] != clip:
+            self._view = clip, self._view_of(clip)
+        return {**{name: value[place] for name, value in self._view[1].items()}, "clip": torch.tensor(clip)}
+
+    def _view_of(self, clip: int) -> dict[str, Tensor]:
+        """The samples of a clip, one after the other in the first dimension."""
         cv2.setNumThreads(1)
-        image, class_map, instance_map = self.maps(self._entry(index))
-        # The transforms draw from torch's own generator: seeded for each sample, and given back as it was.
+        maps = self._clip_maps(self._start(clip))
+        # The transforms draw from torch's own generator: seeded for each clip, and given back as it was.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(np.random.SeedSequence((self.seed, index)).generate_state(1, np.uint64)[0] >> 1)
-            sample: dict[str, Tensor] = self.transform(as_sample(image, class_map, instance_map))
-        return {name: value.as_subclass(Tensor) for name, value in sample.items()}
+            torch.manual_seed(np.random.SeedSequence((self.seed, clip)).generate_state(1, np.uint64)[0] >> 1)
+            view: dict[str, Tensor] = self.transform(as_sample(*maps))
+        return {name: value.as_subclass(Tensor) for name, value in view.items()}
+
+    def _clip_maps(self, start: int) -> Maps:
+        """The maps of the images of a clip, stacked; an object has the same number in all of them."""
+        entries = range(start, start + self.clip_length)
+        # Before the maps: a cache that has no keys makes both.
+        keys = [self._keys(entry) for entry in entries] if self.clip_length > 1 else []
+        images, class_maps, instance_maps = zip(*(self.maps(entry) for entry in entries), strict=True)
+        if len({image.shape for image in images}) > 1:
+            raise InputError(f"{self.dataset.entries[start].name} of {self.dataset.name} and the image after it are of "
+                             "different sizes: a clip needs images of one size")
+        if keys:
+            known = np.unique(np.concatenate(keys))  # 0 first
+            instance_maps = tuple(np.searchsorted(known, own).astype(np.int32)[instance_map]
+                                  for own, instance_map in zip(keys, instance_maps, strict=True))
+        return np.stack(images), np.stack(class_maps), np.stack(instance_maps)
+
+    def _keys(self, entry: int) -> np.ndarray:
+        """The key of each number of an instance map, beginning with 0 for 0."""
+        return np.append(0, instance_keys(self.dataset.label(entry)) if self._cached is None
+                         else self._cached.instance_keys(entry))
 
     def maps(self, entry: int) -> Maps:
         """What `read_maps` says of an image, in the class table of these samples.
@@ -66,11 +102,23 @@ class Samples(TorchDataset[dict[str, Tensor]]):
             instance_map = np.where(np.append(self.classes.thing_mask, [False] * 256)[class_map], instance_map, 0)
         return np.ascontiguousarray(image), class_map, instance_map
 
-    def _entry(self, index: int) -> int:
-        epoch, place = divmod(index, len(self.dataset))
+    def _start(self, clip: int) -> int:
+        """The entry that a clip begins with."""
+        epoch, place = divmod(clip, len(self._starts))
         if self._order is None or self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self.dataset))
+            self._order = epoch, np.random.default_rng((self.seed, epoch)).permutation(self._starts)
         return int(self._order[1][place])
+
+
+def _starts_of_clips(dataset: Dataset, length: int) -> list[int]:
+    """Entries that have length - 1 others of their sequence behind them."""
+    if length > 1 and Truth.TRACKS not in dataset.truth:
+        raise InputError(f"{dataset.name} does not say which objects of one image are those of the next: clips need "
+                         "ids that are constant over a sequence; train with clip_length: 1")
+    starts = [entry for _, rows in dataset.sequences() for entry in rows[:max(len(rows) - length + 1, 0)]]
+    if not starts:
+        raise InputError(f"{dataset.name} has no sequence of {length} images: train with a smaller clip_length")
+    return starts
 
 
 class Numbers(Sampler[int]):

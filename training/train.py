@@ -65,7 +65,7 @@ class Run:
         """The training samples."""
         recipe = self.recipe
         return Samples(self.dataset, recipe.augmentation, recipe.seed, self.classes,
-                       Path(recipe.data.cache) if recipe.data.cache else None)
+                       Path(recipe.data.cache) if recipe.data.cache else None, recipe.clip_length)
 
     def train_step(self, batches: Iterator[dict[str, Tensor]]) -> dict[str, float]:
         """One update from `accumulate` batches; returns the loss's terms. Raises InputError when it is not finite."""
@@ -126,7 +126,9 @@ class Run:
         state = load_checkpoint(self.out / "checkpoint.pt", self.fabric.device)
         if state is None:
             return
-        ours, theirs = self.recipe.plain(), state["recipe"]
+        # A key that a recipe has only since the run began was what is its default now.
+        defaults = {row.name: row.default for row in dataclasses.fields(Recipe)}
+        ours, theirs = self.recipe.plain(), {**defaults, **state["recipe"]}
         # These do not change what was learned so far.
         free = {"validation", "test_time"}
         if changed := sorted(k for k in ours.keys() | theirs.keys() if k not in free and ours.get(k) != theirs.get(k)):

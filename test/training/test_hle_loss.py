@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -57,8 +59,8 @@ class EmbeddingSpace(torch.nn.Module):
 
 
 def loss_terms(outputs: dict[str, Tensor], mean: Tensor, settings: Settings = PAPER, class_map: Tensor = CLASS_MAP,
-               instance_map: Tensor = INSTANCE_MAP) -> dict[str, Tensor]:
-    batch = {"class_map": class_map, "instance_map": instance_map}
+               instance_map: Tensor = INSTANCE_MAP, clip: Sequence[int] = (0,)) -> dict[str, Tensor]:
+    batch = {"class_map": class_map, "instance_map": instance_map, "clip": torch.tensor(clip)}
     return loss(EmbeddingSpace(mean), outputs, batch, IS_THING, settings)
 
 
@@ -82,6 +84,78 @@ def test_a_predicted_spatial_sigma_is_averaged_over_each_instance_and_kept_alike
                  for inside in [reach[0, 0][INSTANCE_MAP[0] == i]] for value in inside]
     expected_variance = shared["ins_var"] + 10 * torch.stack(distances).mean()
     assert terms["ins_var"].item() == pytest.approx(expected_variance.item(), rel=1e-4)
+
+
+SECOND_CLASS_MAP = torch.tensor([[2, 2, 0, 0], [2, 2, 1, 255], [0, 3, 3, 2]])
+SECOND_INSTANCE_MAP = torch.tensor([[7, 7, 0, 0], [7, 7, 0, 0], [0, 4, 4, 5]])  # 9 has gone, 5 has come
+
+
+def clip_outputs(is_predicted: bool) -> tuple[dict[str, Tensor], Tensor]:
+    """Of two images."""
+    (first, mean), (second, _) = make_outputs(), make_outputs(1)
+    outputs = {name: torch.cat([first[name], second[name]]).detach().requires_grad_()
+               for name in ("embedding", "log_sigma", "seed")}
+    reach = {"spatial_log_sigma": -4 + 0.5 * torch.randn(2, 1, 3, 4)} if is_predicted else {}
+    return {**first, **outputs, **reach}, mean
+
+
+@pytest.mark.parametrize("is_predicted", [False, True])
+def test_an_object_in_two_images_of_a_clip_is_one_instance_with_a_centre_in_each(is_predicted: bool) -> None:
+    outputs, mean = clip_outputs(is_predicted)
+    class_map = torch.stack([CLASS_MAP[0], SECOND_CLASS_MAP])
+    instance_map = torch.stack([INSTANCE_MAP[0], SECOND_INSTANCE_MAP])
+    e, log_sigma, reach = outputs["embedding"], outputs["log_sigma"][:, 0], outputs["spatial_log_sigma"]
+    reach = reach[:, 0] if is_predicted else reach.expand(2, 3, 4)
+    cells = [(b, y, x) for b in range(2) for y in range(3) for x in range(4) if class_map[b, y, x] != 255]
+    ins, seed, ins_var = [], [], []
+    for instance in (4, 5, 7, 9):
+        inside = [cell for cell in cells if instance_map[cell] == instance]
+        mu = F.normalize(torch.stack([e[b, :, y, x] for b, y, x in inside]).mean(0), dim=0)
+        sigma, spatial = (torch.stack([values[cell] for cell in inside]).mean() for values in (log_sigma, reach))
+        phi, member = [], []
+        for b in {cell[0] for cell in inside}:  # an image that does not show it is left out
+            here = [torch.tensor([x, y]) + 0.5 for image, y, x in inside if image == b]
+            centre = torch.stack(here).mean(0) / 128
+            for image, y, x in cells:
+                if image == b:
+                    apart = ((torch.tensor([x, y]) + 0.5) / 128 - centre).square().sum()
+                    phi.append(torch.exp(-(1 - e[b, :, y, x] @ mu) / (2 * sigma.exp()**2)
+                                         - apart / (2 * spatial.exp()**2)))
+                    member.append((b, y, x) in inside)
+                    if member[-1]:
+                        seed.append((outputs["seed"][b, 0, y, x] - phi[-1]) ** 2)
+        ins.append(lovasz_binary(torch.stack(phi)[None], torch.tensor(member)[None]))
+        ins_var += [(log_sigma[cell] - sigma) ** 2 + ((reach[cell] - spatial) ** 2 if is_predicted else 0)
+                    for cell in inside]
+    seed += [outputs["seed"][b, 0, y, x] ** 2 for b, y, x in cells if not IS_THING[class_map[b, y, x]]]
+    terms = loss_terms(outputs, mean, PAPER, class_map, instance_map, clip=(3, 3))
+    assert terms["ins"].item() == pytest.approx(torch.cat(ins).mean().item(), abs=1e-5)
+    assert terms["seed"].item() == pytest.approx(torch.stack(seed).mean().item(), abs=1e-5)
+    assert terms["ins_var"].item() == pytest.approx(10 * torch.stack(ins_var).mean().item(), rel=1e-4)
+
+
+def test_images_of_different_clips_have_nothing_to_do_with_each_other() -> None:
+    (first, mean), (second, _) = make_outputs(), make_outputs(1)
+    both = {name: torch.cat([first[name], second[name]]) for name in ("embedding", "log_sigma", "seed")}
+    terms = loss_terms({**first, **both}, mean, PAPER, CLASS_MAP.expand(2, 3, 4), INSTANCE_MAP.expand(2, 3, 4), (3, 4))
+    alone = [loss_terms({**first, **{name: outputs[name] for name in both}}, mean)["ins"]
+             for outputs in (first, second)]
+    assert terms["ins"].item() == pytest.approx(sum(term.item() for term in alone) / 2, abs=1e-5)
+
+
+def test_an_object_that_moved_within_a_clip_is_not_punished() -> None:
+    outputs, mean = make_outputs()
+    classes, instances = torch.zeros(1, 3, 8, dtype=torch.long), torch.zeros(1, 3, 8, dtype=torch.long)
+    classes[..., :2], instances[..., :2] = 2, 7
+    outputs = {**outputs, "spatial_log_sigma": torch.tensor([-6.0]),
+               **{name: outputs[name].repeat(1, 1, 1, 2) for name in ("embedding", "log_sigma", "seed")}}
+    alone = loss_terms(outputs, mean, PAPER, classes, instances)
+    moved = {**outputs, **{name: torch.cat([outputs[name], outputs[name].roll(4, 3)])
+                           for name in ("embedding", "log_sigma", "seed")}}
+    together = loss_terms(moved, mean, PAPER, *(torch.cat([m, m.roll(4, 2)]) for m in (classes, instances)), (0, 0))
+    # Every cell is there twice, with the same phi: the nearest to the centre, so far as four cells apart.
+    assert together["seed"].item() == pytest.approx(alone["seed"].item(), abs=1e-6)
+    assert together["ins_var"].item() == pytest.approx(alone["ins_var"].item(), abs=1e-6)
 
 
 def test_seed_term_regresses_to_phi_inside_and_to_zero_on_stuff() -> None:

@@ -59,6 +59,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path: Path, text
     ("method: nothing", "'nothing' is not one of .*hle"),
     ("pretrained: true\ninitial_model: city", "names pretrained and initial_model"),
     ("steps: 0", "at least 1"),
+    ("batch_size: 4\nclip_length: 3", "batch_size is 4; it must be a multiple of clip_length, 3"),
     ("steps: [", "is not YAML"),
 ])
 def test_a_wrong_value_is_named(tmp_path: Path, text: str, named: str) -> None:

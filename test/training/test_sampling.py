@@ -78,6 +78,102 @@ def test_a_sample_is_the_same_each_time_and_leaves_the_generator_as_it_was() -> 
     assert ((things >= 11) & (things <= 18)).all()
 
 
+class Street(Dataset):
+    """Two sequences of three images and one alone, each a still picture in which objects come and go.
+
+    A car of a large id moves to the right with its driver, who has its id; in the second image a car of a small id is
+    there, so that the segments of the images are in another order.
+    """
+
+    name, classes, truth = "street", TABLE, frozenset({Truth.PANOPTIC, Truth.TRACKS})
+
+    def __init__(self, sizes: tuple[int, ...] = (64, 64, 64)) -> None:
+        self.sizes = sizes
+        self.entries = [Entry(f"{name}{k}", name) for name in "ab" for k in range(3)] + [Entry("c")]
+
+    def image(self, index: int) -> np.ndarray:
+        return np.random.default_rng(index // 3).integers(0, 256, (self.sizes[index % 3], 128, 3), np.uint8)
+
+    def label(self, index: int) -> PanopticLabel:
+        k = index % 3
+        segments = np.full((self.sizes[k], 128), 1, np.int32)
+        segments[8:24, 16 + 32 * k:40 + 32 * k] = 3
+        segments[12:16, 20 + 32 * k:24 + 32 * k] = 4
+        if k == 1:
+            segments[40:48, 8:40] = 2
+            return PanopticLabel.of(segments, [0, 1, 1, 2], [0, 5, 400_000_001, 400_000_001])
+        return PanopticLabel.of(np.where(segments > 2, segments - 1, segments), [0, 1, 2],
+                                [0, 400_000_001, 400_000_001])
+
+
+def test_all_images_of_a_clip_get_the_same_view() -> None:
+    augmentation = Augmentation(crop=(32, 64), scale=(0.7, 1.4), hue=0.1)
+    samples = Samples(Street(), augmentation, clip_length=2)
+    views = []
+    for clip in range(8):
+        first, second = samples[2 * clip], samples[2 * clip + 1]
+        assert first["clip"] == second["clip"] == clip
+        assert torch.equal(first["image"], second["image"])
+        assert not torch.equal(first["class_map"], second["class_map"])
+        views.append(first["image"])
+    assert not any(torch.equal(views[0], view) for view in views[1:])
+    assert torch.equal(pickle.loads(pickle.dumps(samples))[5]["image"], views[2])
+
+
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_an_object_has_one_number_in_all_images_of_a_clip(tmp_path: Path, is_cached: bool) -> None:
+    cache = tmp_path / "cache" if is_cached else None
+    samples = Samples(Street(), Augmentation(crop=(64, 128), scale=(1, 1), flip=0), cache=cache, clip_length=3)
+    images = [samples[i] for i in range(3)]
+    cars, drivers = ([image["instance_map"][row, 16 + 32 * k + 4] for k, image in enumerate(images)] for row in (8, 12))
+    assert len(set(map(int, cars))) == len(set(map(int, drivers))) == 1
+    other = images[1]["instance_map"][40, 8]
+    assert len({0, int(cars[0]), int(drivers[0]), int(other)}) == 4
+    for image in images:
+        assert torch.equal(image["instance_map"] > 0, image["class_map"] > 0)
+
+
+def test_clips_are_consecutive_images_of_one_sequence_and_each_is_drawn_once_an_epoch() -> None:
+    augmentation = Augmentation(crop=(64, 128), scale=(1, 1), flip=0, brightness=0, contrast=0, saturation=0, hue=0)
+    samples = Samples(Street(), augmentation, clip_length=2)
+    dataset = Street()
+    for epoch in (0, 1):
+        drawn = []
+        for clip in range(4 * epoch, 4 * epoch + 4):
+            entries = [next(k for k in range(7) if np.array_equal(dataset.image(k).transpose(2, 0, 1), sample["image"])
+                            and np.array_equal(dataset.label(k).class_map(), sample["class_map"]))
+                       for sample in (samples[2 * clip], samples[2 * clip + 1])]
+            drawn.append(tuple(entries))
+        assert sorted(drawn) == [(0, 1), (1, 2), (3, 4), (4, 5)]
+
+
+def test_batches_hold_whole_clips() -> None:
+    samples = Samples(Street(), Augmentation(crop=(32, 64)), clip_length=2)
+    batches = list(sample_batches(samples, Numbers(1, 3, 4), 4, 1))
+    assert [batch["clip"].tolist() for batch in batches] == [[2, 2, 3, 3], [4, 4, 5, 5]]
+    assert torch.equal(batches[0]["image"], torch.stack([samples[i]["image"] for i in range(4, 8)]))
+
+
+def test_clips_of_a_dataset_that_cannot_give_them_are_refused_with_the_reason() -> None:
+    with pytest.raises(InputError, match="^numbered does not say which objects of one image are those of the next"):
+        Samples(Numbered(), PLAIN, clip_length=2)
+    with pytest.raises(InputError, match="^street has no sequence of 4 images: train with a smaller clip_length"):
+        Samples(Street(), PLAIN, clip_length=4)
+    with pytest.raises(InputError, match="different sizes"):
+        Samples(Street((64, 64, 32)), PLAIN, clip_length=3)[0]
+
+
+def test_a_cache_from_before_clips_is_made_again_where_they_are_wanted(tmp_path: Path) -> None:
+    cache = CachedMaps(Street(), tmp_path)
+    expected = cache.instance_keys(1)
+    assert expected.tolist() == [0, 5 << 8 | 1, 400_000_001 << 8 | 1, 400_000_001 << 8 | 2]
+    for file in tmp_path.glob("*.npy"):
+        file.unlink()
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    assert np.array_equal(CachedMaps(Street(), tmp_path).instance_keys(1), expected)
+    assert all(file.read_bytes() == content for file, content in before.items())
+
+
 def test_labels_come_in_the_table_that_is_asked_for() -> None:
     other = ClassTable("two", ("vehicle", "street"), (True, False), ((0, 0, 0), (1, 1, 1)), (("car",), ("road",)))
     sample = Samples(Numbered(), PLAIN, classes=other)[0]

@@ -90,6 +90,32 @@ def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
         assert steps == [1, 2, 3, 4]
 
 
+def test_an_interrupted_run_of_clips_ends_with_the_weights_of_one_that_was_not(tiny: Recipe, tmp_path: Path) -> None:
+    data = TrainingData("city:1000000-1000001x3/4@64x128", cache=str(tmp_path / "cache"))
+    recipe = dataclasses.replace(tiny, data=data, clip_length=2, validation=Validation(every=0), steps=3)
+    train(recipe, tmp_path / "whole", cpu(), 0, Event())
+    stop = Event()
+    stop.set()  # after one step
+    assert not train(recipe, tmp_path / "parts", cpu(), 1, stop)
+    assert train(recipe, tmp_path / "parts", cpu(), 0, Event())
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    alone = dataclasses.replace(recipe, clip_length=1)
+    train(alone, tmp_path / "alone", cpu(), 0, Event())
+    assert not torch.equal(weights(tmp_path / "whole")["head.bias"], weights(tmp_path / "alone")["head.bias"])
+
+
+def test_a_run_from_before_a_key_was_known_goes_on_where_the_key_has_its_default(tiny: Recipe, tmp_path: Path) -> None:
+    train(dataclasses.replace(tiny, steps=1), tmp_path, cpu(), 0, Event())
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    del state["recipe"]["clip_length"]
+    torch.save(state, tmp_path / "checkpoint.pt")
+    run = Run(dataclasses.replace(tiny, steps=1), tmp_path, cpu())
+    run.resume()
+    assert run.step == 1
+    with pytest.raises(InputError, match="differs in clip_length"):
+        Run(dataclasses.replace(tiny, steps=1, clip_length=2), tmp_path, cpu()).resume()
+
+
 def test_a_run_that_is_asked_to_stop_saves_the_step_it_is_in(tiny: Recipe, tmp_path: Path) -> None:
     stop = Event()
     recipe = dataclasses.replace(tiny, steps=1000)

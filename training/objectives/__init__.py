@@ -16,7 +16,8 @@ class Objective:
     settings: frozen dataclass of weights and choices, the paper's as defaults.
     initialise: `initialise(network, settings, seed)` sets what the loss wants of a network that begins at random.
     loss: `loss(network, outputs, batch, is_thing (C,) bool, settings)` returns the terms as scalars by name, their
-        weighted sum as `total`; batch holds class_map (B, H, W) with 255 = void and instance_map (B, H, W), 0 = none.
+        weighted sum as `total`; batch holds class_map (B, H, W) with 255 = void, instance_map (B, H, W), 0 = none, and
+        clip (B,): images of the same clip, which follow each other, have the same number for the same object.
     """
 
     settings: type

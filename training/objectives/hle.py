@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,14 +62,19 @@ def loss(network: nn.Module, outputs: dict[str, Tensor], batch: dict[str, Tensor
     """The terms of Eq. 16 and their weighted sum `total`.
 
     network: `methods.hle.Network`, for its parameter class_mean (C, D) before it is brought to unit length. outputs:
-    what it returned. batch: class_map (B, H, W) class ids, 255 = void; instance_map (B, H, W) int, 0 = no instance.
-    is_thing: (C,) bool. The truth is taken at the pixels nearest to the centres of the outputs' cells.
+    what it returned. batch: class_map (B, H, W) class ids, 255 = void; instance_map (B, H, W) int, 0 = no instance;
+    clip (B,) int, the images of a clip one after the other. is_thing: (C,) bool. The truth is taken at the pixels
+    nearest to the centres of the outputs' cells.
+
+    An instance is what has one number in a clip, so that an object in two images of it is one: it has one mean
+    embedding and one mean sigma, and its loss is over the pixels of all images that show it. Its centre is each image's
+    own: Eq. 8 compares positions within an image alone, and an object that moved is as near to itself as before.
     """
     class_map, instance_map = (
         F.interpolate(batch[name][:, None].float(), outputs["seed"].shape[2:], mode="nearest-exact")[:, 0].long()
         for name in ("class_map", "instance_map"))
     terms = {**_semantic_terms(network, outputs, class_map, settings),
-             **_instance_terms(outputs, class_map, instance_map, is_thing, settings)}
+             **_instance_terms(outputs, class_map, instance_map, batch["clip"], is_thing, settings)}
     weights = {"seg": settings.seg, "seg_mean": settings.seg_mean, "cross_entropy": settings.cross_entropy,
                "ins": settings.ins, "ins_var": 1.0, "seed": settings.seed}
     return {"total": sum((weights[name] * term for name, term in terms.items()), outputs["seed"].new_zeros(())),
@@ -104,24 +110,28 @@ def _probability_loss(log_psi: Tensor, classes: Tensor, settings: Settings) -> T
     return F.nll_loss(log_psi, classes) if len(classes) else log_psi.sum()
 
 
-def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map: Tensor, is_thing: Tensor,
-                    settings: Settings) -> dict[str, Tensor]:
-    embedding, log_sigma, seed = outputs["embedding"], outputs["log_sigma"], outputs["seed"]
-    position = position_grid(embedding.shape[2], embedding.shape[3], embedding.device).view(-1, 2)
+def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map: Tensor, clip: Tensor,
+                    is_thing: Tensor, settings: Settings) -> dict[str, Tensor]:
+    height, width = class_map.shape[1:]
+    grid = position_grid(height, width, class_map.device).view(-1, 2)
     # One for all (1,), or a map of which each image's pixels are taken as those of log_sigma are.
     spatial = outputs["spatial_log_sigma"]
     is_predicted = spatial.dim() == 4
     ins, ins_var, seed_loss = [], [], []
-    for b in range(len(embedding)):
+    counts = clip.unique_consecutive(return_counts=True)[1]
+    for images, end in zip(counts.tolist(), counts.cumsum(0).tolist(), strict=True):
+        b = slice(end - images, end)
         known = class_map[b].flatten() != VOID
-        e, s, log_s = (x[b].flatten(1).T[known] for x in (embedding, seed, log_sigma))
+        e, s, log_s = (_pixels(outputs[name][b])[known] for name in ("embedding", "seed", "log_sigma"))
         s, log_s = s[:, 0], log_s[:, 0]
+        position = grid.repeat(images, 1)[known]
+        pixels = known.view(images, -1).sum(1).tolist()  # of each image
         target = torch.zeros_like(s)
         ids, index, cells = instance_map[b].flatten()[known].unique(return_inverse=True, return_counts=True)
         member = index == ((ids > 0) & (cells >= settings.smallest_instance)).nonzero()  # (L, P)
         if len(member):
             reach = spatial[b].flatten()[known] if is_predicted else spatial.expand(len(e))
-            phi = instance_probability(e, log_s, position[known], member, reach)
+            phi = instance_probability(e, log_s, position, member, reach, pixels)
             ins.append(_instance_loss(phi, e, member, settings))
             inside = member.any(0)
             owner = member.int().argmax(0)
@@ -130,14 +140,14 @@ def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map:
         # Eq. 13; a pixel of a thing class outside all instances (a crowd, or too small a thing) has no known seed.
         is_target = (target > 0) | ~is_thing[class_map[b].flatten()[known]]
         seed_loss.append((s - target).square()[is_target])
-    zero = embedding.sum() * 0
+    zero = outputs["embedding"].sum() * 0
     return {"ins": torch.cat(ins).mean() if ins else zero,
             "ins_var": settings.gamma * torch.cat(ins_var).mean() if ins_var else zero,  # Eq. 14
             "seed": torch.cat(seed_loss).mean() if sum(map(len, seed_loss)) else zero}
 
 
 def _instance_loss(phi: Tensor, embedding: Tensor, member: Tensor, settings: Settings) -> Tensor:
-    """L_ins of each instance of an image, (L,), or (1,) where it is of all of them together."""
+    """L_ins of each instance of a clip, (L,), or (1,) where it is of all of them together."""
     if settings.instance == "lovasz":
         return lovasz_binary(phi, member)  # Eq. 11
     if settings.instance == "cross_entropy":
@@ -166,14 +176,24 @@ def associative_loss(embedding: Tensor, member: Tensor, mean: Tensor, margins: t
 
 
 def instance_probability(embedding: Tensor, log_sigma: Tensor, position: Tensor, member: Tensor,
-                         spatial_log_sigma: Tensor) -> Tensor:
-    """phi_l(e_i) of Eq. 8 with the means of Eq. 10: embedding (P, D), position (P, 2), log_sigma and
-    spatial_log_sigma (P,), member (L, P) bool -> (L, P)."""
+                         spatial_log_sigma: Tensor, pixels: Sequence[int]) -> Tensor:
+    """phi_l(e_i) of Eq. 8 with the means of Eq. 10, over the images of a clip.
+
+    embedding (P, D), position (P, 2), log_sigma and spatial_log_sigma (P,), member (L, P) bool: the pixels of the first
+    image, then those of the next; pixels: how many of each. Returns (L, P); 0 in an image that does not show l, where
+    it has no centre: nothing of it is asked there.
+    """
     share = member.float() / member.sum(1, keepdim=True)
     mean = F.normalize(share @ embedding, dim=1)
-    log_phi = log_instance_kernel(pixel_features(embedding, position), mean, share @ position, share @ log_sigma,
-                                  share @ spatial_log_sigma)
-    return log_phi.T.contiguous().clamp(max=0).exp()
+    reach, spatial_reach = share @ log_sigma, share @ spatial_log_sigma
+    phi = []
+    for features, rho, inside in zip(pixel_features(embedding, position).split(pixels), position.split(pixels),
+                                     member.split(pixels, 1), strict=True):
+        cells = inside.sum(1, keepdim=True)
+        centre = (inside.float() / cells.clamp(min=1)) @ rho
+        log_phi = log_instance_kernel(features, mean, centre, reach, spatial_reach).T.contiguous()
+        phi.append(log_phi.clamp(max=0).exp() * (cells > 0))
+    return torch.cat(phi, 1)
 
 
 def _pixels(maps: Tensor) -> Tensor:
