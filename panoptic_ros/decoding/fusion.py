@@ -6,25 +6,24 @@ import torch
 from torch import Tensor
 
 
-def first_claims(mask: Tensor, overlap: float) -> Tensor:
+def first_claims(pixel: Tensor, instance: Tensor, pixels: int, instances: int, overlap: float) -> Tensor:
     """The instance that each pixel goes to: the best one that covers it and is not itself mostly hidden.
 
-    mask: (P, N) bool, columns best instance first. An instance of which better ones, that are there, hide more than
-    the share `overlap` is left out, and what it covered is free for worse ones. Returns (P,) int64: 0 = none, k =
-    column k - 1.
+    pixel, instance: (E,) int64, that the mask of instance 0 .. instances - 1, best first, covers pixel 0 .. pixels - 1;
+    no pair twice. An instance of which better ones, that are there, hide more than the share `overlap` is left out,
+    and what it covered is free for worse ones. Returns (pixels,) int64: 0 = none, k = instance k - 1.
     """
-    count = mask.shape[1]
-    if not count:
-        return torch.zeros(len(mask), dtype=torch.int64, device=mask.device)
-    rank = torch.arange(count, device=mask.device, dtype=torch.int16)
-    area = mask.sum(0)
-    keep = torch.ones(count, dtype=torch.bool, device=mask.device)
+    def count(covered: Tensor) -> Tensor:
+        return instance.new_zeros(instances).scatter_add_(0, instance, covered.long())
+
+    area = count(torch.ones_like(instance))
+    keep = torch.ones(instances, dtype=torch.bool, device=pixel.device)
     # As in `greedy_suppression`: the result of going through the instances one by one is the only fixed point of this
     # step, and a handful of steps reaches it.
     while True:
-        best = torch.where(mask & keep, rank, count).amin(1)
-        hidden = (mask & (best[:, None] < rank)).sum(0)
-        settled = hidden <= overlap * area
+        claims = torch.where(keep[instance], instance, instances)
+        best = instance.new_full((pixels,), instances).scatter_reduce_(0, pixel, claims, "amin")
+        settled = count(best[pixel] < instance) <= overlap * area
         if torch.equal(settled, keep):
-            return torch.where(best < count, best + 1, 0).long()
+            return torch.where(best < instances, best + 1, 0)
         keep = settled

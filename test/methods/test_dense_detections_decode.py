@@ -283,5 +283,5 @@ def test_locations_are_at_the_middle_of_their_cells() -> None:
 def test_location_probability_takes_the_best_level() -> None:
     query = torch.tensor([[0.0, 0, 4, 4]])
     dense = torch.tensor([[[0.0, 0, 4, 2]], [[0.0, 0, 4, 3]], [[8.0, 8, 9, 9]]])
-    assert location_probability(dense, query).tolist() == [[0.75]]
-    assert location_probability(dense[:1], query).tolist() == [[0.5]]
+    assert location_probability(dense[:, :, None], query).tolist() == [[0.75]]
+    assert location_probability(dense[:1, :, None], query).tolist() == [[0.5]]

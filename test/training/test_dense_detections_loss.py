@@ -196,7 +196,8 @@ def test_bootstrapping_looks_at_the_worst_share_of_the_known_pixels() -> None:
 def test_mask_errors_on_worked_numbers() -> None:
     # One query box 0 0 4 4 for object 1, whose true box is 0 0 4 5: beta = 16 / 20. Of the pixels, two are the object's
     # (boxes with IoU 1 and 1/2 with the query), one is another object's (IoU 1/4), one background (1), one unknown.
-    dense = torch.tensor([[[0.0, 0, 4, 4], [0.0, 0, 4, 2], [0.0, 0, 2, 2], [0.0, 0, 4, 4], [0.0, 0, 4, 4]]])
+    pixels = torch.tensor([[0.0, 0, 4, 4], [0.0, 0, 4, 2], [0.0, 0, 2, 2], [0.0, 0, 4, 4], [0.0, 0, 4, 4]])
+    dense = pixels.T.view(1, 4, 1, 5)
     owner = torch.tensor([1, 1, 2, 0, -1])
     boxes = torch.tensor([[0.0, 0, 0, 0], [0.0, 0, 4, 5], [0.0, 0, 2, 2]])
     query, target = torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([1])
@@ -206,12 +207,12 @@ def test_mask_errors_on_worked_numbers() -> None:
 
 
 def test_mask_term_pulls_the_boxes_of_an_object_to_its_query_and_pushes_others_away() -> None:
-    dense = torch.tensor([[[0.0, 0, 4, 3], [0.0, 0, 4, 3]]]).requires_grad_()
+    dense = torch.tensor([0.0, 0, 4, 3]).view(1, 4, 1, 1).repeat(1, 1, 1, 2).requires_grad_()
     query = torch.tensor([[0.0, 0, 4, 4]]).requires_grad_()
     mask_errors(dense, query.detach(), torch.tensor([1]), torch.tensor([1, 2]),
                 torch.tensor([[0.0, 0, 0, 0], [0.0, 0, 4, 4], [0.0, 0, 4, 3]])).sum().backward()
     assert dense.grad is not None
-    assert dense.grad[0, 0, 3] < 0 < dense.grad[0, 1, 3]  # descent makes the own box taller, the other one shorter
+    assert dense.grad[0, 3, 0, 0] < 0 < dense.grad[0, 3, 0, 1]  # descent: the own box taller, the other shorter
 
 
 @pytest.mark.parametrize("levelness", [True, False])

@@ -229,12 +229,12 @@ def _mask_term(outputs: dict[str, Tensor], box: Tensor, level: Tensor, owner: Te
 def mask_errors(dense: Tensor, query: Tensor, target: Tensor, owner: Tensor, target_box: Tensor) -> Tensor:
     """The terms of Eq. 16, one for each of J query boxes: beta_j / N_j (E_FP + E_FN), with Eq. 17 and 18.
 
-    dense (K, P, 4) boxes of the pixels, query (J, 4), target (J,) the object of each query, owner (P,) the object of
-    each pixel, UNKNOWN = leave it out, target_box (G + 1, 4). Query boxes are taken as they are: the pixels' boxes
+    dense (K, 4, h, w) boxes of the pixels, query (J, 4), target (J,) the object of each query, owner (h w,) the object
+    of each pixel, UNKNOWN = leave it out, target_box (G + 1, 4). Query boxes are taken as they are: the pixels' boxes
     shall agree with them, not they with the pixels'.
     """
     weight = intersection_over_union(query, target_box[target])
-    overlap = location_probability(dense, query)  # (P, J)
+    overlap = location_probability(dense.flatten(2).transpose(1, 2)[:, :, None], query)  # (P, J)
     inside = owner[:, None] == target
     wrong = torch.where(inside, 1 - overlap, overlap) * (owner != UNKNOWN)[:, None]
     return weight / inside.sum(0).clamp(min=1) * wrong.sum(0)

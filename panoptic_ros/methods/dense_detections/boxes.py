@@ -65,27 +65,31 @@ def query_boxes(box: Tensor, class_logits: Tensor, centerness: Tensor, level: Te
 
 
 def dense_boxes(box: Tensor, levelness: Tensor | None, height: int, width: int) -> Tensor:
-    """B(x, y) of Eq. 14 at a quarter of the image, as K maps (K, h w, 4).
+    """B(x, y) of Eq. 14 at a quarter of the image, as K maps (K, 4, h, w).
 
     box: (4, L) of all levels; levelness: (6, h, w) logits, whose background does not vote, or None. height, width:
     h and w. With levelness there is one map, without there is one for each level (Eq. A21).
     """
     sizes = level_sizes(height // 2, width // 2)
-    maps = torch.cat([upsample(part.view(1, 4, *size), 2**(i + 1), (height, width)) for i, (part, size) in enumerate(
-        zip(box.split([rows * columns for rows, columns in sizes], 1), sizes, strict=True))])  # (5, 4, h, w)
-    if levelness is not None:
-        level = levelness[1:].argmax(0).expand(1, 4, height, width)
-        maps = maps.gather(0, level)
-    return maps.flatten(2).transpose(1, 2)
+    maps = [upsample(part.view(1, 4, *size), 2**(i + 1), (height, width)) for i, (part, size) in enumerate(
+        zip(box.split([rows * columns for rows, columns in sizes], 1), sizes, strict=True))]
+    if levelness is None:
+        return torch.cat(maps)
+    level = levelness[1:].max(0).indices  # several times as fast as argmax on a CPU
+    chosen = maps[0]
+    for i, of_level in enumerate(maps[1:], 1):
+        chosen = torch.where(level == i, of_level, chosen)
+    return chosen
 
 
 def location_probability(dense: Tensor, query: Tensor, generalised: bool = False) -> Tensor:
     """P_loc of Eq. 6, and of Eq. A23 where there are boxes of several levels, the largest over the levels.
 
-    dense (K, P, 4), query (J, 4) -> (P, J). generalised: the score of the published code in place of the IoU.
+    dense (K, ..., 4), query (..., 4), broadcast against each other -> (...). generalised: the score of the published
+    code in place of the IoU.
     """
     measure = generalised_overlap if generalised else intersection_over_union
-    best = measure(dense[0, :, None], query)
+    best = measure(dense[0], query)
     for boxes in dense[1:]:
-        best = torch.maximum(best, measure(boxes[:, None], query))
+        best = torch.maximum(best, measure(boxes, query))
     return best

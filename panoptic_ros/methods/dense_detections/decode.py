@@ -1,4 +1,4 @@
-"""Panoptic decoding: masks from dense boxes without parameters (section 3.2), then fusion of things and stuff."""
+"""Panoptic decoding: the masks of the query boxes, then fusion of things and stuff."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ from panoptic_ros.frame import Segments
 from panoptic_ros.methods.dense_detections.boxes import (
     absolute_boxes,
     dense_boxes,
-    location_probability,
     locations,
     query_boxes,
 )
+from panoptic_ros.methods.dense_detections.masks import mask_pixels
 from panoptic_ros.settings import check_ranges, setting
 
-# Pixels that are compared with all query boxes at once: on a CPU what fits into its cache, on a GPU what bounds memory.
-PIXELS_AT_ONCE = {"cpu": 1 << 12, "cuda": 1 << 18}
 MASK_SCORES = ("iou", "generalised")
 
 
@@ -72,18 +70,22 @@ def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresh
     """One image: outputs without the dimension of the batch, the rest as in `decode`."""
     height, width = (2 * n for n in outputs["semantic_logits"].shape[1:])
     logits = F.interpolate(outputs["semantic_logits"][None], (height, width), mode="bilinear", align_corners=False)
-    semantic = logits[0].flatten(1).softmax(0)  # P_sem of Eq. 2, (C, P)
-    score, class_id = semantic.max(0)
+    semantic = logits[0].softmax(0)  # P_sem of Eq. 2, (C, h, w)
+    score, class_id = (values.flatten() for values in semantic.max(0))
     label = torch.zeros_like(class_id)
     thing_class = is_thing.nonzero()[:, 0]
     box_class, box_score = thing_class[:0], score[:0]
     if "class_logits" in outputs:
         query, box_class, box_score, dense = _queries(outputs, thresholds, height, width)
         box_class = thing_class[box_class]
-        label, score = _claim(dense, semantic, query, box_class, score, thresholds)
+        pixel, owner, probability = mask_pixels(dense, semantic, query, box_class, thresholds.mask,
+                                                thresholds.mask_score == "generalised")
+        label = first_claims(pixel, owner, len(label), len(query), thresholds.overlap)
+        first = label[pixel] == owner + 1
+        score[pixel[first]] = probability[first]
     # What no instance took is stuff where stuff is the likeliest class, as one segment a class.
-    stuff_label = torch.cumsum(~is_thing, 0) + len(box_class)
-    label = torch.where((label == 0) & ~is_thing[class_id], stuff_label[class_id], label)
+    stuff_label = torch.where(is_thing, 0, torch.cumsum(~is_thing, 0) + len(box_class))
+    label = torch.where(label == 0, stuff_label[class_id], label)
 
     segment_class = torch.cat([box_class, (~is_thing).nonzero()[:, 0]])
     segment_is_thing = is_thing[segment_class]
@@ -104,32 +106,10 @@ def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresh
 
 def _queries(outputs: dict[str, Tensor], thresholds: Thresholds, height: int,
              width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Query boxes (J, 4), their class (J,) among the things and score (J,), and the dense boxes (K, P, 4)."""
+    """Query boxes (J, 4), their class (J,) among the things and score (J,), and the dense boxes (K, 4, h, w)."""
     location, level = locations(height // 2, width // 2, outputs["offsets"].device)
     box = absolute_boxes(location, outputs["offsets"])
     query, box_class, score, _ = query_boxes(
         box, outputs["class_logits"], outputs["centerness"], level, thresholds.score, thresholds.suppression,
         thresholds.instances, (4 * height, 4 * width))
     return query, box_class, score, dense_boxes(box, outputs.get("levelness"), height, width)
-
-
-def _claim(dense: Tensor, semantic: Tensor, query: Tensor, box_class: Tensor, score: Tensor,
-           thresholds: Thresholds) -> tuple[Tensor, Tensor]:
-    """The query box that each of P pixels goes to (1.., 0 = none), and the probability of what it goes to.
-
-    dense (K, P, 4), semantic (C, P), query (J, 4), box_class (J,) ids in the table, score (P,) of the likeliest class.
-    """
-    label = torch.zeros(len(score), dtype=torch.int64, device=score.device)
-    # P_loc is 1 at most: only where a class of a query box is likelier than sigma can there be a mask.
-    possible = (semantic[box_class.unique()] > thresholds.mask).any(0).nonzero()[:, 0]
-    parts = possible.split(PIXELS_AT_ONCE[score.device.type])
-    generalised = thresholds.mask_score == "generalised"
-    masks = [location_probability(dense[:, part], query, generalised) * semantic[:, part][box_class].T
-             for part in parts]  # Eq. 5
-    probability = torch.cat(masks)
-    owner = first_claims(probability > thresholds.mask, thresholds.overlap)  # Eq. 7
-    label[possible] = owner
-    owned = owner > 0
-    score = score.clone()
-    score[possible[owned]] = probability[owned, owner[owned] - 1]
-    return label, score
