@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from panoptic_ros.engines import build_engine
 from panoptic_ros.errors import InputError
+from panoptic_ros.methods import dense_detections
+from panoptic_ros.methods.dense_detections.boxes import absolute_boxes, locations
 from panoptic_ros.model import load_model
 from training.test_time_augmentation import AveragedViews, TestTime
 
@@ -136,3 +138,67 @@ def test_views_that_cannot_be_are_an_error_in_words(asked: object) -> None:
 def test_a_method_nobody_knows_how_to_average_is_refused() -> None:
     with pytest.raises(InputError, match="not made for 'wavelets'"):
         AveragedViews(PixelNetwork(), "wavelets", TestTime(flip=True))
+
+
+class PlaceNetwork:
+    """An engine whose every output says where in the image it was made, in pixels of the image as it sees it."""
+
+    name, device, precision = "torch", torch.device("cpu"), "single"
+
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        height, width = image.shape[2:]
+        location, level = locations(height // 8, width // 8, self.device)
+        x, y = location.T
+        column = (torch.arange(width // 4) * 4.0 + 2).expand(2, 6, height // 4, -1)
+        # Brightness is 0 but in the columns from 40 to 48: the class logit knows of it at every location of stride 8.
+        bright = image[:, 0, y.long().clamp(max=height - 1), x.long().clamp(max=width - 1)] * (level == 0)
+        return {"semantic_logits": F.avg_pool2d(image, 8), "levelness": column,
+                "class_logits": torch.stack([bright, x.expand(2, -1)], 1), "centerness": x.expand(2, -1),
+                # The box of every location reaches from 8 to 88 and from 4 to 50 in the image as it is seen.
+                "offsets": torch.stack([x - 8, y - 4, 88 - x, 50 - y]).expand(2, 4, -1)}
+
+
+@pytest.mark.parametrize("width", [96, 128])
+def test_offsets_turn_round_in_the_mirror_and_locations_of_every_level_find_their_own(width: int) -> None:
+    image = torch.zeros(2, 3, 64, width)
+    image[..., 40:48] = 1
+    averaged = AveragedViews(PlaceNetwork(), "dense_detections", TestTime(flip=True))(image)
+    location, level = locations(8, width // 8, torch.device("cpu"))
+    assert len(location) == 8 * width // 8 + 4 * width // 16 + 2 * width // 32 + 1 * 2 + 1
+    # The mirror image is 128 wide: what its network sees at x is at 128 - x, so that the mean of both is 64.
+    assert (averaged["centerness"] == 64).all()
+    assert (averaged["class_logits"][:, 1] == 64).all()
+    assert (averaged["levelness"] == 64).all()
+    assert (averaged["class_logits"][:, 0] == ((location[:, 0] == 44) & (level == 0))).all()
+    assert averaged["semantic_logits"].shape == (2, 3, 8, width // 8)
+    torch.testing.assert_close(averaged["semantic_logits"][0, 0, 0], (torch.arange(width // 8) == 5).float())
+    # 8 to 88 is 40 to 120 in the mirror: the mean is 24 to 104, the same at every location.
+    box = absolute_boxes(location, averaged["offsets"])
+    assert (box == torch.tensor([24.0, 4, 104, 50])[:, None]).all()
+
+
+def test_the_levels_of_a_pyramid_take_no_scales() -> None:
+    with pytest.raises(InputError, match=r"scales are \[0.5, 1.0\], but 'dense_detections' .* flip alone"):
+        AveragedViews(PlaceNetwork(), "dense_detections", TestTime(flip=True, scales=(0.5, 1.0)))
+
+
+def test_a_real_network_of_levels_says_the_same_of_an_image_and_of_its_mirror_image() -> None:
+    torch.manual_seed(0)
+    hyperparameters = dense_detections.Hyperparameters("resnet10t", 16, 16, 16, 1)
+    is_thing = [False, True, True]
+    network = dense_detections.Network(hyperparameters, is_thing).eval()
+    engine = AveragedViews(build_engine(network, "torch", "cpu", "single"), "dense_detections", TestTime(flip=True))
+    image = torch.rand(1, 3, 64, 128)
+    averaged, mirrored = engine(image), engine(image.flip(3))
+    for name in ("semantic_logits", "levelness"):
+        torch.testing.assert_close(averaged[name], mirrored[name].flip(3), atol=1e-4, rtol=1e-4)
+    for name in ("class_logits", "offsets", "centerness"):
+        own, other = (x[name][..., :8 * 16].unflatten(-1, (8, 16)) for x in (averaged, mirrored))
+        turned = other.flip(-1)[:, [2, 1, 0, 3]] if name == "offsets" else other.flip(-1)
+        torch.testing.assert_close(own, turned, atol=1e-3, rtol=1e-3)
+    maps, _ = dense_detections.decode(averaged, torch.tensor(is_thing), dense_detections.Thresholds(), (64, 128))
+    assert maps.shape == (1, 64, 128)
+    # Without things among the classes there are no levels to turn round.
+    stuff = dense_detections.Network(hyperparameters, [False, False]).eval()
+    engine = AveragedViews(build_engine(stuff, "torch", "cpu", "single"), "dense_detections", TestTime(flip=True))
+    assert engine(image).keys() == {"semantic_logits"}
