@@ -20,13 +20,17 @@ from training import tune
 from training.recipe import load_recipe
 from training.train import Run, main
 
-RECIPES = Path(__file__).parents[2] / "training" / "recipes" / "hle"
+RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 # What makes a recipe small; everything else is as it stands there.
-TINY = {"hyperparameters.backbone": "test_efficientnet", "hyperparameters.output_stride": "32",
-        "hyperparameters.atrous_rates": "[1]", "hyperparameters.decoder_channels": "16", "input_size": "[64, 128]",
-        "augmentation.crop": "[64, 64]", "augmentation.longest_side": "128", "pretrained": "false",
-        "objective.thomson": "false", "steps": "2", "batch_size": "2", "accumulate": "1", "schedule.warm_up": "0",
-        "validation.every": "1", "validation.images": "2", "precision": "32-true"}
+EVERY_TINY = {
+    "hyperparameters.backbone": "test_efficientnet", "input_size": "[64, 128]", "augmentation.crop": "[64, 64]",
+    "augmentation.longest_side": "128", "pretrained": "false", "steps": "2", "batch_size": "2", "accumulate": "1",
+    "schedule.warm_up": "0", "validation.every": "1", "validation.images": "2", "precision": "32-true"}
+TINY = {
+    "hle": {**EVERY_TINY, "hyperparameters.output_stride": "32", "hyperparameters.atrous_rates": "[1]",
+            "hyperparameters.decoder_channels": "16", "objective.thomson": "false"},
+    "dense_detections": {**EVERY_TINY, "hyperparameters.channels": "16", "hyperparameters.box_channels": "16",
+                         "hyperparameters.class_channels": "16", "hyperparameters.depth": "1"}}
 
 
 def write_coco_layout(streets: Any, json_file: Path, pngs: Path, images: Path, table: str,
@@ -91,10 +95,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def train(recipe: str, out: str, **changes: str) -> int:
-    keys = {**TINY, **{name.replace("__", "."): value for name, value in changes.items()}}
-    return main(["--config", str(RECIPES / f"{recipe}.yaml"), "--out", out, "--workers", "0", "--accelerator", "cpu",
-                 *(f"--{key}={value}" for key, value in keys.items())])
+def train(recipe: str, out: str, method: str = "hle", **changes: str) -> int:
+    keys = {**TINY[method], **{name.replace("__", "."): value for name, value in changes.items()}}
+    return main(["--config", str(RECIPES / method / f"{recipe}.yaml"), "--out", out, "--workers", "0",
+                 "--accelerator", "cpu", *(f"--{key}={value}" for key, value in keys.items())])
 
 
 def terms(out: str) -> list[dict[str, float]]:
@@ -124,20 +128,48 @@ def test_a_recipe_starts_on_its_dataset_and_leaves_a_model_with_its_classes(
     assert has_things or not frame.segments.is_thing.any()
 
 
-def test_the_city_is_learned_in_two_stages(elsewhere: Path) -> None:
-    small = {"data__train": "city:1000000x2/12@64x128", "data__validation": "city:500x1@64x128"}
-    assert train("city_coarse", "runs/city_coarse", **small) == 0
-    assert len(list(Path("runs/cache/city").glob("*.jpg"))) == 2
-    assert train("city", "run", **small) == 0
+@pytest.mark.parametrize(("recipe", "dataset", "table"), [
+    ("cityscapes", "cityscapes", "cityscapes"), ("cityscapes_boxes", "cityscapes", "cityscapes"),
+    ("coco", "coco", "coco"), ("cityscapes", "vistas", "mapillary_vistas"), ("cityscapes", "camvid", "camvid")])
+def test_dense_detections_start_on_every_format_and_leave_a_model_with_its_classes(
+        streets: Any, elsewhere: Path, recipe: str, dataset: str, table: str) -> None:
+    DATASETS[dataset](streets, elsewhere / "datasets" / dataset)
+    # Vistas and CamVid have no recipe of their own; of Cityscapes' only the data change.
+    other = {"vistas": ("vistas/training/panoptic", "vistas/validation/panoptic"),
+                      "camvid": ("camvid/train", "camvid/val")}.get(dataset)
+    changes = dict(zip(("data__train", "data__validation"), (f"datasets/{path}" for path in other), strict=True)) if other else {}
+    assert train(recipe, "run", "dense_detections", **changes) == 0
+    classes = load_class_table(table)
     model = load_model("run/model")
-    assert model.classes == load_class_table("cityscapes")
-    assert model.training["recipe"]["initial_model"] == "runs/city_coarse/model"
+    assert (model.method, model.classes) == ("dense_detections", classes)
+    [first, second] = terms("run")
+    assert second["step"] == 2
+    assert first["semantics"] > 0
+    # Without things among the classes there are no boxes to learn; boxes alone teach no masks.
+    of_boxes = {"box_reg", "center", "box_cls", "levelness"} if classes.thing_mask.any() else set()
+    if of_boxes and recipe != "cityscapes_boxes":
+        of_boxes.add("mask")
+    assert first.keys() & {"box_reg", "center", "box_cls", "levelness", "mask"} == of_boxes
+    assert all(np.isfinite(first[name]) for name in of_boxes)
+    [frame] = Perception(model, "torch", "cpu")([CameraImage(streets.picture(0, classes)[0], "rgb8")])
+    assert frame.segment_map.shape == (64, 128)
+
+
+@pytest.mark.parametrize(("method", "runs"), [("hle", "runs"), ("dense_detections", "runs/dense_detections")])
+def test_the_city_is_learned_in_two_stages(elsewhere: Path, method: str, runs: str) -> None:
+    small = {"data__train": "city:1000000x2/12@64x128", "data__validation": "city:500x1@64x128"}
+    assert train("city_coarse", f"{runs}/city_coarse", method, **small) == 0
+    assert len(list(Path("runs/cache/city").glob("*.jpg"))) == 2
+    assert train("city", "run", method, **small) == 0
+    model = load_model("run/model")
+    assert (model.method, model.classes) == (method, load_class_table("cityscapes"))
+    assert model.training["recipe"]["initial_model"] == f"{runs}/city_coarse/model"
     assert model.training["score"]["on"].startswith("city:500-500x1")
 
 
 def test_what_is_near_camvids_validation_clip_is_not_trained_on(streets: Any, elsewhere: Path) -> None:
     write_camvid(streets, elsewhere / "datasets" / "camvid")
-    recipe = load_recipe(RECIPES / "camvid.yaml", [f"--{key}={value}" for key, value in TINY.items()])
+    recipe = load_recipe(RECIPES / "hle/camvid.yaml", [f"--{key}={value}" for key, value in TINY["hle"].items()])
     run = Run(recipe, elsewhere, Fabric(accelerator="cpu", devices=1))
     assert [entry.name for entry in run.samples().dataset.entries] == ["0006R0_f00930", "0016E5_08670"]
     assert [entry.name for entry in run.validation.entries] == ["0016E5_07959", "0016E5_07961"]
