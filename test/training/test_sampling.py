@@ -157,8 +157,8 @@ def test_batches_hold_whole_clips() -> None:
 def test_clips_of_a_dataset_that_cannot_give_them_are_refused_with_the_reason() -> None:
     with pytest.raises(InputError, match="^numbered does not say which objects of one image are those of the next"):
         Samples(Numbered(), PLAIN, clip_length=2)
-    with pytest.raises(InputError, match="^street has no sequence of 4 images: train with a smaller clip_length"):
-        Samples(Street(), PLAIN, clip_length=4)
+    with pytest.raises(InputError, match="^street has no sequence of 5 images: train with a smaller clip_length"):
+        Samples(Street(), PLAIN, clip_length=5)
     with pytest.raises(InputError, match="different sizes"):
         Samples(Street((64, 64, 32)), PLAIN, clip_length=3)[0]
 
