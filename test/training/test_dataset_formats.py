@@ -135,9 +135,10 @@ def test_dense_detections_start_on_every_format_and_leave_a_model_with_its_class
         streets: Any, elsewhere: Path, recipe: str, dataset: str, table: str) -> None:
     DATASETS[dataset](streets, elsewhere / "datasets" / dataset)
     # Vistas and CamVid have no recipe of their own; of Cityscapes' only the data change.
-    other = {"vistas": ("vistas/training/panoptic", "vistas/validation/panoptic"),
-                      "camvid": ("camvid/train", "camvid/val")}.get(dataset)
-    changes = dict(zip(("data__train", "data__validation"), (f"datasets/{path}" for path in other), strict=True)) if other else {}
+    paths = {"vistas": ("vistas/training/panoptic", "vistas/validation/panoptic"),
+             "camvid": ("camvid/train", "camvid/val")}.get(dataset, ())
+    keys = ("data__train", "data__validation")
+    changes = {key: f"datasets/{path}" for key, path in zip(keys, paths, strict=False)}
     assert train(recipe, "run", "dense_detections", **changes) == 0
     classes = load_class_table(table)
     model = load_model("run/model")
