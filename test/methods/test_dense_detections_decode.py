@@ -219,6 +219,16 @@ def test_an_image_without_things_has_stuff_alone() -> None:
     assert (maps == 0).any()  # where things are likeliest
 
 
+def test_boxes_without_a_mask_are_no_segments() -> None:
+    # The boxes are there, but the class of none is likely anywhere.
+    outputs = perfect_outputs(*street(), IS_THING)
+    outputs["semantic_logits"] = torch.tensor([9.0, -9, -9, -9])[None, :, None, None].expand(1, 4, 16, 32)
+    maps, [segments] = decode(outputs, IS_THING, Thresholds(score=0.2), (128, 256))
+    assert segments.class_id.tolist() == [0]
+    assert segments.area.tolist() == [128 * 256]
+    assert (maps == 1).all()
+
+
 def test_a_table_without_things_has_no_boxes_and_one_without_stuff_no_stuff() -> None:
     outputs = random_outputs(1, True)
     maps, [segments] = decode({"semantic_logits": outputs["semantic_logits"]}, torch.zeros(4).bool(), Thresholds(),

@@ -302,7 +302,7 @@ def test_centerness_on_worked_numbers() -> None:
 
 @pytest.mark.parametrize("settings", [Settings(), Settings(supervision="boxes"), Settings(focal_mean="positives")])
 def test_images_without_things_or_without_anything_known_have_a_finite_loss_and_gradient(settings: Settings) -> None:
-    for kind in (0, 255):
+    for kind in (0, 1, 255):  # 1: things without a mask
         batch = {"class_map": torch.full((2, HEIGHT, WIDTH), kind), "instance_map": torch.zeros(2, HEIGHT, WIDTH).int()}
         outputs = random_outputs()
         result = terms(outputs, settings, batch)
@@ -310,6 +310,32 @@ def test_images_without_things_or_without_anything_known_have_a_finite_loss_and_
         result["total"].backward()
         for name, value in outputs.items():
             assert value.grad is None or torch.isfinite(value.grad).all(), name
+
+
+@pytest.mark.parametrize("supervision", ["masks", "boxes"])
+def test_boxes_without_an_area_and_objects_of_one_pixel_have_a_finite_loss_and_gradient(
+        supervision: Literal["masks", "boxes"]) -> None:
+    # One pixel at a location of stride 8, one that no location or cell of the quarter sees.
+    class_map, instance_map = torch.zeros(2, HEIGHT, WIDTH).long(), torch.zeros(2, HEIGHT, WIDTH).int()
+    for k, (x, y) in enumerate([(12, 20), (33, 33)], 1):
+        class_map[0, y, x], instance_map[0, y, x] = 1, k
+    outputs = random_outputs()
+    with torch.no_grad():
+        outputs["offsets"].zero_()
+    result = terms(outputs, Settings(supervision=supervision, largest=LARGEST),
+                   {"class_map": class_map, "instance_map": instance_map})
+    assert result["box_reg"].item() == pytest.approx(-math.log(1e-6), rel=1e-4)  # the positive's overlap is none
+    result["total"].backward()
+    for name, value in outputs.items():
+        assert value.grad is None or torch.isfinite(value.grad).all(), name
+
+
+def test_ids_of_instances_may_be_as_large_as_the_map_holds() -> None:
+    batch = truth()
+    large = {**batch, "instance_map": torch.where(batch["instance_map"] > 0, batch["instance_map"] + 2**31 - 20, 0)}
+    expected, result = (terms(random_outputs(), Settings(largest=LARGEST), b) for b in (batch, large))
+    assert {name: value.item() for name, value in result.items()} == {
+        name: value.item() for name, value in expected.items()}
 
 
 def test_a_class_outside_the_table_is_refused_and_void_is_not() -> None:
