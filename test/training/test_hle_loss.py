@@ -72,7 +72,16 @@ def test_instance_term_is_the_lovasz_loss_of_each_instance_over_all_known_pixels
     assert loss_terms(outputs, mean)["ins"].item() == pytest.approx(torch.cat(expected).mean().item(), abs=1e-5)
 
 
-def test_a_predicted_spatial_sigma_is_averaged_over_each_instance_and_kept_alike_within_it() -> None:
+def extent_by_hand(reach: Tensor, instance_map: Tensor, instance: int) -> float:
+    """Mean squared distance to log(1.5 x root mean square distance to the centre); a cell is a square, not a point."""
+    pixels = (instance_map == instance).nonzero().tolist()
+    y, x = (sum(p[i] for p in pixels) / len(pixels) for i in (0, 1))
+    spread = sum((p[0] - y) ** 2 + (p[1] - x) ** 2 for p in pixels) / len(pixels) + 1 / 12 + 1 / 12
+    wanted = math.log(1.5 * math.sqrt(spread) / 128)
+    return sum((float(reach[p[0], p[1]]) - wanted) ** 2 for p in pixels) / len(pixels)
+
+
+def test_a_predicted_spatial_sigma_is_averaged_over_each_instance_and_drawn_to_its_extent() -> None:
     outputs, mean = make_outputs()
     reach = -4 + 0.5 * torch.randn(1, 1, 3, 4)
     shared, outputs = loss_terms(outputs, mean), {**outputs, "spatial_log_sigma": reach}
@@ -80,10 +89,10 @@ def test_a_predicted_spatial_sigma_is_averaged_over_each_instance_and_kept_alike
     expected = [lovasz_binary(phi_by_hand(outputs, i)[known][None], (INSTANCE_MAP[0] == i)[known][None])
                 for i in (4, 7, 9)]
     assert terms["ins"].item() == pytest.approx(torch.cat(expected).mean().item(), abs=1e-5)
-    distances = [(value - inside.mean()) ** 2 for i in (4, 7, 9)
-                 for inside in [reach[0, 0][INSTANCE_MAP[0] == i]] for value in inside]
-    expected_variance = shared["ins_var"] + 10 * torch.stack(distances).mean()
-    assert terms["ins_var"].item() == pytest.approx(expected_variance.item(), rel=1e-4)
+    wanted = sum(extent_by_hand(reach[0, 0], INSTANCE_MAP[0], i) for i in (4, 7, 9)) / 3
+    assert terms["extent"].item() == pytest.approx(wanted, rel=1e-4)
+    assert "extent" not in shared
+    assert terms["ins_var"].item() == pytest.approx(shared["ins_var"].item())
 
 
 SECOND_CLASS_MAP = torch.tensor([[2, 2, 0, 0], [2, 2, 1, 255], [0, 3, 3, 2]])
@@ -107,7 +116,7 @@ def test_an_object_in_two_images_of_a_clip_is_one_instance_with_a_centre_in_each
     e, log_sigma, reach = outputs["embedding"], outputs["log_sigma"][:, 0], outputs["spatial_log_sigma"]
     reach = reach[:, 0] if is_predicted else reach.expand(2, 3, 4)
     cells = [(b, y, x) for b in range(2) for y in range(3) for x in range(4) if class_map[b, y, x] != 255]
-    ins, seed, ins_var = [], [], []
+    ins, seed, ins_var, extent = [], [], [], []
     for instance in (4, 5, 7, 9):
         inside = [cell for cell in cells if instance_map[cell] == instance]
         mu = F.normalize(torch.stack([e[b, :, y, x] for b, y, x in inside]).mean(0), dim=0)
@@ -125,13 +134,15 @@ def test_an_object_in_two_images_of_a_clip_is_one_instance_with_a_centre_in_each
                     if member[-1]:
                         seed.append((outputs["seed"][b, 0, y, x] - phi[-1]) ** 2)
         ins.append(lovasz_binary(torch.stack(phi)[None], torch.tensor(member)[None]))
-        ins_var += [(log_sigma[cell] - sigma) ** 2 + ((reach[cell] - spatial) ** 2 if is_predicted else 0)
-                    for cell in inside]
+        ins_var += [(log_sigma[cell] - sigma) ** 2 for cell in inside]
+        extent += [extent_by_hand(reach[b], instance_map[b], instance) for b in {cell[0] for cell in inside}]
     seed += [outputs["seed"][b, 0, y, x] ** 2 for b, y, x in cells if not IS_THING[class_map[b, y, x]]]
     terms = loss_terms(outputs, mean, PAPER, class_map, instance_map, clip=(3, 3))
     assert terms["ins"].item() == pytest.approx(torch.cat(ins).mean().item(), abs=1e-5)
     assert terms["seed"].item() == pytest.approx(torch.stack(seed).mean().item(), abs=1e-5)
     assert terms["ins_var"].item() == pytest.approx(10 * torch.stack(ins_var).mean().item(), rel=1e-4)
+    if is_predicted:
+        assert terms["extent"].item() == pytest.approx(sum(extent) / len(extent), rel=1e-4)
 
 
 def test_images_of_different_clips_have_nothing_to_do_with_each_other() -> None:

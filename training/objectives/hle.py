@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,10 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from panoptic_ros.methods.hle.kernels import log_class_kernel, log_instance_kernel, pixel_features, position_grid
+from panoptic_ros.methods.hle.kernels import (
+    CELLS_PER_UNIT,
+    log_class_kernel,
+    log_instance_kernel,
+    pixel_features,
+    position_grid,
+)
 from training.losses.lovasz import lovasz_binary, lovasz_softmax
 
 VOID = 255
+# Of the root mean square distance of an instance's pixels to their centre. At 1.5 the spatial kernel is 0.64 at the
+# edge of a disc and 0.51 at the ends of a bar: the embedding is left to tell neighbours apart.
+EXTENT = 1.5
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,9 @@ class Settings:
     seg, seg_mean, ins, seed: weights of the terms. gamma: weight of L_ins-var (Eq. 14).
     cross_entropy: weight of a cross entropy on psi beside L_seg. The paper has none; from random weights, without an
         ImageNet backbone, the Lovász softmax alone is slow to start.
+    extent: weight of a regression of a predicted spatial sigma to EXTENT times the instance's own deviation: L_ins
+        alone hardly tells the network that a small object reaches less far. Nothing where one sigma is shared, as in
+        the paper.
     smallest_instance: instances of fewer cells of the output are left out of the instance and seed terms; the paper
         has no such limit.
     class_margins, instance_margins: delta_pull and delta_push of Eq. 1 and 2, in L1 distance, larger for classes than
@@ -44,6 +57,7 @@ class Settings:
     gamma: float = 10.0
     seed: float = 1.0
     cross_entropy: float = 0.0
+    extent: float = 1.0
     smallest_instance: int = 1
     class_margins: tuple[float, float] = (1.0, 3.0)
     instance_margins: tuple[float, float] = (0.25, 1.0)
@@ -76,7 +90,7 @@ def loss(network: nn.Module, outputs: dict[str, Tensor], batch: dict[str, Tensor
     terms = {**_semantic_terms(network, outputs, class_map, settings),
              **_instance_terms(outputs, class_map, instance_map, batch["clip"], is_thing, settings)}
     weights = {"seg": settings.seg, "seg_mean": settings.seg_mean, "cross_entropy": settings.cross_entropy,
-               "ins": settings.ins, "ins_var": 1.0, "seed": settings.seed}
+               "ins": settings.ins, "ins_var": 1.0, "extent": settings.extent, "seed": settings.seed}
     return {"total": sum((weights[name] * term for name, term in terms.items()), outputs["seed"].new_zeros(())),
             **terms}
 
@@ -117,7 +131,7 @@ def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map:
     # One for all (1,), or a map of which each image's pixels are taken as those of log_sigma are.
     spatial = outputs["spatial_log_sigma"]
     is_predicted = spatial.dim() == 4
-    ins, ins_var, seed_loss = [], [], []
+    ins, ins_var, extent, seed_loss = [], [], [], []
     counts = clip.unique_consecutive(return_counts=True)[1]
     for images, end in zip(counts.tolist(), counts.cumsum(0).tolist(), strict=True):
         b = slice(end - images, end)
@@ -136,12 +150,16 @@ def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map:
             inside = member.any(0)
             owner = member.int().argmax(0)
             target = torch.where(inside, phi.detach().gather(0, owner[None])[0], 0)
-            ins_var.append(variance_loss(log_s, member) + (variance_loss(reach, member) if is_predicted else 0))
+            ins_var.append(variance_loss(log_s, member))
+            if is_predicted:
+                extent += [extent_loss(*part) for part in zip(
+                    reach.split(pixels), position.split(pixels), member.split(pixels, 1), strict=True)]
         # Eq. 13; a pixel of a thing class outside all instances (a crowd, or too small a thing) has no known seed.
         is_target = (target > 0) | ~is_thing[class_map[b].flatten()[known]]
         seed_loss.append((s - target).square()[is_target])
     zero = outputs["embedding"].sum() * 0
-    return {"ins": torch.cat(ins).mean() if ins else zero,
+    terms = {"extent": torch.cat(extent).mean() if extent else zero} if is_predicted else {}
+    return {**terms, "ins": torch.cat(ins).mean() if ins else zero,
             "ins_var": settings.gamma * torch.cat(ins_var).mean() if ins_var else zero,  # Eq. 14
             "seed": torch.cat(seed_loss).mean() if sum(map(len, seed_loss)) else zero}
 
@@ -210,6 +228,21 @@ def variance_loss(log_sigma: Tensor, member: Tensor) -> Tensor:
     mean = (share @ log_sigma).detach()
     inside = member.any(0)
     return (log_sigma - mean[member.int().argmax(0)]).square()[inside]
+
+
+def extent_loss(spatial_log_sigma: Tensor, position: Tensor, member: Tensor) -> Tensor:
+    """How far a predicted spatial deviation is from EXTENT times an instance's own, as logarithms and squared, averaged
+    over the pixels of each instance that has any.
+
+    spatial_log_sigma (P,), position (P, 2), member (L, P) bool. Not in the paper, which has one deviation for all.
+    """
+    member = member[member.any(1)]
+    share = member.float() / member.sum(1, keepdim=True)
+    centre = share @ position
+    squares = ((position - centre[:, None]).square().sum(2) * share).sum(1)
+    # A cell is no point: its own deviation, 1/12 in each direction, keeps an instance of one cell from having none.
+    target = 0.5 * torch.log(squares + 1 / 6 / CELLS_PER_UNIT**2) + math.log(EXTENT)
+    return ((spatial_log_sigma - target[:, None]).square() * share).sum(1)
 
 
 def class_mean_loss(class_mean: Tensor, embedding: Tensor, classes: Tensor) -> Tensor:
