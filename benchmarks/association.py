@@ -5,8 +5,10 @@ perfect segments (the truth's, with the network's embeddings over them) and with
 trackers get the same segments, which are kept in runs/association. Plots are written to out/association.
 
 Re-identification: objects are taken out of the frames for 1 to 5 s ("hidden"), or other things hid them ("natural");
-how many have the same track when they are back, of those that had one.
-ByteTrack and OC-SORT need: pip install --no-deps trackers supervision pydeprecate defusedxml requests
+how many have the same track when they are back, of those that had one. Steadiness: what `tracking.stabilise` changes
+in the predicted segmentation at 10 Hz, and the milliseconds from segments to what is shown.
+ByteTrack and OC-SORT need: pip install --no-deps trackers supervision pydeprecate defusedxml requests urllib3 idna
+certifi charset-normalizer
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from benchmarks.tracking.measures import Occlusion, Pairs, hide_objects, occlusi
 from benchmarks.tracking.plots import write_plot
 from benchmarks.tracking.rivals import Follow, all_trackers
 from benchmarks.tracking.segmentations import SegmentedSequence, segmented_sequences
+from benchmarks.tracking.steadiness import SteadinessTotals, steadiness
 from panoptic_ros.datasets import open_dataset
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
@@ -38,7 +41,8 @@ GAPS = (1, 2, 3, 4, 5)  # seconds
 
 
 def measure(quick: bool, model: str) -> dict[str, Any]:
-    """Figures: tracking by sequences, kind and rate, then by tracker; hidden and natural by kind, tracker and gap."""
+    """Figures: tracking by sequences, kind and rate, then by tracker; hidden and natural by kind, tracker and gap;
+    steadiness without and with stabilisation."""
     cv2.setNumThreads(1)
     trackers = all_trackers()
     perception = Perception(load_model(model))
@@ -46,7 +50,11 @@ def measure(quick: bool, model: str) -> dict[str, Any]:
     totals: dict[str, dict[str, dict[str, Any]]] = {}
     hidden: dict[str, dict[str, list[Occlusion]]] = {kind: {name: [] for name in trackers} for kind in KINDS}
     natural: dict[str, dict[str, list[Occlusion]]] = {kind: {name: [] for name in trackers} for kind in KINDS}
+    steady: dict[str, SteadinessTotals] = {}
     for sequence in segmented_sequences(perception, open_dataset(QUICK if quick else DRIVES)):
+        for name, stabilise in (("off", False), ("on", True)):
+            totals_of_one = steadiness(sequence.predicted, sequence.truth, is_thing, stabilise)
+            steady[name] = steady[name] + totals_of_one if name in steady else totals_of_one
         for kind in tqdm(KINDS, desc=f"follow {sequence.name}", disable=None):
             for rate, step in RATES.items():
                 _follow(totals.setdefault(f"city, {kind}, {rate} Hz", {}), sequence.every(step), kind, trackers,
@@ -68,7 +76,8 @@ def measure(quick: bool, model: str) -> dict[str, Any]:
                            for where, by_tracker in totals.items()},
               **{how: {kind: {name: _by_gap(found) for name, found in by_tracker.items()}
                        for kind, by_tracker in cases.items()}
-                 for how, cases in (("hidden", hidden), ("natural", natural))}}
+                 for how, cases in (("hidden", hidden), ("natural", natural))},
+              "steadiness": {name: sums.result(is_thing) for name, sums in steady.items()}}
     _plot(result)
     return result
 
@@ -128,6 +137,11 @@ def table(result: dict[str, Any]) -> str:
                 cells = [f"{100 * by_gap[str(gap)]['share']:.0f}% of {by_gap[str(gap)]['objects']}"
                          if str(gap) in by_gap else "-" for gap in GAPS]
                 lines.append(f"  {name:<28}" + "".join(f"{cell:>12}" for cell in cells))
+    metrics = list(result["steadiness"]["off"])
+    lines += ["", f"{'stabilise (predicted, 10 Hz)':<28}" + "".join(f"{metric:>15}" for metric in metrics)]
+    for name, row in result["steadiness"].items():
+        lines.append(f"  {name:<26}" + "".join(
+            f"{row[metric] * (1 if metric == 'milliseconds' else 100):15.1f}" for metric in metrics))
     return "\n".join(lines)
 
 

@@ -72,7 +72,7 @@ def _published_trackers() -> dict[str, Follow]:
     except ImportError as error:
         # Installed with what it asks for, opencv-python would overwrite the OpenCV that is there.
         raise InputError("ByteTrack and OC-SORT are not installed: pip install --no-deps trackers supervision "
-                         "pydeprecate defusedxml requests") from error
+                         "pydeprecate defusedxml requests urllib3 idna certifi charset-normalizer") from error
     memory = round(30 * TrackerSettings().max_lost)
 
     def run(kind: Any, frames: Sequence[PanopticFrame]) -> list[np.ndarray]:

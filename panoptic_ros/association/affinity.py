@@ -60,15 +60,16 @@ def log_likeness(tracks: Cues, segments: Cues, elapsed: np.ndarray, hidden: np.n
     return result
 
 
-def log_position(tracks: Cues, segments: Cues, elapsed: np.ndarray, overlap: np.ndarray,
+def log_position(tracks: Cues, segments: Cues, elapsed: np.ndarray, overlap: np.ndarray, spread: np.ndarray,
                  settings: TrackerSettings) -> np.ndarray:
     """The rest of Phi's logarithm (M, N): horizontal place, and overlap of the masks.
 
-    overlap: (M, N) IoU of the predicted masks with the segments; 1 - IoU is taken as d_cos is.
+    overlap: (M, N) IoU of the predicted masks with the segments; 1 - IoU is taken as d_cos is. spread: (M,) that of
+    `log_spread`: the less is known where a mask should be, the less it says that it is not there.
     """
     x = _squared_differences(tracks.place[:, 0], segments.place[:, 0])
     result: np.ndarray = x / (-2 * place_variance(tracks.place, 0, elapsed, settings))[:, None]
-    result -= (1 - overlap) / (2 * settings.sigma_overlap**2)
+    result -= (1 - overlap) * (np.exp(-spread) / (2 * settings.sigma_overlap**2))[:, None]
     return result
 
 

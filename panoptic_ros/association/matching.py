@@ -5,25 +5,23 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-# A match that only an unexpected place allows counts this share of an ordinary one, more than none.
-_LAST_RESORT = 1e-3
 # The turn is looked for in steps of so many image heights, up to the largest.
 _TURN_STEP, _LARGEST_TURN = 0.01, 1.5
 
 
 def assign(log_phi: np.ndarray, min_affinity: float, log_spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One-to-one pairs (rows, columns) that together have the largest product of Phi / min_affinity.
+    """One-to-one pairs (rows, columns) that together have the largest product of Phi / (spread min_affinity).
 
-    log_phi: (M, N). log_spread: (M,), what a track's Phi is divided by, so that one that may be anywhere does not
-    outbid one that is expected here; where there is no other, it is matched all the same.
+    log_phi: (M, N). log_spread: (M,), of the area in which a track may be: new objects are as likely everywhere, so
+    one that may be anywhere must fit a segment better than one that is expected there.
     A pair below `min_affinity` is worth as much as none at all, so nothing is matched for the sake of matching.
     """
+    least = log_spread[:, None] + np.log(min_affinity)
     # Comparing so that NaN counts as no match.
-    gain = np.where(log_phi > np.log(min_affinity), log_phi - np.log(min_affinity), 0)
+    gain = np.where(log_phi > least, log_phi - least, 0)
     possible = gain > 0
     rows, columns = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
     gain = gain[np.ix_(rows, columns)]
-    gain = np.maximum(gain - log_spread[rows, None], gain * _LAST_RESORT)
     matched_rows, matched_columns = linear_sum_assignment(gain, maximize=True)
     real = gain[matched_rows, matched_columns] > 0
     return rows[matched_rows[real]], columns[matched_columns[real]]

@@ -19,7 +19,7 @@ class TrackerSettings:
     embedding_memory: float = setting(
         1.8, 0.01, 60.0, "seconds out of sight after which the square of that spread is twice as large")
     sigma_overlap: float = setting(
-        0.9, 0.01, 2.0, "the same for 1 - IoU of the masks")
+        0.5, 0.01, 2.0, "the same for 1 - IoU of the masks of what was in sight just now")
     sigma_position: float = setting(
         0.017, 0.005, 1.0, "how far an object may be from where its track predicts it, image heights")
     sigma_extent: float = setting(
@@ -33,14 +33,14 @@ class TrackerSettings:
     sigma_growth: float = setting(
         0.38, 0.0, 5.0, "how much that grows with the time since the track was seen, per second")
     min_affinity: float = setting(
-        0.0018, 1e-6, 1.0, "a segment and a track with less affinity than this are not the same object")
+        0.0006, 1e-6, 1.0, "a segment and a track with less affinity than this are not the same object")
     class_change: float = setting(
         0.05, 0.0, 1.0, "factor on the affinity when the class differs; 0 = an object never changes its class")
     birth_score: float = setting(
-        0.5, 0.0, 1.0, "a new object with this score has its id at once, others when seen often enough; a segment with "
+        0.7, 0.0, 1.0, "a new object with this score has its id at once, others when seen often enough; a segment with "
         "a lower score does not bring a lost track back")
     confirm_hits: int = setting(
-        3, 1, 100, "frames in a row in which a new object with a lower score must be seen to get an id")
+        2, 1, 100, "frames in a row in which a new object with a lower score must be seen to get an id")
     patience: float = setting(
         0.5, 0.01, 60.0, "seconds out of sight after which the affinity of a track is half, then a third, a quarter ..")
     max_lost: float = setting(
@@ -48,7 +48,8 @@ class TrackerSettings:
     embedding_weight: float = setting(
         0.3, 0.0, 1.0, "weight of the newest embedding in a track's running mean")
     velocity_weight: float = setting(
-        0.65, 0.0, 1.0, "weight of the newest displacement in a track's velocity; 0 = no motion is predicted")
+        0.2, 0.0, 1.0, "weight of a displacement over 0.1 s in a track's velocity, one over a longer time weighs more; "
+        "0 = no motion is predicted")
     follow_camera: bool = field(default=True, metadata={
         "description": "estimate the camera's turn from all objects and look for each of them accordingly"})
 

@@ -17,6 +17,9 @@ from panoptic_ros.frame import PanopticFrame
 # More tracks than this are not remembered, those unseen for longest go first. It bounds time and memory where
 # `max_lost` does not: a camera whose clock stands still.
 MAX_TRACKS = 1000
+# What was missed for this long, seconds, counts as in sight for doubtful segments: a network may well miss what is
+# there in some of the images of so short a time.
+BLINK = 0.35
 
 
 class Identities:
@@ -79,11 +82,12 @@ class Tracker:
             turn = camera_turn(log_phi[in_sight], shift, settings.sigma_position)
             expected.place[:, 0] += turn
         pixels = shared_pixels(self._masks, expected.place, frame.segment_map, things)
-        log_phi += log_position(expected, segments, elapsed, pixels.iou(expected.place, segments.place), settings)
+        spread = log_spread(expected.place, elapsed, interval, settings)
+        log_phi += log_position(expected, segments, elapsed, pixels.iou(expected.place, segments.place), spread,
+                                settings)
         sure = frame.segments.score[things] >= settings.birth_score
-        track_rows, segment_rows = assign_in_stages(log_phi, settings.min_affinity,
-                                                    log_spread(expected.place, elapsed, interval, settings), sure,
-                                                    in_sight)
+        track_rows, segment_rows = assign_in_stages(log_phi, settings.min_affinity, spread, sure,
+                                                    in_sight | (elapsed <= BLINK))
         merged, split, part = merges_and_splits(pixels, track_rows, segment_rows)
 
         seen = tracks.select(track_rows).seen(segments.select(segment_rows), now, settings,

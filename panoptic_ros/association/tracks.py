@@ -16,6 +16,8 @@ COAST_SECONDS = 1.0
 LARGEST_GROWTH = 0.7
 # Weight of the newest class in a track's evidence: a wrong one must be seen in four frames in a row to win.
 CLASS_WEIGHT = 0.2
+# `velocity_weight` is that of a displacement over this time, seconds; a longer one weighs more, as it is known better.
+VELOCITY_INTERVAL = 0.1
 # An embedding further away than this, as d / (2 sigma^2), is not averaged in ..
 OUTLIER = 3.0
 # .. until so many frames in a row say that the object looks different now.
@@ -113,7 +115,8 @@ class Tracks:
         alone = np.ones(len(self), bool) if merged is None else ~merged
         measured = (segments.place - self.place) / np.maximum(elapsed, 1e-6)[:, None]
         # The first displacement is all that is known of the velocity, unless the user wants none.
-        weight = np.where((self.hits == 1) & (settings.velocity_weight > 0), 1, settings.velocity_weight)
+        weight = 1 - (1 - settings.velocity_weight)**(elapsed / VELOCITY_INTERVAL)
+        weight = np.where((self.hits == 1) & (settings.velocity_weight > 0), 1, weight)
         weight = (weight * ((elapsed > 0) & alone))[:, None]
         velocity = self.velocity + weight * (measured - self.velocity)
 

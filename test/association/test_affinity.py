@@ -26,10 +26,10 @@ def cue(box: list[int], embedding: list[float] | None = None, class_share: tuple
 
 
 def affinity(track: Cues, segment: Cues, elapsed: float = 0.0, hidden: float = 0.0, overlap: float = 1.0,
-             settings: TrackerSettings = SETTINGS) -> float:
+             settings: TrackerSettings = SETTINGS, spread: float = 0.0) -> float:
     seconds = np.array([elapsed])
     table = log_likeness(track, segment, seconds, np.array([hidden]), settings)
-    table += log_position(track, segment, seconds, np.array([[overlap]]), settings)
+    table += log_position(track, segment, seconds, np.array([[overlap]]), np.array([spread]), settings)
     assert table.shape == (1, 1)
     return float(table[0, 0])
 
@@ -87,6 +87,12 @@ def test_masks_that_do_not_overlap_cost_one_over_two_sigma_squared_with_and_with
         same = cue([10, 10, 30, 30], embedding)
         assert affinity(same, same, overlap=0.0) == pytest.approx(-2, abs=1e-5)
         assert affinity(same, same, overlap=0.5) == pytest.approx(-1, abs=1e-5)
+
+
+def test_masks_say_less_of_a_track_that_may_be_anywhere() -> None:
+    # In a place five times as large a mask that is not there costs a fifth of the 2 above.
+    same = cue([10, 10, 30, 30])
+    assert affinity(same, same, overlap=0.0, spread=np.log(5)) == pytest.approx(-0.4, abs=1e-5)
 
 
 def test_another_class_costs_its_share_of_the_evidence_or_the_factor_and_zero_forbids_it() -> None:

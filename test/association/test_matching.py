@@ -40,11 +40,11 @@ def test_nothing_is_assigned_where_nothing_is_near_or_a_value_is_not_a_number() 
     assert [len(part) for part in assign(np.zeros((0, 3)), 0.1, none(0))] == [0, 0]
 
 
-def test_a_track_that_may_be_anywhere_does_not_outbid_one_that_is_expected_here_but_is_better_than_none() -> None:
-    lost, near = [-0.5], [-1.0]
-    spread = np.array([3.0, 0.0])
-    assert assign(np.array([lost, near]), np.exp(-2), spread)[0].tolist() == [1]
-    assert assign(np.array([lost, [-9.0]]), np.exp(-2), spread)[0].tolist() == [0]
+def test_a_track_that_may_be_anywhere_must_fit_better_than_one_that_is_expected_here() -> None:
+    lost, near, nowhere = [-0.5], [-1.0], [-9.0]
+    for spread, others, expected in ((1.0, near, [1]), (1.0, nowhere, [0]), (0.0, near, [0]), (2.0, nowhere, [])):
+        rows, _ = assign(np.array([lost, others]), np.exp(-2), np.array([spread, 0.0]))
+        assert rows.tolist() == expected
 
 
 def test_a_doubtful_segment_takes_no_track_from_a_sure_one_and_brings_none_back() -> None:

@@ -55,6 +55,17 @@ def test_a_doubtful_object_that_is_missed_once_starts_anew(make_frame: FrameFact
         assert not ids.any()
 
 
+def test_a_doubtful_segment_goes_on_with_what_was_missed_for_a_moment_and_brings_nothing_back_later(
+        make_frame: FrameFactory) -> None:
+    for missed, expected in ((0.3, 1), (0.5, 0)):
+        tracker = Tracker()
+        for k in range(4):
+            tracker.update(make_frame(0.1 * k, [square(10)], [RED]), SETTINGS)
+        tracker.update(make_frame(0.4), SETTINGS)
+        ids, _ = tracker.update(make_frame(0.3 + missed, [square(10)], [RED], scores=[0.4]), SETTINGS)
+        assert ids.tolist() == [expected]
+
+
 @pytest.mark.parametrize("with_embedding", [True, False])
 def test_an_object_keeps_its_id_through_a_second_of_occlusion(make_frame: FrameFactory, with_embedding: bool) -> None:
     tracker = Tracker()
@@ -239,7 +250,7 @@ def test_a_part_that_splits_off_gets_an_id_only_when_it_lasts(make_frame: FrameF
         split = k >= 5
         # The right third of the object comes off behind a pole.
         boxes = [[40, 40, 76, 70], [80, 40, 100, 70]] if split else [[40, 40, 100, 70]]
-        ids, _ = tracker.update(make_frame(0.1 * k, boxes, [RED] * len(boxes)), SETTINGS)
+        ids, _ = tracker.update(make_frame(0.1 * k, boxes, [RED] * len(boxes)), TrackerSettings(confirm_hits=3))
         seen.append(ids.tolist())
     assert seen[:5] == [[1]] * 5
     assert seen[5:7] == [[1, 0]] * 2

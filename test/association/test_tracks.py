@@ -21,11 +21,13 @@ def cue(x: float, log_width: float = -1.0, embedding: tuple[float, float] = (1, 
 
 def test_the_first_displacement_is_the_velocity_and_later_ones_are_averaged_in() -> None:
     settings = TrackerSettings(velocity_weight=0.25)
-    track = Tracks.born(cue(0.0), 0).seen(cue(0.2), SECOND // 2, settings)
-    assert track.velocity[0, 0] == pytest.approx(0.4)
-    track = track.seen(cue(0.2), SECOND, settings)
-    assert track.velocity[0, 0] == pytest.approx(0.3)
-    assert track.predicted(3 * SECOND // 2).place[0, 0] == pytest.approx(0.2 + 0.15)
+    for frames, left in ((1, 0.75), (2, 0.75 * 0.75)):  # of 0.1 s: the longer, the more the newest counts
+        time = frames * SECOND // 10
+        track = Tracks.born(cue(0.0), 0).seen(cue(0.2 * frames), time, settings)
+        assert track.velocity[0, 0] == pytest.approx(2)
+        track = track.seen(cue(0.2 * frames), 2 * time, settings)
+        assert track.velocity[0, 0] == pytest.approx(2 * left)
+        assert track.predicted(3 * time).place[0, 0] == pytest.approx(0.2 * frames + 0.2 * frames * left)
 
 
 def test_without_a_velocity_weight_nothing_moves() -> None:
