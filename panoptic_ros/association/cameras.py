@@ -23,7 +23,9 @@ _CAMERA = "camera:"
 @dataclass
 class _Camera:
     tracker: Tracker
-    last: PanopticFrame | None = field(default=None)  # what was made of the last frame, where it is stabilised
+    # The last frame and what was made of it, where it is stabilised.
+    before: PanopticFrame | None = field(default=None)
+    last: PanopticFrame | None = field(default=None)
 
 
 class CameraTrackers:
@@ -39,12 +41,13 @@ class CameraTrackers:
         camera = self._cameras.setdefault(name, _Camera(Tracker(self._identities)))
         elsewhere = self._in_sight_of_others(name, frame.image.stamp_ns) if settings.across_cameras > 0 else None
         if camera.last is not None and frame.image.stamp_ns < camera.last.image.stamp_ns:
-            camera.last = None
+            camera.last = camera.before = None
         frame = frame.with_tracks(*camera.tracker.update(frame, settings, elsewhere))
         if not settings.stabilise:
-            camera.last = None
+            camera.last = camera.before = None
             return frame
-        camera.last = stabilise(frame, camera.tracker.tracks, camera.last)
+        camera.last = stabilise(frame, camera.tracker.tracks, camera.last, camera.before)
+        camera.before = frame
         return camera.last
 
     def reset(self, camera: str | None = None) -> None:
@@ -52,7 +55,7 @@ class CameraTrackers:
         for name, one in self._cameras.items():
             if camera in (None, name):
                 one.tracker.reset()
-                one.last = None
+                one.last = one.before = None
 
     @property
     def born(self) -> int:

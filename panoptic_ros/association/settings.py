@@ -58,7 +58,8 @@ class TrackerSettings:
         "and gets its id; 0 = every camera has its own")
     stabilise: bool = field(default=False, metadata={
         "description": "a followed object has the class that most of its past says, what is seen for the first time is "
-                       "shown one frame late, and what is missed for up to 0.35 s is shown where it is expected"})
+                       "shown one frame late, what is missed for up to 0.35 s is shown where it is expected, and a "
+                       "surface that is lost for one frame is kept"})
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -16,13 +16,15 @@ FRAMES_TO_BRIDGE = 3
 LONGEST_GAP = 0.35  # seconds
 
 
-def stabilise(frame: PanopticFrame, tracks: Tracks, last: PanopticFrame | None) -> PanopticFrame:
+def stabilise(frame: PanopticFrame, tracks: Tracks, last: PanopticFrame | None,
+              before: PanopticFrame | None) -> PanopticFrame:
     """The frame (with its track ids) as it would be if the network were sure of itself.
 
-    tracks: the tracker's after this frame. last: what this function made of the frame before, None for the first.
-    A followed object has the class that most of its past says. An object that is seen for the first time becomes void:
-    everything new is shown one frame late, and nothing else is. An object that is missed is shown for up to
-    LONGEST_GAP where it is expected, on pixels that are stuff or void; its score falls with the time.
+    tracks: the tracker's after this frame. before: the frame before, and last: what this function made of it; None for
+    the first. A followed object has the class that most of its past says. An object that is seen for the first time is
+    not shown: everything new comes one frame late, and nothing else does. An object that is missed is shown for up to
+    LONGEST_GAP where it is expected, on pixels that are stuff or void; its score falls with the time. A pixel that is
+    void now and was stuff in the frame before is that for one frame more, where the frame has the class at all.
     """
     segments = frame.segments
     row_of_track = np.full(int(max(tracks.track_id.max(initial=0), segments.track_id.max(initial=0))) + 1, -1)
@@ -35,9 +37,11 @@ def stabilise(frame: PanopticFrame, tracks: Tracks, last: PanopticFrame | None) 
     shown = ~segments.is_thing
     shown[followed] = tracks.hits[row[followed]] >= FRAMES_TO_SHOW
     steady = _select(replace(frame, segments=replace(segments, class_id=class_id)), shown)
-    if last is None or last.segment_map.shape != frame.segment_map.shape:
+    if last is None or before is None or last.segment_map.shape != frame.segment_map.shape:
         return steady
-    return _bridge(steady, tracks, row_of_track, last)
+    if frame.image.stamp_ns - before.image.stamp_ns <= 1e9 * LONGEST_GAP:
+        steady = _fill(steady, before)
+    return _measured(_bridge(steady, tracks, row_of_track, last))
 
 
 def _select(frame: PanopticFrame, shown: np.ndarray) -> PanopticFrame:
@@ -47,8 +51,19 @@ def _select(frame: PanopticFrame, shown: np.ndarray) -> PanopticFrame:
     return replace(frame, segment_map=number[frame.segment_map], segments=frame.segments.select(shown))
 
 
+def _fill(frame: PanopticFrame, before: PanopticFrame) -> PanopticFrame:
+    """The frame with the surfaces of the one before where it is void; areas and boxes are as they were."""
+    surface = np.flatnonzero(~frame.segments.is_thing)
+    classes = 1 + int(max(segments.class_id.max(initial=0) for segments in (frame.segments, before.segments)))
+    row_of_class = np.zeros(classes, np.uint16)
+    row_of_class[frame.segments.class_id[surface]] = surface + 1
+    rows = np.where(before.segments.is_thing, 0, row_of_class[before.segments.class_id]).astype(np.uint16)
+    rows = np.concatenate([np.zeros(1, np.uint16), rows])
+    return replace(frame, segment_map=np.where(frame.segment_map, frame.segment_map, rows[before.segment_map]))
+
+
 def _bridge(frame: PanopticFrame, tracks: Tracks, row_of_track: np.ndarray, last: PanopticFrame) -> PanopticFrame:
-    """The frame with the objects of the last one that are missing now."""
+    """The frame with the objects of the last one that are missing now; areas and boxes are as they were."""
     now, height = frame.image.stamp_ns, frame.image.height
     before = last.segments
     rows = np.flatnonzero(before.is_thing & (before.track_id > 0) & (before.track_id < len(row_of_track))
@@ -81,7 +96,7 @@ def _bridge(frame: PanopticFrame, tracks: Tracks, row_of_track: np.ndarray, last
                       track_age=tracks.age[track])
     joined = Segments(*(None if getattr(frame.segments, f.name) is None else np.concatenate(
         [getattr(frame.segments, f.name), getattr(bridged, f.name)]) for f in fields(Segments)))
-    return _measured(replace(frame, segment_map=segment_map, segments=joined))
+    return replace(frame, segment_map=segment_map, segments=joined)
 
 
 def _pixels_of(box: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -103,6 +103,29 @@ def test_an_object_that_leaves_the_image_is_not_held_there(make_frame: FrameFact
     assert shown(trackers.update(street(make_frame, 0.6, [], []), STEADY)) == []
 
 
+def test_a_surface_that_is_lost_for_one_frame_is_kept_and_no_longer(make_frame: FrameFactory) -> None:
+    trackers, void = CameraTrackers(), []
+    for k, hole in enumerate([False, True, True, False]):
+        frame = street(make_frame, 0.1 * k, [], [])
+        if hole:
+            segment_map = frame.segment_map.copy()
+            segment_map[10:20, 30:50] = 0
+            area = np.array([frame.segments.area[0] - 200], np.int32)
+            frame = replace(frame, segment_map=segment_map, segments=replace(frame.segments, area=area))
+        steady = trackers.update(frame, STEADY)
+        void.append(int((steady.segment_map == 0).sum()))
+        assert shown(steady) == []
+    assert void == [0, 0, 200, 0]
+
+
+def test_a_surface_that_the_frame_has_nowhere_or_that_is_long_past_is_not_kept(make_frame: FrameFactory) -> None:
+    for seconds, classes in ((0.1, [1]), (0.5, [ROAD])):
+        trackers = CameraTrackers()
+        trackers.update(make_frame(0.0, [GROUND], [[0, 0, 1.0]], is_thing=[False], class_ids=[ROAD]), STEADY)
+        half = make_frame(seconds, [[0, 0, 100, 100]], [[0, 0, 1.0]], is_thing=[False], class_ids=classes)
+        assert (trackers.update(half, STEADY).segment_map == 0).sum() == 10000
+
+
 def test_a_jump_of_time_a_reset_and_another_image_size_bridge_nothing(make_frame: FrameFactory) -> None:
     for what in ("back", "reset", "size"):
         trackers = CameraTrackers()
