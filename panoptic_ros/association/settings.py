@@ -23,7 +23,7 @@ class TrackerSettings:
     sigma_position: float = setting(
         0.017, 0.005, 1.0, "how far an object may be from where its track predicts it, image heights")
     sigma_extent: float = setting(
-        0.28, 0.0, 2.0, "the same in widths and heights of the object: one that is partly hidden jumps")
+        0.5, 0.0, 2.0, "the same in widths and heights of the object: one that is partly hidden jumps")
     sigma_speed: float = setting(
         0.2, 0.0, 5.0, "how much that grows sideways with the time since the track was seen, image heights per second")
     sigma_climb: float = setting(
