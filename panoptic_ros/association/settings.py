@@ -57,9 +57,9 @@ class TrackerSettings:
         0.0, 0.0, 2.0, "largest cosine distance at which a new object is taken for one that another camera sees now, "
         "and gets its id; 0 = every camera has its own")
     stabilise: bool = field(default=False, metadata={
-        "description": "a followed object has the class that most of its past says, what is seen for the first time is "
-                       "shown one frame late, what is missed for up to 0.35 s is shown where it is expected, and a "
-                       "surface that is lost for one frame is kept"})
+        "description": "a followed object has the class that most of its past says, a doubtful one that is new is held "
+                       "back for a frame, what is missed for up to 0.35 s is shown where it is expected, and a surface "
+                       "that is lost for one frame is kept"})
 
     def __post_init__(self) -> None:
         check_ranges(self)

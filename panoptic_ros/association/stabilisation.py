@@ -9,9 +9,7 @@ import numpy as np
 from panoptic_ros.association.tracks import Tracks
 from panoptic_ros.frame import PanopticFrame, Segments
 
-# Only what was seen in so many frames is shown: what was seen in one is held back ..
-FRAMES_TO_SHOW = 2
-# .. and what was seen in so many is shown for a while when it is missed.
+# What was seen in so many frames is shown for a while when it is missed.
 FRAMES_TO_BRIDGE = 3
 LONGEST_GAP = 0.35  # seconds
 
@@ -21,8 +19,9 @@ def stabilise(frame: PanopticFrame, tracks: Tracks, last: PanopticFrame | None,
     """The frame (with its track ids) as it would be if the network were sure of itself.
 
     tracks: the tracker's after this frame. before: the frame before, and last: what this function made of it; None for
-    the first. A followed object has the class that most of its past says. An object that is seen for the first time is
-    not shown: everything new comes one frame late, and nothing else does. An object that is missed is shown for up to
+    the first. A followed object has the class that most of its past says. A thing that
+    has no track yet, because its score is low and it is new, is not shown: it comes one frame late, and nothing else
+    does. An object that is missed is shown for up to
     LONGEST_GAP where it is expected, on pixels that are stuff or void; its score falls with the time. A pixel that is
     void now and was stuff in the frame before is that for one frame more, where the frame has the class at all.
     """
@@ -34,8 +33,7 @@ def stabilise(frame: PanopticFrame, tracks: Tracks, last: PanopticFrame | None,
     followed = row >= 0
     class_id = segments.class_id.copy()
     class_id[followed] = tracks.class_id[row[followed]]
-    shown = ~segments.is_thing
-    shown[followed] = tracks.hits[row[followed]] >= FRAMES_TO_SHOW
+    shown = ~segments.is_thing | (segments.track_id > 0)
     steady = _select(replace(frame, segments=replace(segments, class_id=class_id)), shown)
     if last is None or before is None or last.segment_map.shape != frame.segment_map.shape:
         return steady

@@ -1,4 +1,4 @@
-"""What the tracks know of the past: steady classes, nothing that is there for one frame, short gaps bridged."""
+"""What the tracks know of the past: steady classes, nothing doubtful that is there for one frame, short gaps bridged."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ GROUND = [0, 0, 200, 100]
 
 
 def street(make_frame: FrameFactory, seconds: float, boxes: list[list[int]], looks: list[list[float]],
-           class_ids: list[int] | None = None) -> PanopticFrame:
-    """A road that fills the image, with things on it."""
+           class_ids: list[int] | None = None, score: float = 0.9) -> PanopticFrame:
+    """A road that fills the image, with things of this score on it."""
     return make_frame(seconds, [GROUND, *boxes], [[0, 0, 1.0], *looks], is_thing=[False] + [True] * len(boxes),
-                      class_ids=[ROAD, *(class_ids or [CAR] * len(boxes))])
+                      class_ids=[ROAD, *(class_ids or [CAR] * len(boxes))], scores=[0.9] + [score] * len(boxes))
 
 
 def shown(frame: PanopticFrame) -> list[int]:
@@ -38,22 +38,25 @@ def shown(frame: PanopticFrame) -> list[int]:
     return ids
 
 
-def test_an_object_is_shown_from_its_second_frame_on_and_void_before(make_frame: FrameFactory) -> None:
+def test_a_doubtful_object_is_shown_from_its_second_frame_on_and_a_sure_one_at_once(make_frame: FrameFactory) -> None:
     trackers = CameraTrackers()
-    frames = [trackers.update(street(make_frame, 0.1 * k, [[50, 40, 80, 60]], [RED]), STEADY) for k in range(3)]
+    assert shown(trackers.update(street(make_frame, 0.0, [[50, 40, 80, 60]], [RED]), STEADY)) == [1]
+    trackers = CameraTrackers()
+    frames = [trackers.update(street(make_frame, 0.1 * k, [[50, 40, 80, 60]], [RED], score=0.5), STEADY)
+              for k in range(3)]
     assert [shown(frame) for frame in frames] == [[], [1], [1]]
     assert (frames[0].segment_map[40:60, 50:80] == 0).all()
     assert (frames[0].segment_map == 0).sum() == 600
 
 
-def test_what_is_there_for_one_frame_is_never_shown_and_is_shown_where_nothing_is_stabilised(
+def test_what_is_doubtful_and_there_for_one_frame_is_shown_only_where_nothing_is_stabilised(
         make_frame: FrameFactory) -> None:
-    for settings, expected in ((STEADY, set()), (AS_IT_IS, {1, 2, 3, 4})):
+    for settings, expected in ((STEADY, set()), (AS_IT_IS, {0})):
         trackers, seen = CameraTrackers(), set()
         for k in range(8):
             boxes = [[20 * k, 10 * k, 20 * k + 12, 10 * k + 12]] if k % 2 else []
             looks = [[1.0, 0.5 * k, 0.0]][:len(boxes)]
-            seen |= set(shown(trackers.update(street(make_frame, 0.1 * k, boxes, looks), settings)))
+            seen |= set(shown(trackers.update(street(make_frame, 0.1 * k, boxes, looks, score=0.5), settings)))
         assert seen == expected
 
 
@@ -80,7 +83,7 @@ def test_a_gap_is_bridged_where_the_object_is_expected_and_only_so_long(make_fra
             # 0.9, less by half of the share of the longest gap that has passed
             assert frame.segments.score[-1] < 0.9
             assert frame.segments.track_age[-1] == k + 1
-    assert seen == [[]] + [[1]] * 7 + [[]] * 4
+    assert seen == [[1]] * 8 + [[]] * 4
 
 
 def test_what_is_bridged_stays_behind_other_things(make_frame: FrameFactory) -> None:
