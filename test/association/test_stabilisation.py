@@ -38,7 +38,8 @@ def shown(frame: PanopticFrame) -> list[int]:
     return ids
 
 
-def test_a_doubtful_object_is_shown_from_its_second_frame_on_and_a_sure_one_at_once(make_frame: FrameFactory) -> None:
+def test_a_doubtful_object_is_shown_from_its_second_frame_on_and_a_sure_one_at_once(
+        make_frame: FrameFactory) -> None:
     trackers = CameraTrackers()
     assert shown(trackers.update(street(make_frame, 0.0, [[50, 40, 80, 60]], [RED]), STEADY)) == [1]
     trackers = CameraTrackers()
