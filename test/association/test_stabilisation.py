@@ -1,4 +1,4 @@
-"""What the tracks know of the past: steady classes, nothing doubtful that is there for one frame, short gaps bridged."""
+"""What the tracks know of the past: steady classes, nothing doubtful for one frame alone, short gaps bridged."""
 
 from __future__ import annotations
 
