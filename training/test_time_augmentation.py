@@ -153,7 +153,7 @@ def _mean_with_mirrored_levels(engine: Engine, image: Tensor) -> dict[str, Tenso
             means[name] = (output + _unmirrored(mirrored[name], output.shape[3])) / 2
             continue
         parts = []
-        for own, other in zip(_level_maps(output, image), _level_maps(mirrored[name], mirror), strict=True):
+        for own, other in zip(_level_maps(output, plain), _level_maps(mirrored[name], mirrored), strict=True):
             turned = _unmirrored(other, own.shape[3])
             if name == "offsets":
                 turned = turned[:, [2, 1, 0, 3]]  # the side on the left is on the right in the mirror
@@ -167,9 +167,9 @@ def _unmirrored(output: Tensor, columns: int) -> Tensor:
     return output.flip(3)[..., :columns]
 
 
-def _level_maps(output: Tensor, image: Tensor) -> list[Tensor]:
-    """Outputs (B, L) or (B, D, L) at the locations of all levels -> a map (B, 1 or D, h, w) of each level."""
-    sizes = level_sizes(*(side // STRIDES[0] for side in image.shape[2:]))
+def _level_maps(output: Tensor, outputs: dict[str, Tensor]) -> list[Tensor]:
+    """Of all `outputs` one (B, L) or (B, D, L) at the locations of all levels -> a map (B, 1 or D, h, w) of each."""
+    sizes = level_sizes(*outputs["semantic_logits"].shape[2:])  # they are at the places of the first level
     output = output.view(len(output), -1, output.shape[-1])
     parts = output.split([rows * columns for rows, columns in sizes], 2)
     return [part.unflatten(2, size) for part, size in zip(parts, sizes, strict=True)]

@@ -1,11 +1,11 @@
-"""The feature pyramid of one-stage detectors: levels P3 to P7 from the encoder's maps (Lin et al. 2017; FCOS)."""
+"""The feature pyramid of one-stage detectors: five levels from the encoder's maps (Lin et al. 2017; FCOS)."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Of P3 to P7.
+# Of P3 to P7, what detectors use; a network may have all of them a power of two finer.
 STRIDES = (8, 16, 32, 64, 128)
 
 
@@ -28,13 +28,17 @@ def upsample(features: Tensor, factor: int, size: tuple[int, int]) -> Tensor:
 
 
 class FeaturePyramid(nn.Module):
-    """The encoder's maps at strides 8, 16 and 32 -> five maps of `channels` at STRIDES; P6 and P7 come from P5."""
+    """The encoder's maps, each of half the size of the one before -> five maps of `channels`, the same at first.
+
+    What the encoder has no map for comes from the last level: P6 and P7 from P5, where it has P3 to P5.
+    """
 
     def __init__(self, inputs: list[int], channels: int) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(n, channels, 1) for n in inputs)
         self.smooth = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in inputs)
-        self.coarser = nn.ModuleList(nn.Conv2d(channels, channels, 3, stride=2, padding=1) for _ in range(2))
+        self.coarser = nn.ModuleList(nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+                                     for _ in range(len(STRIDES) - len(inputs)))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
@@ -45,6 +49,6 @@ class FeaturePyramid(nn.Module):
         for i in reversed(range(len(top_down) - 1)):
             top_down[i] = top_down[i] + F.interpolate(top_down[i + 1], scale_factor=2.0, mode="nearest")
         levels = [smooth(x) for smooth, x in zip(self.smooth, top_down, strict=True)]
-        levels.append(self.coarser[0](levels[-1]))
-        levels.append(self.coarser[1](F.relu(levels[-1])))
+        for i, coarser in enumerate(self.coarser):
+            levels.append(coarser(F.relu(levels[-1]) if i else levels[-1]))
         return levels

@@ -24,8 +24,10 @@ from panoptic_ros.methods.dense_detections.boxes import (
 )
 from training.losses.cross_entropy import VOID, bootstrapped_cross_entropy
 
-# Levelness and semantics are judged at a quarter of the image, where masks are made.
+# Levelness and semantics are judged at a quarter of the image, where masks are made: two places a cell of the first
+# level, whose stride is 8.
 QUARTER = 4
+STRIDE = 8
 # Owner of a location of which the truth says nothing.
 UNKNOWN = -1
 
@@ -39,7 +41,8 @@ class Settings:
     mask: weight of the explicit mask loss (Eq. 16), 0 = none.
     supervision: `masks`: a location belongs to the object whose mask it is in. `boxes`: to the smallest box that it is
         in, and there is no mask loss (section 5.6, weakly supervised).
-    largest: m_1 .. m_4 of Eq. 9, the farthest side of a box that is left to each level but the last, in pixels.
+    largest: m_1 .. m_4 of Eq. 9, the farthest side of a box that is left to each level but the last, in pixels; in half
+        pixels where the network's `finest_stride` is 4, as its boxes are.
     focal_mean: the focal loss is divided by the number of `locations`, as the paper says, or of those that are
         `positives`, as FCOS does.
     prior: score that every class has everywhere at the beginning, for the focal loss's sake.
@@ -78,22 +81,32 @@ def loss(network: nn.Module, outputs: dict[str, Tensor], batch: dict[str, Tensor
     class_map, instance_map = batch["class_map"].long(), batch["instance_map"].long()
     if bool(((class_map >= len(is_thing)) & (class_map != VOID)).any()):
         raise InputError(f"the truth has a class id beyond the {len(is_thing)} classes of the table")
+    truth = objects(class_map, instance_map) if "class_logits" in outputs else None
+    # The network may see the image as one that is larger.
+    if (factor := STRIDE * outputs["semantic_logits"].shape[2] // class_map.shape[1]) > 1:
+        class_map = enlarged(class_map, factor)
+        if truth is not None:
+            truth = truth._replace(number=enlarged(truth.number, factor), box=truth.box * factor)
     quarter_classes = class_map[:, QUARTER // 2::QUARTER, QUARTER // 2::QUARTER]
     logits = F.interpolate(outputs["semantic_logits"], quarter_classes.shape[1:], mode="bilinear", align_corners=False)
     terms = {"semantics": bootstrapped_cross_entropy(logits, quarter_classes, settings.bootstrap)}  # Eq. 15
-    if "class_logits" in outputs:
-        terms.update(_box_terms(outputs, class_map, instance_map, is_thing, settings))
+    if truth is not None:
+        terms.update(_box_terms(outputs, class_map, truth, is_thing, settings))
     weights = {"semantics": settings.semantics, "mask": settings.mask}
     return {"total": sum((weights.get(name, 1.0) * term for name, term in terms.items()), logits.new_zeros(())),
             **terms}
 
 
-def _box_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map: Tensor, is_thing: Tensor,
+def enlarged(maps: Tensor, factor: int) -> Tensor:
+    """(B, H, W) -> (B, factor H, factor W), every pixel a square of pixels."""
+    return maps.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+
+
+def _box_terms(outputs: dict[str, Tensor], class_map: Tensor, truth: Objects, is_thing: Tensor,
                settings: Settings) -> dict[str, Tensor]:
     rows, columns = outputs["semantic_logits"].shape[2:]
     location, level = locations(rows, columns, class_map.device)
     quarter = grid(2 * rows, 2 * columns, QUARTER, class_map.device)
-    truth = objects(class_map, instance_map)
     owner = owners(truth, location, class_map, is_thing, settings.supervision)  # (B, L)
     target = truth.box[owner.clamp(min=0)]  # (B, L, 4)
     distance = offsets_to(target, location)
@@ -218,7 +231,7 @@ def _mask_term(outputs: dict[str, Tensor], box: Tensor, level: Tensor, owner: Te
     for b in range(len(box)):
         query, _, _, place = query_boxes(box[b].detach(), outputs["class_logits"][b].detach(),
                                          outputs["centerness"][b].detach(), level, 0.0, 0.6, 100,
-                                         (8 * rows, 8 * columns))
+                                         (STRIDE * rows, STRIDE * columns))
         known = owner[b, place] > 0
         dense = dense_boxes(box[b], None if levelness is None else levelness[b].detach(), 2 * rows, 2 * columns)
         errors.append(mask_errors(dense, query[known], owner[b, place[known]], quarter_owner[b], truth.box))

@@ -14,6 +14,8 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.networks.backbones import MultiScaleBackbone
 from panoptic_ros.networks.feature_pyramid import STRIDES, FeaturePyramid, upsample
 
+FINEST_STRIDES = (4, 8)
+LAST_STRIDE = 32  # of an encoder's maps
 LARGEST_OFFSET = 10_000.0  # pixels from a location to the side of its box
 
 
@@ -21,7 +23,7 @@ LARGEST_OFFSET = 10_000.0  # pixels from a location to the side of its box
 class Hyperparameters:
     """The paper's network.
 
-    backbone: a timm model with maps at strides 8, 16 and 32; the paper uses resnet50, resnet34 and resnet18.
+    backbone: a timm model with maps at strides 8, 16 and 32, and at 4 where the first level is there; the paper uses resnet50, resnet34 and resnet18.
     channels: width of the feature pyramid.
     box_channels, class_channels, depth: width of the two towers and number of their convolutions.
     two_towers: one tower for localisation and one for semantics; False: the one of `box_channels` serves both, the
@@ -37,8 +39,12 @@ class Hyperparameters:
     depth: int = 4
     two_towers: bool = True
     levelness: bool = True
+    finest_stride: int = 8
 
     def __post_init__(self) -> None:
+        if self.finest_stride not in FINEST_STRIDES:
+            raise InputError(f"finest_stride is {self.finest_stride}; it must be "
+                             f"{' or '.join(map(str, FINEST_STRIDES))}")
         for name in ("channels", "box_channels", "class_channels"):
             if getattr(self, name) < 8 or getattr(self, name) % 8:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be a multiple of 8, the channels in a "
@@ -46,17 +52,20 @@ class Hyperparameters:
 
 
 class Network(nn.Module):
-    """Image (B, 3, H, W) -> class logits, box offsets and centerness at every location of five levels; levelness at a
-    quarter and semantic logits at an eighth of its size.
+    """Image (B, 3, H, W) -> class logits, box offsets and centerness at every location of five levels; semantic logits
+    at the first level's places and levelness at twice as many a side.
 
-    The class table decides what there is: without things there are no boxes, only semantic logits.
+    Boxes are in pixels of the image where the first level has the paper's stride of 8. With `finest_stride` 4 they are
+    in half pixels: of an image twice as large, in which that level would have a stride of 8. So what follows the
+    network has one geometry. The class table decides what there is: without things there are no boxes, only semantic logits.
     """
 
     def __init__(self, hyperparameters: Hyperparameters, is_thing: Sequence[bool], pretrained: bool = False) -> None:
         super().__init__()
         h = hyperparameters
         self.has_things = any(is_thing)
-        self.backbone = MultiScaleBackbone(h.backbone, STRIDES[:3], pretrained)
+        strides = tuple(h.finest_stride * 2**i for i in range(len(STRIDES)))
+        self.backbone = MultiScaleBackbone(h.backbone, tuple(s for s in strides if s <= LAST_STRIDE), pretrained)
         self.pyramid = FeaturePyramid(self.backbone.channels, h.channels)
         class_channels = h.class_channels if h.two_towers else h.box_channels
         self.class_tower = _tower(h.channels, class_channels, h.depth)
@@ -82,10 +91,11 @@ class Network(nn.Module):
         """
         image: (B, 3, H, W) float, normalised; H and W multiples of 32.
 
-        Returns semantic_logits (B, C, H/8, W/8); with things among the classes also, for the L locations of all levels
-        one after the other (see `boxes.locations`), class_logits (B, T, L) of the T thing classes in the order of the
-        table, offsets (B, 4, L), pixels from the location to the left, top, right and bottom side of the box, and
-        centerness (B, L), logits; levelness (B, 6, H/4, W/4), logits of background and the five levels.
+        Returns, where s is the finest stride, semantic_logits (B, C, H/s, W/s); with things among the classes also, for
+        the L locations of all levels one after the other (see `boxes.locations`), class_logits (B, T, L) of the T thing
+        classes in the order of the table, offsets (B, 4, L), from the location to the left, top, right and bottom side
+        of the box in units of s/8 pixels, and centerness (B, L), logits; levelness (B, 6, 2H/s, 2W/s), logits of
+        background and the five levels.
         """
         levels = self.pyramid(self.backbone(image))
         rows, columns = levels[0].shape[2:]
@@ -104,7 +114,7 @@ class Network(nn.Module):
         return outputs
 
     def _levelness(self, features: list[Tensor], rows: int, columns: int) -> Tensor:
-        """`self.levelness` of all levels' features, upsampled to a quarter of the image and stacked.
+        """`self.levelness` of all levels' features, upsampled to twice the first level's size and stacked.
 
         Upsampling and a mix of channels may change places: each level is first mixed to what each of the kernel's nine
         taps takes of it, 54 channels in place of 256, and the taps are shifted to their places at last. The result is
