@@ -71,10 +71,13 @@ def street() -> tuple[Tensor, Tensor]:
     return class_map, instance_map
 
 
-def test_the_outputs_of_a_network_without_fault_decode_to_the_truth() -> None:
+@pytest.mark.parametrize("enlarged", [1, 2])
+def test_the_outputs_of_a_network_without_fault_decode_to_the_truth(enlarged: int) -> None:
+    """enlarged: how much larger than the image the network sees it, 2 where its first level has stride 4."""
     class_map, instance_map = street()
     outputs = perfect_outputs(class_map, instance_map, IS_THING)
-    maps, [segments] = decode(outputs, IS_THING, Thresholds(score=0.2), (128, 256))
+    class_map, instance_map = (x[::enlarged, ::enlarged] for x in (class_map, instance_map))
+    maps, [segments] = decode(outputs, IS_THING, Thresholds(score=0.2), (128 // enlarged, 256 // enlarged))
     assert sorted(segments.class_id.tolist()) == [0, 1, 1, 2, 3, 3]
     assert segments.embedding is None
     for k in range(1, 5):

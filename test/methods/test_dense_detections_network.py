@@ -19,9 +19,11 @@ IS_THING = [False, True, True, False]
 VARIANTS = [(True, True), (False, True), (True, False), (False, False)]
 
 
-def network(two_towers: bool = True, levelness: bool = True, is_thing: list[bool] = IS_THING) -> Network:
+def network(two_towers: bool = True, levelness: bool = True, is_thing: list[bool] = IS_THING,
+            finest_stride: int = 8) -> Network:
     torch.manual_seed(0)
-    return Network(Hyperparameters(**TINY, two_towers=two_towers, levelness=levelness), is_thing).eval()
+    return Network(Hyperparameters(**TINY, two_towers=two_towers, levelness=levelness, finest_stride=finest_stride),
+                   is_thing).eval()
 
 
 @pytest.mark.parametrize(("two_towers", "levelness"), VARIANTS)
@@ -38,10 +40,28 @@ def test_outputs_have_their_shapes_also_where_levels_are_rounded_up(two_towers: 
     assert not levelness or outputs["levelness"].shape == (2, 6, 24, 40)
 
 
-@pytest.mark.parametrize(("two_towers", "levelness"), [(True, True), (False, False)])
-def test_openvino_agrees_with_torch_and_both_decode(two_towers: bool, levelness: bool) -> None:
+def test_finer_levels_describe_the_image_as_the_paper_s_describe_one_of_twice_its_size() -> None:
+    fine, paper = network(finest_stride=4), network()
+    with torch.no_grad():
+        outputs, larger = fine(torch.randn(2, 3, 64, 96)), paper(torch.randn(2, 3, 128, 192))
+    assert {name: x.shape for name, x in outputs.items()} == {name: x.shape for name, x in larger.items()}
+    # The encoder's own maps reach to stride 32: four levels take theirs, one is made of the last.
+    assert (len(fine.pyramid.lateral), len(fine.pyramid.coarser)) == (4, 1)
+    assert (len(paper.pyramid.lateral), len(paper.pyramid.coarser)) == (3, 2)
+    torch.testing.assert_close(fine.scales, paper.scales)
+
+
+@pytest.mark.parametrize("finest_stride", [2, 16])
+def test_other_strides_of_the_first_level_are_refused(finest_stride: int) -> None:
+    with pytest.raises(InputError, match=f"finest_stride is {finest_stride}; it must be 4 or 8"):
+        Hyperparameters(finest_stride=finest_stride)
+
+
+@pytest.mark.parametrize(("two_towers", "levelness", "finest_stride"),
+                         [(*variant, 8) for variant in VARIANTS] + [(True, True, 4)])
+def test_openvino_agrees_with_torch_and_both_decode(two_towers: bool, levelness: bool, finest_stride: int) -> None:
     pytest.importorskip("openvino")
-    net = network(two_towers, levelness)
+    net = network(two_towers, levelness, finest_stride=finest_stride)
     openvino, reference = build_engine(net, "openvino", precision="single"), build_engine(net, "torch", "cpu", "single")
     for shape in ((1, 3, 64, 128), (2, 3, 96, 160)):
         image = torch.randn(shape, generator=torch.Generator().manual_seed(0))

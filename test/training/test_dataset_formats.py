@@ -156,15 +156,25 @@ def test_dense_detections_start_on_every_format_and_leave_a_model_with_its_class
     assert frame.segment_map.shape == (64, 128)
 
 
-@pytest.mark.parametrize(("method", "runs"), [("hle", "runs"), ("dense_detections", "runs/dense_detections")])
-def test_the_city_is_learned_in_two_stages(elsewhere: Path, method: str, runs: str) -> None:
-    small = {"data__train": "city:1000000x2/12@64x128", "data__validation": "city:500x1@64x128"}
-    assert train("city_coarse", f"{runs}/city_coarse", method, **small) == 0
+SMALL_CITY = {"data__train": "city:1000000x2/12@64x128", "data__validation": "city:500x1@64x128"}
+
+
+def test_hle_learns_the_city_in_two_stages(elsewhere: Path) -> None:
+    assert train("city_coarse", "runs/city_coarse", **SMALL_CITY) == 0
     assert len(list(Path("runs/cache/city").glob("*.jpg"))) == 2
-    assert train("city", "run", method, **small) == 0
+    assert train("city", "run", **SMALL_CITY) == 0
     model = load_model("run/model")
-    assert (model.method, model.classes) == (method, load_class_table("cityscapes"))
-    assert model.training["recipe"]["initial_model"] == f"{runs}/city_coarse/model"
+    assert (model.method, model.classes) == ("hle", load_class_table("cityscapes"))
+    assert model.training["recipe"]["initial_model"] == "runs/city_coarse/model"
+    assert model.training["score"]["on"].startswith("city:500-500x1")
+
+
+def test_dense_detections_learn_the_city_from_the_backbone_of_hle_s_model(elsewhere: Path) -> None:
+    assert train("city_coarse", "hle", **SMALL_CITY) == 0
+    assert train("city", "run", "dense_detections", **SMALL_CITY, initial_backbone="hle/model") == 0
+    model = load_model("run/model")
+    assert (model.method, model.classes) == ("dense_detections", load_class_table("cityscapes"))
+    assert model.hyperparameters.finest_stride == 4
     assert model.training["score"]["on"].startswith("city:500-500x1")
 
 

@@ -259,6 +259,18 @@ def boxes_at(outputs: dict[str, Tensor], b: int, x: int, y: int) -> list[list[fl
     return [boxes[int(outputs["levelness"][b, 1:, y, x].argmax())]] if "levelness" in outputs else boxes
 
 
+@pytest.mark.parametrize("supervision", ["masks", "boxes"])
+def test_a_network_that_sees_the_image_as_larger_is_judged_by_a_truth_as_large(
+        supervision: Literal["masks", "boxes"]) -> None:
+    settings = Settings(supervision=supervision, largest=LARGEST)
+    small = {name: value[:, ::2, ::2] for name, value in truth().items()}
+    large = {name: value.repeat_interleave(2, 1).repeat_interleave(2, 2) for name, value in small.items()}
+    outputs = random_outputs()
+    expected = terms(outputs, settings, large)
+    for name, value in terms(outputs, settings, small).items():
+        torch.testing.assert_close(value, expected[name])
+
+
 def test_the_total_weighs_the_terms_as_in_eq_19() -> None:
     result = terms(random_outputs(), Settings(largest=LARGEST, semantics=0.4, mask=0.5))
     expected = 0.4 * result["semantics"] + 0.5 * result["mask"] + sum(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -182,9 +183,10 @@ def test_the_levels_of_a_pyramid_take_no_scales() -> None:
         AveragedViews(PlaceNetwork(), "dense_detections", TestTime(flip=True, scales=(0.5, 1.0)))
 
 
-def test_a_real_network_of_levels_says_the_same_of_an_image_and_of_its_mirror_image() -> None:
+@pytest.mark.parametrize("stride", [4, 8])
+def test_a_real_network_of_levels_says_the_same_of_an_image_and_of_its_mirror_image(stride: int) -> None:
     torch.manual_seed(0)
-    hyperparameters = dense_detections.Hyperparameters("resnet10t", 16, 16, 16, 1)
+    hyperparameters = dense_detections.Hyperparameters("resnet10t", 16, 16, 16, 1, finest_stride=stride)
     is_thing = [False, True, True]
     network = dense_detections.Network(hyperparameters, is_thing).eval()
     engine = AveragedViews(build_engine(network, "torch", "cpu", "single"), "dense_detections", TestTime(flip=True))
@@ -193,7 +195,8 @@ def test_a_real_network_of_levels_says_the_same_of_an_image_and_of_its_mirror_im
     for name in ("semantic_logits", "levelness"):
         torch.testing.assert_close(averaged[name], mirrored[name].flip(3), atol=1e-4, rtol=1e-4)
     for name in ("class_logits", "offsets", "centerness"):
-        own, other = (x[name][..., :8 * 16].unflatten(-1, (8, 16)) for x in (averaged, mirrored))
+        finest = (64 // stride, 128 // stride)
+        own, other = (x[name][..., :math.prod(finest)].unflatten(-1, finest) for x in (averaged, mirrored))
         turned = other.flip(-1)[:, [2, 1, 0, 3]] if name == "offsets" else other.flip(-1)
         torch.testing.assert_close(own, turned, atol=1e-3, rtol=1e-3)
     maps, _ = dense_detections.decode(averaged, torch.tensor(is_thing), dense_detections.Thresholds(), (64, 128))

@@ -23,7 +23,8 @@ LARGEST_OFFSET = 10_000.0  # pixels from a location to the side of its box
 class Hyperparameters:
     """The paper's network.
 
-    backbone: a timm model with maps at strides 8, 16 and 32, and at 4 where the first level is there; the paper uses resnet50, resnet34 and resnet18.
+    backbone: a timm model with maps at strides 8, 16 and 32, and at 4 where the first level is there; the paper uses
+        resnet50, resnet34 and resnet18.
     channels: width of the feature pyramid.
     box_channels, class_channels, depth: width of the two towers and number of their convolutions.
     two_towers: one tower for localisation and one for semantics; False: the one of `box_channels` serves both, the
@@ -57,7 +58,9 @@ class Network(nn.Module):
 
     Boxes are in pixels of the image where the first level has the paper's stride of 8. With `finest_stride` 4 they are
     in half pixels: of an image twice as large, in which that level would have a stride of 8. So what follows the
-    network has one geometry. The class table decides what there is: without things there are no boxes, only semantic logits.
+    network has one geometry.
+
+    The class table decides what there is: without things there are no boxes, only semantic logits.
     """
 
     def __init__(self, hyperparameters: Hyperparameters, is_thing: Sequence[bool], pretrained: bool = False) -> None:
