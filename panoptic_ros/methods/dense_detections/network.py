@@ -31,7 +31,7 @@ class Hyperparameters:
         paper's simplified head (Table 3, row 1).
     levelness: predict which level's box holds at each place; False: masks are made from the boxes of all levels
         (appendix B).
-    finest_stride: of the first level, 8 as in the paper or 4; each further level has twice the stride of the one before.
+    finest_stride: of the first level, 8 as in the paper or 4; each further level has twice the stride of the last.
         With 4 the heads see an image as the paper's see it at twice its size, for four times their work.
     """
 
