@@ -24,14 +24,13 @@ from panoptic_ros.ros.outputs import TYPES
 from panoptic_ros.synthetic_city.camera import CityCamera
 from panoptic_ros.synthetic_city.drive import CityDrive
 
-MODEL = "city"
 PIPELINE = ("preprocess", "network", "decode", "associate")
 ADDED = ("wait", "convert", "publish")
 
 
-def measure(quick: bool) -> dict[str, Any]:
+def measure(quick: bool, model: str) -> dict[str, Any]:
     """Medians over images that are sent one after the other; then a time of 30 images per second."""
-    return {f"{height} x {width}": _measure_size(height, width, 20 if quick else 100, 5.0 if quick else 20.0)
+    return {f"{height} x {width}": _measure_size(model, height, width, 20 if quick else 100, 5.0 if quick else 20.0)
             for height, width in ((512, 1024), (1024, 2048))}
 
 
@@ -46,12 +45,12 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _measure_size(height: int, width: int, frames: int, seconds: float) -> dict[str, Any]:
+def _measure_size(model: str, height: int, width: int, frames: int, seconds: float) -> dict[str, Any]:
     images = _images(height, width, min(frames, 20))
-    alone = Perception(load_model(MODEL))
+    alone = Perception(load_model(model))
     alone.warm_up(height, width)
     environment = private_network()
-    parameters = {"model": MODEL, "warm_up_size": [height, width]}
+    parameters = {"model": model, "warm_up_size": [height, width]}
     with NodeProcess(parameters, environment) as process, Participant(process, environment) as participant:
         node = _Node(participant)
         median_ms = node.one_by_one(images, frames, alone)
@@ -145,4 +144,4 @@ class _Node:
 
 
 if __name__ == "__main__":
-    run_benchmark(__doc__, measure, table)
+    run_benchmark(__doc__, measure, table, model="city")

@@ -1,13 +1,12 @@
 """What a model scores and how fast it is, as the README's table: python -m benchmarks.shipped_model [--quick]
 
 The synthetic city's test drives, and, where the recordings are there, the CamVid validation clip and KITTI 0000 with
-their truth: streets that the shipped model has never seen the like of. MODEL and RECORDINGS in the environment name
-another model (default: city) and another folder of recordings (default: ../shared/data).
+their truth: streets that the shipped model has never seen the like of. --model and --recordings name another model and
+another folder of recordings.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,11 +20,8 @@ from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
 from training.evaluate import evaluate
 
-RECORDINGS = Path(os.environ.get("RECORDINGS", "../shared/data"))
-# What is scored: its name in the table, and where it lies.
-SCORED = {"synthetic city, 8 unseen drives": "city",
-          "CamVid validation clip": str(RECORDINGS / "camvid" / "val"),
-          "KITTI tracking 0000": str(RECORDINGS / "kitti_0000")}
+# What is scored besides the city: its name in the table, and where it lies among the recordings.
+RECORDED = {"CamVid validation clip": "camvid/val", "KITTI tracking 0000": "kitti_0000"}
 # Column -> where it is in a result.
 COLUMNS = {"PQ": ("panoptic", "all", "pq"), "PQ things": ("panoptic", "things", "pq"),
            "PQ stuff": ("panoptic", "stuff", "pq"), "mIoU": ("miou",), "STQ": ("stq", "stq"), "VPQ": ("vpq", "mean"),
@@ -33,19 +29,21 @@ COLUMNS = {"PQ": ("panoptic", "all", "pq"), "PQ things": ("panoptic", "things", 
            "sMOTSA car": ("mots", "classes", "car", "smotsa")}
 
 
-def measure(quick: bool) -> dict[str, Any]:
+def measure(quick: bool, model: str, recordings: str) -> dict[str, Any]:
     """Fractions from 0 to 1 by dataset and column; frames per second of the whole way from image to tracks."""
     cv2.setNumThreads(1)
-    model = load_model(os.environ.get("MODEL", "city"))
+    loaded = load_model(model)
+    datasets = {"synthetic city, 8 unseen drives": "city:600-601x6" if quick else "city",
+                **{name: str(Path(recordings) / folder) for name, folder in RECORDED.items()}}
     scores = {}
-    for name, path in SCORED.items():
-        if path != "city" and not Path(path).exists():
+    for name, path in datasets.items():
+        if name in RECORDED and not Path(path).exists():
             print(f"left out: {name}, there is no {path}")
             continue
-        dataset = open_dataset("city:600-601x6" if quick and path == "city" else path)
-        result = evaluate(Perception(model), dataset, min(len(dataset), 12) if quick else len(dataset), 1)
+        dataset = open_dataset(path)
+        result = evaluate(Perception(loaded), dataset, min(len(dataset), 12) if quick else len(dataset), 1)
         scores[name] = {column: value for column, keys in COLUMNS.items() if (value := _at(result, keys)) is not None}
-    return {"model": model.model_id, "scores": scores, "frames_per_second": _speed(Perception(model), quick)}
+    return {"model": loaded.model_id, "scores": scores, "frames_per_second": _speed(Perception(loaded), quick)}
 
 
 def _at(result: Any, keys: tuple[str, ...]) -> float | None:
@@ -82,4 +80,4 @@ def table(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run_benchmark(__doc__, measure, table)
+    run_benchmark(__doc__, measure, table, model="city", recordings="../shared/data")
