@@ -84,6 +84,7 @@ class Recipe:
     pretrained: start from timm's ImageNet weights. initial_model: start from a model folder of the same method
         and classes; a layer that its network does not have begins anew.
     initial_backbone: start with the backbone of a model folder, of whatever method and classes, all else being new.
+        Both may be the name of a shipped model as well.
     test_time: `flip` and `scales` that `training.evaluate` shall use with the model, as the paper did.
     """
 
