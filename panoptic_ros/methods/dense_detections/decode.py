@@ -34,7 +34,7 @@ class Thresholds:
     suppression: float = setting(0.6, 0.0, 1.0, "of two boxes of a class with an IoU above this the better one stays",
                                  search=(0.3, 0.8))
     mask: float = setting(0.3, 0.0, 1.0, "sigma of Eq. 7: a pixel whose mask probability is above this is in the mask",
-                          search=(0.1, 0.6))
+                          search=(0.02, 0.6))
     overlap: float = setting(0.5, 0.0, 1.0, "an instance of which better ones hide more than this share is left out",
                              search=(0.2, 0.9))
     thing_area: int = setting(0, 0, 1 << 24, "smaller instances, in pixels of the output, become void", search=(8, 400))
