@@ -12,31 +12,12 @@ import torch
 from rosbags.highlevel import AnyReader
 
 from panoptic_ros.bags.types import bag_typestore
-from panoptic_ros.classes import load_class_table
 from panoptic_ros.cli import main
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import CameraImage
 from panoptic_ros.messages import read_segments
-from panoptic_ros.methods import dense_detections
-from panoptic_ros.model import IMAGENET_MEAN, IMAGENET_STD, Model, load_model, save_model
+from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
-
-
-@pytest.fixture(scope="module")
-def dense_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder for 64 x 128 images whose untrained network finds things and stuff in any image."""
-    torch.manual_seed(1)
-    hyperparameters = dense_detections.Hyperparameters("resnet10t", 16, 16, 16, 1)
-    classes = load_class_table("cityscapes")
-    network = dense_detections.Network(hyperparameters, classes.is_thing).eval()
-    with torch.no_grad():
-        network.semantics.weight.mul_(200)
-        network.box_class.weight.mul_(50)
-    thresholds = dense_detections.Thresholds(score=0.2, suppression=0.3, mask=0.05, mask_score="iou", instances=20)
-    folder = tmp_path_factory.mktemp("models") / "dense"
-    save_model(Model("dense_detections", hyperparameters, network, classes, (64, 128), IMAGENET_MEAN, IMAGENET_STD,
-                     thresholds, "", {}), folder)
-    return folder
 
 
 def blocks() -> np.ndarray:

@@ -212,6 +212,24 @@ def test_a_model_is_exchanged_while_the_node_runs(node: Any, make_image: MakeIma
     assert node.set_parameter("model", str(model_folder)) == ""
 
 
+def test_a_model_of_another_method_comes_with_its_thresholds_and_takes_the_others_away(
+        node: Any, make_image: MakeImage, segments: list[Any], model_folder: Path, dense_model: Path) -> None:
+    embeddings = node.subscribe(InstanceEmbeddingArray, "panoptic/embeddings")
+    assert node.set_parameter("model", str(dense_model)) == ""
+    answer = node.publish_until_answered(make_image((2_000_000_075, 0), seed=5), segments)
+    assert answer.model_id.startswith("dense@")
+    assert any(s.is_thing for s in answer.segments)
+    # The method has no embeddings: the message says so, and is there all the same.
+    message = node.publish_until_answered(make_image((2_000_000_075, 1), seed=5), embeddings)
+    assert (message.dimension, len(message.segment_ids), len(message.data)) == (0, 0, 0)
+    assert node.parameter("thresholds.suppression") == pytest.approx(0.3)
+    assert node.set_parameter("thresholds.seed", 0.1) != ""
+    assert node.set_parameter("thresholds.score", 0.9) == ""
+    assert "must be" in node.set_parameter("thresholds.score", 1.5)
+    assert node.set_parameter("model", str(model_folder)) == ""
+    assert node.parameter("thresholds.seed") == pytest.approx(0.05)
+
+
 def test_a_flood_of_images_is_dropped_and_every_image_accounted_for(node: Any, make_image: MakeImage,
                                                                     segments: list[Any]) -> None:
     node.fresh_diagnostics()
