@@ -12,11 +12,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from panoptic_ros.datasets import open_dataset
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
+from training.devices import make_fabric
 from training.evaluate import evaluate
 from training.recipe import Recipe, load_recipe
 from training.train import train
@@ -46,7 +46,7 @@ class Ablation:
         cv2.setNumThreads(1)
         if not quick:
             recipe = load_recipe(BACKBONE_RECIPE)
-            train(recipe, BACKBONE, _fabric(recipe), 1, Event())
+            train(recipe, BACKBONE, make_fabric(recipe), 1, Event())
         variants: dict[str, Any] = {}
         for name, (title, paper) in self.variants.items():
             scores = [self._score(name, seed, quick) for seed in (SEEDS[:1] if quick else SEEDS)]
@@ -70,7 +70,7 @@ class Ablation:
         result = out / "score.json"
         if not result.is_file() or quick:
             recipe = self._recipe(name, seed, quick)
-            train(recipe, out, _fabric(recipe), 0 if quick else 1, Event())
+            train(recipe, out, make_fabric(recipe), 0 if quick else 1, Event())
             perception = Perception(load_model(out / "model"))
             with torch.inference_mode():
                 images = tuning_images(perception, open_dataset(QUICK_TUNED_ON if quick else TUNED_ON), 48, 0)
@@ -82,10 +82,6 @@ class Ablation:
             result.write_text(json.dumps(scores))
         score: dict[str, float] = json.loads(result.read_text())
         return score
-
-
-def _fabric(recipe: Recipe) -> Fabric:
-    return Fabric(accelerator="auto", devices=1, precision=recipe.precision)
 
 
 def table(result: dict[str, Any]) -> str:

@@ -15,13 +15,13 @@ from threading import Event
 from typing import Any
 
 import cv2
-from lightning_fabric import Fabric
 
 from benchmarks.command import run_benchmark
 from panoptic_ros.datasets import Dataset, open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
+from training.devices import make_fabric
 from training.evaluate import evaluate
 from training.recipe import load_recipe
 from training.train import train
@@ -56,7 +56,7 @@ def _score(name: str, root: Path, scored: Dataset, quick: bool) -> dict[str, Any
     if quick:
         shutil.rmtree(out, ignore_errors=True)
     # An interrupted benchmark goes on where it was.
-    if not train(recipe, out, Fabric(accelerator="auto", devices=1, precision=recipe.precision), 1, Event()):
+    if not train(recipe, out, make_fabric(recipe), 1, Event()):
         raise InputError(f"the training in {out} did not end")
     result = evaluate(Perception(load_model(out / "model")), scored, len(scored), 0)
     return {"miou": result["miou"], "iou": result["iou"]}

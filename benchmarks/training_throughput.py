@@ -18,11 +18,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.command import run_benchmark
+from training.devices import make_fabric
 from training.recipe import Recipe, load_recipe
 from training.sampling import Numbers, sample_batches
 from training.train import Run
@@ -38,7 +38,7 @@ def measure(quick: bool, workers: int) -> dict[str, Any]:
     drives, steps, rounds = (1, 6, 1) if quick else (4, 40, 3)
     with tempfile.TemporaryDirectory() as folder:
         recipe = _recipe(drives, Path(folder))
-        fabric = Fabric(accelerator="auto", devices=1, precision=recipe.precision)
+        fabric = make_fabric(recipe)
         run = Run(recipe, Path(folder), fabric)
         run.train_mode()
         first = max(1, drives * FRAMES // recipe.batch_size)

@@ -19,8 +19,8 @@ from training.augmentation import Augmentation
 from training.objectives import OBJECTIVES
 from training.schedules import Schedule
 
-# Of Lightning Fabric's those that train well.
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+# Of Lightning Fabric's those that train well; for `auto` see `training.devices`.
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Recipe:
     clip_length: so many consecutive images of a sequence are taken together, in the same view, and an object that is in
         several of them is one instance of HLE's loss. Needs data whose object ids are constant over a sequence.
     average: decay of the moving average of the weights that is validated and exported, 0 = none.
-    precision: 32-true, bf16-mixed or 16-mixed.
+    precision: 32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed where the device computes with bfloat16, else 32-true.
     freeze_batch_norm: keep the statistics and scales of the backbone's BatchNorm as they were loaded.
     sync_batch_norm: statistics over the batches of all devices.
     pretrained: start from timm's ImageNet weights. initial_model: start from a model folder of the same method
@@ -102,7 +102,7 @@ class Recipe:
     accumulate: int = 1
     clip_length: int = 1
     average: float = 0.998
-    precision: Precision = "bf16-mixed"
+    precision: Precision = "auto"
     freeze_batch_norm: bool = False
     sync_batch_norm: bool = False
     pretrained: bool = False

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.methods import METHODS
 from panoptic_ros.model import IMAGENET_MEAN, IMAGENET_STD, Model, load_model, save_model
 from training.checkpoints import load_checkpoint, save_checkpoint
+from training.devices import make_fabric, memory_format
 from training.monitor import Monitor
 from training.objectives import OBJECTIVES
 from training.optimisers import freeze_batch_norm, make_optimiser
@@ -50,7 +50,8 @@ class Run:
         self.validation = _open(recipe.data.validation) if recipe.data.validation else None
         self.is_thing = torch.as_tensor(self.classes.thing_mask, device=fabric.device)
         self.objective = OBJECTIVES[recipe.method]
-        network = self._make_network().to(memory_format=torch.channels_last)
+        self._memory_format = memory_format(fabric)
+        network = self._make_network().to(memory_format=self._memory_format)
         optimiser = make_optimiser(recipe.optimiser, network)
         self.average = torch.optim.swa_utils.AveragedModel(
             network.to(fabric.device), multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average),
@@ -78,7 +79,7 @@ class Run:
             batch = {name: value.to(self.fabric.device, non_blocking=True) for name, value in next(batches).items()}
             image = torch.addcmul(self._shift, batch["image"], self._scale)
             with self.fabric.no_backward_sync(self.network, enabled=part < recipe.accumulate - 1):
-                outputs = self.network(image.contiguous(memory_format=torch.channels_last))
+                outputs = self.network(image.contiguous(memory_format=self._memory_format))
                 terms = self.objective.loss(self.network, outputs, batch, self.is_thing, recipe.objective)
                 total = terms["total"]
                 if self.fabric.world_size > 1:
@@ -182,7 +183,7 @@ class Run:
     def _execute(self, network: nn.Module) -> Callable[[Tensor], dict[str, Tensor]]:
         def execute(image: Tensor) -> dict[str, Tensor]:
             with self.fabric.autocast():
-                outputs = network(image.contiguous(memory_format=torch.channels_last))
+                outputs = network(image.contiguous(memory_format=self._memory_format))
             return {name: output.float() for name, output in outputs.items()}
         return execute
 
@@ -293,7 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
             import yaml
             print(yaml.safe_dump(recipe.plain(), sort_keys=False, default_flow_style=None), end="")
             return 0
-        fabric = _fabric(args, recipe)
+        fabric = make_fabric(recipe, args.accelerator, args.devices)
         fabric.launch()
         with stop_on_interrupt() as stop:
             done = train(recipe, args.out, fabric, args.workers, stop)
@@ -308,15 +309,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _device_count(text: str) -> int | str:
     return text if text == "auto" else int(text)
-
-
-def _fabric(args: argparse.Namespace, recipe: Recipe) -> Fabric:
-    devices, nodes = args.devices, 1
-    if torch.distributed.is_torchelastic_launched():
-        # torchrun's own count: Fabric would take each of its processes for a run of its own.
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        nodes = int(os.environ["WORLD_SIZE"]) // devices
-    return Fabric(accelerator=args.accelerator, devices=devices, num_nodes=nodes, precision=recipe.precision)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,32 @@
+"""What `precision: auto` stands for, and how tensors lie in memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from training.devices import memory_format, resolve_precision
+
+
+@pytest.mark.parametrize(("has", "precision"), [
+    ({"avx2": True, "avx512_bf16": False}, "32-true"), ({"avx512_bf16": True}, "bf16-mixed"),
+    ({"bf16": True}, "bf16-mixed"), ({}, "32-true")])
+def test_auto_is_bfloat16_where_the_cpu_has_it(has: dict[str, bool], precision: str,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    assert resolve_precision("auto", on_cpu=True) == precision
+
+
+def test_a_torch_that_does_not_know_the_cpu_trains_in_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert resolve_precision("auto", on_cpu=True) == "32-true"
+
+
+def test_a_precision_that_is_asked_for_is_taken() -> None:
+    assert resolve_precision("bf16-mixed", on_cpu=True) == "bf16-mixed"
+
+
+def test_channels_come_last_but_for_single_precision_on_a_cpu() -> None:
+    for precision, expected in (("32-true", torch.contiguous_format), ("bf16-mixed", torch.channels_last)):
+        assert memory_format(Fabric(accelerator="cpu", devices=1, precision=precision)) is expected

@@ -1,0 +1,53 @@
+"""What a training runs on: devices, precision, and how tensors lie in memory there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+
+from training.recipe import Precision, Recipe
+
+
+def make_fabric(recipe: Recipe, accelerator: str = "auto", devices: int | str = 1) -> Fabric:
+    """The devices of a run in the recipe's precision.
+
+    accelerator: auto, cpu or cuda. devices: number of them, or auto; under torchrun it is torchrun's.
+    """
+    settings: dict[str, Any] = {"accelerator": accelerator, "devices": devices}
+    if torch.distributed.is_torchelastic_launched():
+        # torchrun's own count: Fabric would take each of its processes for a run of its own.
+        settings["devices"] = int(os.environ["LOCAL_WORLD_SIZE"])
+        settings["num_nodes"] = int(os.environ["WORLD_SIZE"]) // settings["devices"]
+    on_cpu = accelerator == "cpu" or not torch.cuda.is_available()
+    return Fabric(precision=resolve_precision(recipe.precision, on_cpu), **settings)
+
+
+def resolve_precision(precision: Precision, on_cpu: bool) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    """What `auto` stands for: bf16-mixed where bfloat16 is native, else 32-true.
+
+    A CPU without it falls back to convolutions that take eight times as long as those in single precision.
+    """
+    if precision != "auto":
+        return precision
+    native = _has_bfloat16() if on_cpu else torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16-mixed" if native else "32-true"
+
+
+def memory_format(fabric: Fabric) -> torch.memory_format:
+    """How images and weights lie in memory: channels last, but for single precision on a CPU.
+
+    There oneDNN's gradient of a convolution's weights takes two to three times as long with channels last.
+    """
+    if fabric.device.type == "cpu" and fabric.strategy.precision.precision == "32-true":
+        return torch.contiguous_format
+    return torch.channels_last
+
+
+def _has_bfloat16() -> bool:
+    # A torch that is too old to say so (before 2.10) trains in single precision.
+    has: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(has.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
