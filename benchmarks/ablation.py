@@ -24,10 +24,9 @@ from training.tune import search, tuning_images
 
 SEEDS, QUICK_STEPS = (0, 1), 6
 RECIPES = Path(__file__).parents[1] / "training" / "recipes"
-# The variants of all methods start with this backbone, as the papers' start with one that ImageNet made.
-BACKBONE, BACKBONE_RECIPE = Path("runs/ablation_backbone"), RECIPES / "hle/ablation/backbone.yaml"
-TUNED_ON, SCORED_ON = "city:500-511x4/20@256x512", "city:600-623x4/20@256x512"
-QUICK_TUNED_ON, QUICK_SCORED_ON = "city:500x2/20@128x256", "city:600-601x2/20@128x256"
+# Drives and frames; images have the size that the recipes are made for.
+TUNED_ON, SCORED_ON = "city:500-511x2/40@{}x{}", "city:600-623x4/20@{}x{}"
+QUICK_TUNED_ON, QUICK_SCORED_ON = "city:500x2/20@{}x{}", "city:600-601x2/20@{}x{}"
 
 
 @dataclass(frozen=True)
@@ -36,17 +35,20 @@ class Ablation:
 
     method: its recipes are in training/recipes/METHOD/ablation, its runs in runs/ablation_METHOD.
     variants: name of a recipe -> what it is, and the paper's PQ on Cityscapes val with ResNet-50, None for our own.
+    backbone: a recipe besides whose model all variants start with, where they do not start with a shipped one, as the
+        papers' start with one that ImageNet made; its run is in runs/ablation_NAME.
     """
 
     method: str
     variants: dict[str, tuple[str, float | None]]
+    backbone: str = ""
 
     def measure(self, quick: bool) -> dict[str, Any]:
         """PQ of each variant and seed, 0 to 1."""
         cv2.setNumThreads(1)
-        if not quick:
-            recipe = load_recipe(BACKBONE_RECIPE)
-            train(recipe, BACKBONE, make_fabric(recipe), 1, Event())
+        if self.backbone and not quick:
+            recipe = load_recipe(RECIPES / self.method / "ablation" / f"{self.backbone}.yaml")
+            train(recipe, Path("runs") / f"ablation_{self.backbone}", make_fabric(recipe), 1, Event())
         variants: dict[str, Any] = {}
         for name, (title, paper) in self.variants.items():
             scores = [self._score(name, seed, quick) for seed in (SEEDS[:1] if quick else SEEDS)]
@@ -73,9 +75,10 @@ class Ablation:
             train(recipe, out, make_fabric(recipe), 0 if quick else 1, Event())
             perception = Perception(load_model(out / "model"))
             with torch.inference_mode():
-                images = tuning_images(perception, open_dataset(QUICK_TUNED_ON if quick else TUNED_ON), 48, 0)
+                tuned = open_dataset((QUICK_TUNED_ON if quick else TUNED_ON).format(*recipe.input_size))
+                images = tuning_images(perception, tuned, 24, 0)
                 perception.thresholds = search(perception.model, images, 5 if quick else 80)
-            scored = open_dataset(QUICK_SCORED_ON if quick else SCORED_ON)
+            scored = open_dataset((QUICK_SCORED_ON if quick else SCORED_ON).format(*recipe.input_size))
             panoptic = evaluate(perception, scored, len(scored), 0)["panoptic"]
             groups = {"pq": "all", "pq_things": "things", "pq_stuff": "stuff"}
             scores = {key: panoptic.get(group, {}).get("pq", 0.0) for key, group in groups.items()}

@@ -19,7 +19,7 @@ ABLATION = Ablation("hle", {
     "random_means": ("without Thomson means", 58.6),
     "predicted_spatial_sigma": ("a spatial sigma for each pixel", None),
     "full": ("hierarchical Lovász embeddings", 59.1),
-})
+}, backbone="backbone")
 
 if __name__ == "__main__":
     run_benchmark(__doc__, ABLATION.measure, table)
