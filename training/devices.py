@@ -33,7 +33,7 @@ def resolve_precision(precision: Precision, on_cpu: bool) -> Literal["32-true", 
     """
     if precision != "auto":
         return precision
-    native = _has_bfloat16() if on_cpu else torch.cuda.is_bf16_supported(including_emulation=False)
+    native = _has_bfloat16() if on_cpu else torch.cuda.get_device_capability() >= (8, 0)
     return "bf16-mixed" if native else "32-true"
 
 

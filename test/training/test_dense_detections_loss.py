@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from panoptic_ros.decoding.boxes import intersection_over_union
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods import dense_detections
 from training.losses.cross_entropy import bootstrapped_cross_entropy
@@ -204,6 +205,28 @@ def test_mask_errors_on_worked_numbers() -> None:
     false_negative, false_positive = 0 + 0.5, 0.25 + 1
     [error] = mask_errors(dense, query, target, owner, boxes).tolist()
     assert error == pytest.approx(0.8 / 2 * (false_positive + false_negative))
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_mask_errors_equal_the_sums_over_all_pixels(levels: int) -> None:
+    random = torch.Generator().manual_seed(levels)
+
+    def boxes(*shape: int) -> torch.Tensor:
+        corner, size = (torch.rand(*shape, 2, generator=random) * 20 for _ in range(2))
+        return torch.cat([corner, corner + size], -1)
+
+    dense = boxes(levels, 300).requires_grad_()
+    query, target_box = boxes(7), boxes(5)
+    target, owner = torch.randint(1, 5, (7,), generator=random), torch.randint(-1, 5, (300,), generator=random)
+    overlap = intersection_over_union(dense[:, :, None], query).amax(0)
+    inside = owner[:, None] == target
+    wrong = (overlap * (~inside & (owner >= 0)[:, None])).sum(0) + ((1 - overlap) * inside).sum(0)  # Eq. 17, 18
+    expected = intersection_over_union(query, target_box[target]) / inside.sum(0) * wrong
+    (gradient,) = torch.autograd.grad(expected.sum(), dense)
+
+    errors = mask_errors(dense.transpose(1, 2)[:, :, None], query, target, owner, target_box)
+    torch.testing.assert_close(errors, expected)
+    torch.testing.assert_close(torch.autograd.grad(errors.sum(), dense)[0], gradient)
 
 
 def test_mask_term_pulls_the_boxes_of_an_object_to_its_query_and_pushes_others_away() -> None:
