@@ -20,13 +20,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.command import run_benchmark
-from panoptic_ros.association import Tracker, TrackerSettings
 from panoptic_ros.frame import CameraImage, PanopticFrame, Segments
 from panoptic_ros.methods import hle
 from panoptic_ros.methods.hle.kernels import CELLS_PER_UNIT
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
 from panoptic_ros.synthetic_city import CityCamera, CityDrive
+from panoptic_ros.tracking import Tracker, TrackerSettings
 from panoptic_ros.viewing.overlay import draw_overlay
 
 STAGES = ("preprocess", "network", "decode", "associate")

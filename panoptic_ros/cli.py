@@ -14,17 +14,17 @@ from panoptic_ros.errors import InputError
 
 # Sub-command -> its module, which has `add_arguments(parser)` and `run(args) -> exit status`, and a line of help.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "replay": ("panoptic_ros.bags.replay_command",
+    "replay": ("panoptic_ros.commands.replay",
                "segment and track a bag, a video or a folder of images: a result bag, a video and numbers"),
-    "evaluate": ("panoptic_ros.evaluation.evaluate_command",
+    "evaluate": ("panoptic_ros.commands.evaluate",
                  "replay a bag, a video or a folder of images and score it: evaluation.json and report.html"),
-    "bag": ("panoptic_ros.bags.bag_command", "make a rosbag2 from a video or a folder of images"),
-    "city": ("panoptic_ros.synthetic_city.command", "drive through a made-up city: images or a bag, with exact truth"),
-    "score": ("panoptic_ros.evaluation.score_command",
+    "bag": ("panoptic_ros.commands.bag", "make a rosbag2 from a video or a folder of images"),
+    "city": ("panoptic_ros.commands.city", "drive through a made-up city: images or a bag, with exact truth"),
+    "score": ("panoptic_ros.commands.score",
               "score what any system wrote to disk: COCO-panoptic folders or KITTI-MOTS text files"),
-    "dataset": ("panoptic_ros.datasets.dataset_command",
+    "dataset": ("panoptic_ros.commands.dataset",
                 "check a dataset before it is used, or convert one"),
-    "doctor": ("panoptic_ros.doctor", "what is installed, what would be used and why, and what is missing"),
+    "doctor": ("panoptic_ros.commands.doctor", "what is installed, what would be used and why, and what is missing"),
 }
 
 # A disk that is full, read-only or not ours is the user's to solve; a traceback would hide it.

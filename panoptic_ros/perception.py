@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import torch
 
-from panoptic_ros.association import CameraTrackers, TrackerSettings
 from panoptic_ros.engines import build_engine
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import CameraImage, PanopticFrame
 from panoptic_ros.model import Model
+from panoptic_ros.tracking import CameraTrackers, TrackerSettings
 
 
 class Perception:

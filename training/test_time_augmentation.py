@@ -55,7 +55,7 @@ class AveragedViews:
 
     def __init__(self, engine: Engine, method: str, views: TestTime) -> None:
         """Raises InputError for a method that does not say how its outputs are averaged."""
-        ways = {name: way for name, row in METHODS.items() if (way := row.average_views)}
+        ways = {name: way for name, row in METHODS.items() if (way := row.test_time_augmentation)}
         if method not in ways:
             raise InputError(f"test-time augmentation is not made for '{method}', but for: {', '.join(sorted(ways))}")
         self.name, self.device, self.precision = engine.name, engine.device, engine.precision

@@ -23,10 +23,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from panoptic_ros.bags.interruption import stop_on_interrupt
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.datasets import Dataset, Truth, open_dataset
 from panoptic_ros.errors import InputError
+from panoptic_ros.interruption import stop_on_interrupt
 from panoptic_ros.methods import METHODS
 from panoptic_ros.model import IMAGENET_MEAN, IMAGENET_STD, Model, load_model, save_model
 from training.checkpoints import load_checkpoint, save_checkpoint

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.tracking.rivals import Follow
+from benchmarks.tracking.baselines import Follow
 from panoptic_ros.evaluation.hota import HigherOrderTrackingAccuracy
 from panoptic_ros.evaluation.multi_object_tracking import MultiObjectTracking
 from panoptic_ros.evaluation.overlap import overlap

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from panoptic_ros.association import CameraTrackers, TrackerSettings
 from panoptic_ros.evaluation.flicker import Flicker
 from panoptic_ros.evaluation.overlap import overlap
 from panoptic_ros.evaluation.panoptic_quality import Matches, match_overlap
@@ -19,6 +18,7 @@ from panoptic_ros.evaluation.segmentation_tracking_quality import SegmentationTr
 from panoptic_ros.evaluation.video_panoptic_quality import VideoPanopticQuality
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import PanopticLabel
+from panoptic_ros.tracking import CameraTrackers, TrackerSettings
 
 
 @dataclass(frozen=True)

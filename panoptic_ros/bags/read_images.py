@@ -11,10 +11,10 @@ from pathlib import Path
 from statistics import median
 
 from panoptic_ros.bags.recording import DEFAULT_FRAME_RATE, BrokenFrame, Recording, Stream
-from panoptic_ros.bags.timestamps import read_timestamps
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import CameraImage
 from panoptic_ros.pixels import BrokenImageError, decode_image_file
+from panoptic_ros.timestamps import read_timestamps
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 # Subfolders that hold a camera's images; others beside them hold truth, depth or scans.

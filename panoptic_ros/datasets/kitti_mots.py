@@ -10,12 +10,12 @@ from typing import TextIO
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from panoptic_ros.bags.timestamps import read_timestamps
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.datasets.pictures import check_size, image_files, read_image, trailing_number
 from panoptic_ros.errors import InputError
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
+from panoptic_ros.timestamps import read_timestamps
 
 IGNORE_CLASS = 10  # a region that is left out of every score
 CLASSES = 2  # car 1, pedestrian 2: one more than the row in the class table

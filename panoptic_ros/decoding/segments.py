@@ -6,31 +6,7 @@ import torch
 from torch import Tensor
 
 from panoptic_ros.frame import Segments
-
-
-def measure_labels(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Area (count,) int64 and box (count, 4) int64 of each label 0..count-1 in a label map (H, W) int.
-
-    A box is x0, y0, x1, y1, the last two exclusive; of a label without a pixel it means nothing. Works on the
-    horizontal runs of equal labels, of which there are a hundred times fewer than pixels.
-    """
-    height, width = labels.shape
-    flat = labels.flatten()
-    begins = torch.ones(height * width, dtype=torch.bool, device=labels.device)
-    torch.ne(flat[1:], flat[:-1], out=begins[1:])
-    begins.view(height, width)[:, 0] = True
-    start = begins.nonzero()[:, 0]
-    end = torch.cat([start[1:], start.new_tensor([height * width])])
-    label = flat[start].long()
-    x, y, length = start % width, start // width, end - start
-
-    def reduce(values: Tensor, how: str, initial: int) -> Tensor:
-        return values.new_full((count,), initial).scatter_reduce_(0, label, values, how)
-
-    area = reduce(length, "sum", 0)
-    box = torch.stack([reduce(x, "amin", width), reduce(y, "amin", height), reduce(x + length, "amax", 0),
-                       reduce(y + 1, "amax", 0)], 1)
-    return area, box
+from panoptic_ros.geometry.label_maps import measure_labels
 
 
 def make_segments(segment_map: Tensor, class_id: Tensor, is_thing: Tensor, score: Tensor,

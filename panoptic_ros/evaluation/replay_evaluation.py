@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from panoptic_ros.bags.accounting import ReplayAccount
 from panoptic_ros.bags.recording import BrokenFrame, Recording
-from panoptic_ros.bags.result import received_frame
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.content_hash import hash_settings
@@ -20,6 +18,8 @@ from panoptic_ros.evaluation.scorer import FrameScore, Scorer
 from panoptic_ros.evaluation.truth_sources import MatchedTruth
 from panoptic_ros.frame import CameraImage, PanopticFrame
 from panoptic_ros.labels import PanopticLabel
+from panoptic_ros.replay.accounting import ReplayAccount
+from panoptic_ros.replay.result import received_frame
 
 OUTPUTS = ("evaluation.json", "report.html")
 

@@ -21,7 +21,7 @@ class Method:
     thresholds: frozen dataclass of the decode's settings; each field's metadata has `range` and `description`.
     decode: `decode(outputs, is_thing (C,) bool, thresholds, output_size (H, W))` returns the segment map
         (B, H, W) int32 and a list of B Segments.
-    average_views: `average_views(network, image (B, 3, H, W), scales, flip)` returns what the network (a callable, of
+    test_time_augmentation: `test_time_augmentation(network, image (B, 3, H, W), scales, flip)` returns what the network (a callable, of
         an image to its outputs) says of the image, averaged over the image at these scales and, with flip, over the
         mirror image of each; InputError for scales that the method does not take. None: it is not made.
     """
@@ -30,11 +30,11 @@ class Method:
     network: Callable[..., nn.Module]
     thresholds: type
     decode: Callable[..., Any]
-    average_views: Callable[..., dict[str, Tensor]] | None = None
+    test_time_augmentation: Callable[..., dict[str, Tensor]] | None = None
 
 
 METHODS: dict[str, Method] = {
     "dense_detections": Method(dense_detections.Hyperparameters, dense_detections.Network, dense_detections.Thresholds,
-                               dense_detections.decode, dense_detections.average_views),
-    "hle": Method(hle.Hyperparameters, hle.Network, hle.Thresholds, hle.decode, hle.average_views),
+                               dense_detections.decode, dense_detections.test_time_augmentation),
+    "hle": Method(hle.Hyperparameters, hle.Network, hle.Thresholds, hle.decode, hle.test_time_augmentation),
 }

@@ -15,12 +15,12 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from tqdm import tqdm
 
-from panoptic_ros.bags.accounting import ReplaySink
 from panoptic_ros.bags.recording import BrokenFrame, Recording
-from panoptic_ros.bags.result import RESULT_TOPICS
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import CameraImage
 from panoptic_ros.messages import IMAGE, camera_image_message, serialized_header, stamp_in_ns
+from panoptic_ros.replay.accounting import ReplaySink
+from panoptic_ros.replay.result import RESULT_TOPICS
 from panoptic_ros.ros.node_process import NODE, NodeProcess, Participant, private_network
 from panoptic_ros.ros.outputs import DIAGNOSTICS, TYPES, message_class
 

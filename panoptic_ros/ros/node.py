@@ -21,7 +21,6 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
-from panoptic_ros.association import TrackerSettings
 from panoptic_ros.errors import InputError
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
@@ -34,6 +33,7 @@ from panoptic_ros.ros.spinning import spin_until_signal
 from panoptic_ros.ros.statistics import StreamStatistics
 from panoptic_ros.ros.tracks_file import TracksFile
 from panoptic_ros.ros.worker import Worker
+from panoptic_ros.tracking import TrackerSettings
 from panoptic_ros.viewing.overlay import OverlayStyle
 
 

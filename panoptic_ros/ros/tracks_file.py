@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from panoptic_ros.association.state_file import read_state, write_state
 from panoptic_ros.errors import InputError
 from panoptic_ros.perception import Perception
 from panoptic_ros.ros.mailbox import Mailbox
+from panoptic_ros.tracking.state_file import read_state, write_state
 
 # Seconds between two writes: what is lost when the process is killed.
 INTERVAL = 5.0

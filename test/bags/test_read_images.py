@@ -10,9 +10,9 @@ import pytest
 
 from panoptic_ros.bags.read import open_recording
 from panoptic_ros.bags.recording import BrokenFrame
-from panoptic_ros.bags.timestamps import read_timestamps
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import CameraImage
+from panoptic_ros.timestamps import read_timestamps
 
 
 def write_images(folder: Path, names: list[str]) -> None:

@@ -13,10 +13,10 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from panoptic_ros.bags.read import open_recording
-from panoptic_ros.bags.result import ResultWriter
 from panoptic_ros.bags.types import bag_typestore
 from panoptic_ros.errors import InputError
 from panoptic_ros.model import load_model
+from panoptic_ros.replay.result import ResultWriter
 from panoptic_ros.ros.live_replay import replay_live
 
 FRAMES = 12

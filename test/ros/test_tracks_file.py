@@ -10,9 +10,9 @@ from typing import Any
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
-from panoptic_ros.association.state_file import read_state
 from panoptic_ros.msg import PanopticSegmentArray
 from panoptic_ros.ros.tracks_file import RESERVED_IDS
+from panoptic_ros.tracking.state_file import read_state
 
 
 def tracks(message: PanopticSegmentArray) -> list[int]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from panoptic_ros.decoding.boxes import intersection_over_union
 from panoptic_ros.errors import InputError
+from panoptic_ros.geometry.boxes import box_iou
 from panoptic_ros.methods import dense_detections
 from training.losses.cross_entropy import bootstrapped_cross_entropy
 from training.objectives.dense_detections import (
@@ -218,10 +218,10 @@ def test_mask_errors_equal_the_sums_over_all_pixels(levels: int) -> None:
     dense = boxes(levels, 300).requires_grad_()
     query, target_box = boxes(7), boxes(5)
     target, owner = torch.randint(1, 5, (7,), generator=random), torch.randint(-1, 5, (300,), generator=random)
-    overlap = intersection_over_union(dense[:, :, None], query).amax(0)
+    overlap = box_iou(dense[:, :, None], query).amax(0)
     inside = owner[:, None] == target
     wrong = (overlap * (~inside & (owner >= 0)[:, None])).sum(0) + ((1 - overlap) * inside).sum(0)  # Eq. 17, 18
-    expected = intersection_over_union(query, target_box[target]) / inside.sum(0) * wrong
+    expected = box_iou(query, target_box[target]) / inside.sum(0) * wrong
     (gradient,) = torch.autograd.grad(expected.sum(), dense)
 
     errors = mask_errors(dense.transpose(1, 2)[:, :, None], query, target, owner, target_box)

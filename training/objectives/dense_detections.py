@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from panoptic_ros.decoding.boxes import intersection_over_union
-from panoptic_ros.decoding.segments import measure_labels
 from panoptic_ros.errors import InputError
+from panoptic_ros.geometry.boxes import box_iou
+from panoptic_ros.geometry.label_maps import measure_labels
 from panoptic_ros.methods.dense_detections.boxes import (
     absolute_boxes,
     dense_boxes,
@@ -113,7 +113,7 @@ def _box_terms(outputs: dict[str, Tensor], class_map: Tensor, truth: Objects, is
     positive = (owner > 0) & in_range(distance.amax(2), level, settings.largest)
     box = absolute_boxes(location, outputs["offsets"])  # (B, 4, L)
 
-    overlap = intersection_over_union(box.transpose(1, 2)[positive], target[positive])
+    overlap = box_iou(box.transpose(1, 2)[positive], target[positive])
     positives = positive.sum().clamp(min=1)
     of_class = F.one_hot(thing_index(truth.class_id, is_thing)[owner.clamp(min=0)], int(is_thing.sum()))
     focal = sigmoid_focal_loss(outputs["class_logits"], (of_class * positive[..., None]).transpose(1, 2).float())
@@ -246,7 +246,7 @@ def mask_errors(dense: Tensor, query: Tensor, target: Tensor, owner: Tensor, tar
     of each pixel, UNKNOWN = leave it out, target_box (G + 1, 4). Query boxes are taken as they are: the pixels' boxes
     shall agree with them, not they with the pixels'.
     """
-    weight = intersection_over_union(query, target_box[target])
+    weight = box_iou(query, target_box[target])
     boxes = dense.flatten(2).transpose(1, 2)  # (K, P, 4)
     size = (owner[:, None] == target).sum(0)
     # A pixel whose boxes do not meet the query box has an IoU of 0 and no gradient: wrong if it is in the mask, and

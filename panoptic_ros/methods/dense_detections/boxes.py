@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.ops import nms
+from torchvision.ops import batched_nms, nms
 
-from panoptic_ros.decoding.boxes import generalised_overlap, intersection_over_union, suppress_by_class
+from panoptic_ros.geometry.boxes import box_iou, generalized_box_iou
 from panoptic_ros.networks.feature_pyramid import STRIDES, level_sizes, upsample
 
 # Per level, with a class score above 0.05, as FCOS does; then NMS within the classes, and of boxes of different classes
@@ -59,7 +59,7 @@ def query_boxes(box: Tensor, class_logits: Tensor, centerness: Tensor, level: Te
     candidates = torch.minimum(box[:, places].clamp(min=0), limit).T
     real = among & (candidates[:, 2] > candidates[:, 0]) & (candidates[:, 3] > candidates[:, 1])
     candidates, classes, places, best = candidates[real], classes[real], places[real], best[real]
-    kept = suppress_by_class(candidates, best, classes, suppression)
+    kept = batched_nms(candidates, best, classes, suppression)
     kept = kept[nms(candidates[kept], best[kept], SAME_OBJECT)][:at_most]
     return candidates[kept], classes[kept], best[kept], places[kept]
 
@@ -88,7 +88,7 @@ def location_probability(dense: Tensor, query: Tensor, generalised: bool = False
     dense (K, ..., 4), query (..., 4), broadcast against each other -> (...). generalised: the score of the published
     code in place of the IoU.
     """
-    measure = generalised_overlap if generalised else intersection_over_union
+    measure = generalized_box_iou if generalised else box_iou
     best = measure(dense[0], query)
     for boxes in dense[1:]:
         best = torch.maximum(best, measure(boxes, query))

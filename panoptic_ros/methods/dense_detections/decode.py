@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from panoptic_ros.decoding.fusion import first_claims
+from panoptic_ros.decoding.panoptic_merge import panoptic_merge
 from panoptic_ros.decoding.segments import make_segments
 from panoptic_ros.decoding.upsampling import upsample_labels
 from panoptic_ros.errors import InputError
@@ -80,7 +80,7 @@ def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresh
         box_class = thing_class[box_class]
         pixel, owner, probability = mask_pixels(dense, semantic, query, box_class, thresholds.mask,
                                                 thresholds.mask_score == "generalised")
-        label = first_claims(pixel, owner, len(label), len(query), thresholds.overlap)
+        label = panoptic_merge(pixel, owner, len(label), len(query), thresholds.overlap)
         first = label[pixel] == owner + 1
         score[pixel[first]] = probability[first]
     # What no instance took is stuff where stuff is the likeliest class, as one segment a class.

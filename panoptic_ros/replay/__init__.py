@@ -1,0 +1,1 @@
+"""A recording through the perception: every frame accounted for, results written."""

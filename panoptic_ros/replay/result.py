@@ -1,0 +1,129 @@
+"""What a replay leaves behind, in process and live alike: result.mcap, overlay.mp4 and summary.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from panoptic_ros.bags.recording import BrokenFrame, Recording
+from panoptic_ros.bags.types import bag_typestore
+from panoptic_ros.bags.write import BagWriter
+from panoptic_ros.classes import ClassTable
+from panoptic_ros.errors import InputError
+from panoptic_ros.frame import CameraImage, PanopticFrame
+from panoptic_ros.messages import (
+    EMBEDDINGS,
+    IMAGE,
+    SEGMENTS,
+    embeddings_message,
+    panoptic_image_message,
+    read_segments,
+    segments_message,
+)
+from panoptic_ros.replay.accounting import ReplayAccount
+from panoptic_ros.viewing.overlay import draw_overlay
+from panoptic_ros.viewing.video import VideoWriter
+
+# The topics of a frame's results below `/` or `/<camera>/`, as the node has them, with their types.
+RESULT_TOPICS = {"panoptic/image": IMAGE, "panoptic/segments": SEGMENTS, "panoptic/embeddings": EMBEDDINGS}
+_FILES = ("result.mcap", "summary.json", "overlay*.mp4")
+
+
+def check_output(out: Path, overwrite: bool, patterns: Sequence[str] = _FILES) -> None:
+    """Make the folder, and make sure before any work is done that results can be written to it.
+
+    patterns: of the names of the files that will be written. Raises InputError when there are such files already and
+    they are not to be overwritten, or may not be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        there = _earlier_results(out, patterns)
+        with TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InputError(f"results cannot be written to {out}: {error.strerror}") from error
+    if there and not overwrite:
+        raise InputError(f"{out} has results already ({', '.join(file.name for file in there)}): choose another folder "
+                         "with --out, or allow --overwrite")
+
+
+def received_frame(image: CameraImage, cdr: Mapping[str, bytes]) -> PanopticFrame:
+    """What a node published for an image (topic of RESULT_TOPICS -> serialized message) as a frame."""
+    received = [bag_typestore().deserialize_cdr(cdr[topic], kind) for topic, kind in RESULT_TOPICS.items()]
+    return PanopticFrame(image, *read_segments(*received))
+
+
+class ResultWriter:
+    """The `ReplaySink` that writes a replay's files; earlier ones are replaced, ask `check_output` before."""
+
+    def __init__(self, out: Path, recording: Recording, classes: ClassTable, model_id: str,
+                 with_overlay: bool = True) -> None:
+        self._out, self._recording, self._classes, self._model_id = out, recording, classes, model_id
+        self._with_overlay = with_overlay
+        for file in _earlier_results(out, _FILES):
+            file.unlink()
+        self._bag = BagWriter(out / "result.mcap", compress=True)
+        self._overlays: dict[str, VideoWriter] = {}
+        self._account = ReplayAccount(recording)
+        self._time_ns = 0
+
+    def add(self, frame: PanopticFrame, latency_ms: Mapping[str, float]) -> None:
+        """Write the results of a frame; latency_ms: milliseconds per stage, `end_to_end` among them."""
+        messages = (panoptic_image_message(frame, self._bag.types),
+                    segments_message(frame, self._classes, self._model_id, self._bag.types),
+                    embeddings_message(frame, self._model_id, self._bag.types))
+        time_ns = self._next_time(frame.image.stamp_ns)
+        for topic, message in zip(RESULT_TOPICS, messages, strict=True):
+            self._bag.write(self._topic(frame.image.camera, topic), message, time_ns)
+        self._finish_frame(frame, latency_ms)
+
+    def add_received(self, image: CameraImage, cdr: Mapping[str, bytes], latency_ms: Mapping[str, float]) -> None:
+        """Write what a node published for an image: topic of RESULT_TOPICS -> serialized message, byte for byte."""
+        time_ns = self._next_time(image.stamp_ns)
+        for topic, message_type in RESULT_TOPICS.items():
+            self._bag.write_serialized(self._topic(image.camera, topic), message_type, cdr[topic], time_ns)
+        self._finish_frame(received_frame(image, cdr), latency_ms)
+
+    def drop(self, broken: BrokenFrame) -> None:
+        """Count frames that have no result, and say why."""
+        self._account.drop(broken)
+
+    def finish(self, seconds: float, facts: Mapping[str, Any], interrupted: bool = False) -> dict[str, Any]:
+        """Complete the files and return the summary."""
+        self._bag.close()
+        for video in self._overlays.values():
+            video.close()
+        summary = {
+            **self._account.summary(seconds, self._model_id, facts, interrupted),
+            "files": sorted({"summary.json"} | {file.name for file in self._out.iterdir()
+                                                if file.suffix in (".mcap", ".mp4")}),
+        }
+        (self._out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        return summary
+
+    def _finish_frame(self, frame: PanopticFrame, latency_ms: Mapping[str, float]) -> None:
+        self._account.add(frame, latency_ms)
+        if self._with_overlay:
+            self._overlay(frame.image.camera).write(draw_overlay(frame, self._classes))
+
+    def _overlay(self, camera: str) -> VideoWriter:
+        if camera not in self._overlays:
+            rate = next(stream.frame_rate for stream in self._recording.streams if stream.camera == camera)
+            name = "overlay.mp4" if len(self._recording.streams) == 1 else f"overlay_{camera}.mp4"
+            self._overlays[camera] = VideoWriter(self._out / name, rate)
+        return self._overlays[camera]
+
+    def _topic(self, camera: str, topic: str) -> str:
+        return f"/{topic}" if len(self._recording.streams) == 1 else f"/{camera}/{topic}"
+
+    def _next_time(self, stamp_ns: int) -> int:
+        # Readers sort by the time of recording: it must not go back where stamps do.
+        self._time_ns = max(self._time_ns, stamp_ns)
+        return self._time_ns
+
+
+def _earlier_results(out: Path, patterns: Sequence[str]) -> list[Path]:
+    return sorted(file for pattern in patterns for file in out.glob(pattern))

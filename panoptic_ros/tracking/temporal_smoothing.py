@@ -1,0 +1,124 @@
+"""Temporal stability: what the tracks know of the past takes the flicker out of the newest segmentation."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+
+from panoptic_ros.frame import PanopticFrame, Segments
+from panoptic_ros.tracking.tracks import Tracks
+
+# What was seen in so many frames is shown for a while when it is missed.
+FRAMES_TO_BRIDGE = 3
+LONGEST_GAP = 0.35  # seconds
+
+
+def stabilise(frame: PanopticFrame, tracks: Tracks, last: PanopticFrame | None,
+              before: PanopticFrame | None) -> PanopticFrame:
+    """The frame (with its track ids) as it would be if the network were sure of itself.
+
+    tracks: the tracker's after this frame. before: the frame before, and last: what this function made of it; None for
+    the first. A followed object has the class that most of its past says. A thing that
+    has no track yet, because its score is low and it is new, is not shown: it comes one frame late, and nothing else
+    does. An object that is missed is shown for up to
+    LONGEST_GAP where it is expected, on pixels that are stuff or void; its score falls with the time. A pixel that is
+    void now and was stuff in the frame before is that for one frame more, where the frame has the class at all.
+    """
+    segments = frame.segments
+    row_of_track = np.full(int(max(tracks.track_id.max(initial=0), segments.track_id.max(initial=0))) + 1, -1)
+    known = np.flatnonzero(tracks.track_id > 0)
+    row_of_track[tracks.track_id[known]] = known
+    row = np.where(segments.track_id > 0, row_of_track[segments.track_id], -1)
+    followed = row >= 0
+    class_id = segments.class_id.copy()
+    class_id[followed] = tracks.class_id[row[followed]]
+    shown = ~segments.is_thing | (segments.track_id > 0)
+    steady = _select(replace(frame, segments=replace(segments, class_id=class_id)), shown)
+    if last is None or before is None or last.segment_map.shape != frame.segment_map.shape:
+        return steady
+    if frame.image.stamp_ns - before.image.stamp_ns <= 1e9 * LONGEST_GAP:
+        steady = _fill(steady, before)
+    return _measured(_bridge(steady, tracks, row_of_track, last))
+
+
+def _select(frame: PanopticFrame, shown: np.ndarray) -> PanopticFrame:
+    if shown.all():
+        return frame
+    number = np.concatenate([[0], np.cumsum(shown) * shown]).astype(np.uint16)
+    return replace(frame, segment_map=number[frame.segment_map], segments=frame.segments.select(shown))
+
+
+def _fill(frame: PanopticFrame, before: PanopticFrame) -> PanopticFrame:
+    """The frame with the surfaces of the one before where it is void; areas and boxes are as they were."""
+    surface = np.flatnonzero(~frame.segments.is_thing)
+    classes = 1 + int(max(segments.class_id.max(initial=0) for segments in (frame.segments, before.segments)))
+    row_of_class = np.zeros(classes, np.uint16)
+    row_of_class[frame.segments.class_id[surface]] = surface + 1
+    rows = np.where(before.segments.is_thing, 0, row_of_class[before.segments.class_id]).astype(np.uint16)
+    rows = np.concatenate([np.zeros(1, np.uint16), rows])
+    return replace(frame, segment_map=np.where(frame.segment_map, frame.segment_map, rows[before.segment_map]))
+
+
+def _bridge(frame: PanopticFrame, tracks: Tracks, row_of_track: np.ndarray, last: PanopticFrame) -> PanopticFrame:
+    """The frame with the objects of the last one that are missing now; areas and boxes are as they were."""
+    now, height = frame.image.stamp_ns, frame.image.height
+    before = last.segments
+    rows = np.flatnonzero(before.is_thing & (before.track_id > 0) & (before.track_id < len(row_of_track))
+                          & ~np.isin(before.track_id, frame.segments.track_id))
+    track = row_of_track[before.track_id[rows]]
+    elapsed = np.where(track >= 0, tracks.elapsed(now)[track], np.inf) if len(tracks) else np.full(len(rows), np.inf)
+    kept = (elapsed > 0) & (elapsed <= LONGEST_GAP)
+    kept[kept] = tracks.hits[track[kept]] >= FRAMES_TO_BRIDGE
+    rows, track, elapsed = rows[kept], track[kept], elapsed[kept]
+    if not len(rows):
+        return frame
+
+    expected = tracks.predicted(now).place[track]
+    half = np.exp(expected[:, 2:]) / 2
+    corners = np.concatenate([expected[:, :2] - half, expected[:, :2] + half], 1) * height
+    target = np.rint(np.clip(corners, 0, [frame.image.width, height] * 2)).astype(int)
+    owner, x, y = _pixels_of(target)
+    source = before.box[rows]
+    share = (np.stack([x, y], 1) + 0.5 - corners[owner, :2]) / np.maximum(corners[:, 2:] - corners[:, :2], 1e-3)[owner]
+    at = (source[owner, :2] + share * (source[:, 2:] - source[:, :2])[owner]).astype(int)
+    at = np.clip(at, 0, [frame.image.width - 1, height - 1])
+    free = np.concatenate([[True], ~frame.segments.is_thing])
+    painted = (last.segment_map[at[:, 1], at[:, 0]] == rows[owner] + 1) & free[frame.segment_map[y, x]]
+    owner, x, y = owner[painted], x[painted], y[painted]
+
+    segment_map = frame.segment_map.copy()
+    segment_map[y, x] = len(frame.segments) + 1 + owner
+    bridged = before.select(rows)
+    bridged = replace(bridged, score=(bridged.score * (1 - elapsed / (2 * LONGEST_GAP))).astype(np.float32),
+                      track_age=tracks.age[track])
+    joined = Segments(*(None if getattr(frame.segments, f.name) is None else np.concatenate(
+        [getattr(frame.segments, f.name), getattr(bridged, f.name)]) for f in fields(Segments)))
+    return replace(frame, segment_map=segment_map, segments=joined)
+
+
+def _pixels_of(box: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every pixel of every box (K, 4): the row of its box, its x and its y."""
+    width, height = np.maximum(box[:, 2:] - box[:, :2], 0).T
+    count = width * height
+    owner = np.repeat(np.arange(len(box)), count)
+    index = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+    return owner, box[owner, 0] + index % width[owner], box[owner, 1] + index // width[owner]
+
+
+def _measured(frame: PanopticFrame) -> PanopticFrame:
+    """The frame with areas and boxes as its map has them, without segments that have no pixel."""
+    count = len(frame.segments)
+    flat = frame.segment_map.ravel()
+    begin = np.flatnonzero(np.diff(flat, prepend=flat[0] + 1) != 0)
+    width = frame.segment_map.shape[1]
+    begin = np.union1d(begin, np.arange(0, flat.size, width))
+    end = np.append(begin[1:], flat.size)
+    label = flat[begin].astype(int)
+    area = np.bincount(label, end - begin, count + 1)[1:].astype(np.int32)
+    box = np.tile(np.array([width, frame.segment_map.shape[0], 0, 0], np.int32), (count + 1, 1))
+    y = begin // width
+    for column, pick, values in ((0, np.minimum, begin % width), (1, np.minimum, y),
+                                 (2, np.maximum, begin % width + end - begin), (3, np.maximum, y + 1)):
+        pick.at(box[:, column], label, values)
+    return _select(replace(frame, segments=replace(frame.segments, area=area, box=box[1:])), area > 0)
