@@ -14,7 +14,7 @@ from sensor_msgs.msg import Image
 from tqdm import tqdm
 
 from benchmarks.command import run_benchmark
-from panoptic_ros.frame import CameraImage
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.messages import camera_image_message, stamp_in_ns
 from panoptic_ros.model import load_model
 from panoptic_ros.msg import PanopticSegmentArray

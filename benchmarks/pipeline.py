@@ -20,15 +20,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.command import run_benchmark
-from panoptic_ros.frame import CameraImage, PanopticFrame, Segments
+from panoptic_ros.camera_image import CameraImage
+from panoptic_ros.classes import load_class_table
+from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.methods import hle
 from panoptic_ros.methods.hle.kernels import CELLS_PER_UNIT
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
+from panoptic_ros.segments import Segments
 from panoptic_ros.synthetic_city import CityCamera, CityDrive
 from panoptic_ros.tracking import Tracker, TrackerSettings
-from panoptic_ros.viewing.overlay import draw_overlay
 
+CLASSES = load_class_table("cityscapes")
 STAGES = ("preprocess", "network", "decode", "associate")
 
 
@@ -76,7 +79,8 @@ def crowd(count: int, shift: float, seed: int) -> PanopticFrame:
     segment_map = np.zeros((512, 1024), np.uint16)
     for number, (x0, y0, x1, y1) in enumerate(box.tolist(), 1):
         segment_map[y0:y1, x0:x1] = number
-    return PanopticFrame(CameraImage(np.zeros((512, 1024, 3), np.uint8), "rgb8", int(1e8 * shift)), segment_map, rows)
+    return PanopticFrame(CameraImage(np.zeros((512, 1024, 3), np.uint8), "rgb8", int(1e8 * shift)), segment_map, rows,
+                         CLASSES)
 
 
 def measure(quick: bool, model: str) -> dict[str, float]:
@@ -97,7 +101,7 @@ def measure(quick: bool, model: str) -> dict[str, float]:
         for stage in STAGES:
             stages[stage].append(frame.timings_ms[stage])
     result.update({stage: float(np.median(times[2:])) for stage, times in stages.items()})
-    result["overlay"] = median_ms(lambda: draw_overlay(frame, loaded.classes), repeats)
+    result["overlay"] = median_ms(lambda: frame.overlay_bgr(), repeats)
 
     is_thing = torch.as_tensor(loaded.classes.thing_mask)
     with torch.inference_mode():

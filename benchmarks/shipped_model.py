@@ -14,8 +14,8 @@ from typing import Any
 import cv2
 
 from benchmarks.command import run_benchmark
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.datasets import open_dataset
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
 from training.evaluate import evaluate

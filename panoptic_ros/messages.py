@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage, PanopticFrame, Segments
+from panoptic_ros.frame import PanopticFrame
+from panoptic_ros.segments import Segments
 
 # Names of the message types that frames are written to, as in ROS: package/msg/Name.
 IMAGE = "sensor_msgs/msg/Image"
@@ -133,7 +135,8 @@ def embeddings_message(frame: PanopticFrame, model_id: str, types: MessageTypes)
                         data=types.sequence(embedding[given].astype(np.float32).reshape(-1)))
 
 
-def read_segments(panoptic_image: Any, segments: Any, embeddings: Any = None) -> tuple[np.ndarray, Segments]:
+def read_segments(panoptic_image: Any, segments: Any,
+                  embeddings: Any = None) -> tuple[np.ndarray, Segments[np.ndarray]]:
     """The messages of one frame -> segment map (H, W) uint16 and Segments; segments without embedding get zeros.
 
     Raises InputError when the messages do not belong together or ids are not 1 ... N in order.

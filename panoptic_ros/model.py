@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import Segments
 from panoptic_ros.methods import METHODS
 from panoptic_ros.paths import model_folder
+from panoptic_ros.segments import Segments
 
 # Mean and deviation of ImageNet's colours, 0 to 1, red first: what timm's backbones are trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -64,10 +64,10 @@ class Model:
         return torch.addcmul(shift.view(3, 1, 1), image.permute(0, 3, 1, 2), scale.view(3, 1, 1))
 
     def decode(self, outputs: dict[str, Tensor], thresholds: Any,
-               output_size: tuple[int, int]) -> tuple[Tensor, list[Segments]]:
+               output_size: tuple[int, int]) -> tuple[Tensor, list[Segments[Tensor]]]:
         """The method's decode: segment map (B, *output_size) int32 and B Segments."""
         is_thing = torch.as_tensor(self.classes.thing_mask, device=next(iter(outputs.values())).device)
-        result: tuple[Tensor, list[Segments]] = METHODS[self.method].decode(outputs, is_thing, thresholds, output_size)
+        result: tuple[Tensor, list[Segments[Tensor]]] = METHODS[self.method].decode(outputs, is_thing, thresholds, output_size)
         return result
 
 

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import torch
 
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.engines import build_engine
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage, PanopticFrame
+from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.model import Model
 from panoptic_ros.tracking import CameraTrackers, TrackerSettings
 
@@ -96,7 +97,7 @@ class Perception:
         # A batch is one piece of work: each of its images waited for all of it.
         timings = {"preprocess": 1e3 * (preprocessed - start), "network": 1e3 * (inferred - preprocessed),
                    "decode": 1e3 * (decoded - inferred)}
-        return [PanopticFrame(image, segment_map, rows.numpy(), dict(timings))
+        return [PanopticFrame(image, segment_map, rows.numpy(), self.model.classes, None, dict(timings))
                 for image, segment_map, rows in zip(images, maps, segments, strict=True)]
 
     def _associate(self, frame: PanopticFrame) -> PanopticFrame:

@@ -7,8 +7,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from panoptic_ros.camera_image import PIXEL_ENCODINGS
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import PIXEL_ENCODINGS
 
 # Encodings that rosbags-image turns into 8-bit pixels: name -> (bytes per pixel in a row, encoding that comes out).
 _CONVERTED = {

@@ -16,8 +16,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from panoptic_ros.bags.types import bag_types, bag_typestore
 from panoptic_ros.bags.write import BagWriter
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import load_class_table
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.messages import camera_image_message
 from panoptic_ros.methods import dense_detections, hle
 from panoptic_ros.model import IMAGENET_MEAN, IMAGENET_STD, Model, save_model

@@ -18,13 +18,13 @@ import numpy as np
 from tqdm import tqdm
 
 from panoptic_ros import __version__
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.commands.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 from panoptic_ros.datasets import Dataset, open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.content_hash import hash_path, hash_settings
 from panoptic_ros.evaluation.results import format_table, write_result
 from panoptic_ros.evaluation.scorer import Scorer
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.model import load_model
 from panoptic_ros.paths import model_folder

@@ -23,6 +23,7 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable, counterparts
 from panoptic_ros.datasets import Dataset, Truth, open_dataset
 from panoptic_ros.errors import InputError
@@ -30,7 +31,6 @@ from panoptic_ros.evaluation.mean_iou import class_pixels
 from panoptic_ros.evaluation.overlap import overlap
 from panoptic_ros.evaluation.panoptic_quality import match_overlap
 from panoptic_ros.evaluation.results import format_table
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.model import Model, load_model
 from panoptic_ros.paths import model_folder

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.datasets import Dataset, Truth
 from panoptic_ros.evaluation.scorer import Scorer
-from panoptic_ros.frame import CameraImage, PanopticFrame
+from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.model import Model
 from panoptic_ros.perception import preprocess
-from panoptic_ros.viewing.overlay import draw_overlay
 
 # Of each image alone: nothing here follows objects.
 _JUDGES = frozenset({Truth.PANOPTIC, Truth.SEMANTIC})
@@ -45,11 +45,11 @@ def validate(model: Model, network: Callable[[Tensor], dict[str, Tensor]], datas
         image = CameraImage(dataset.image(entry), "rgb8")
         outputs = network(preprocess(model, [image], device))
         maps, [segments] = model.decode(outputs, model.thresholds, (image.height, image.width))
-        frame = PanopticFrame(image, maps[0].to(torch.uint16).cpu().numpy(), segments.numpy())
+        frame = PanopticFrame(image, maps[0].to(torch.uint16).cpu().numpy(), segments.numpy(), model.classes)
         name = dataset.entries[entry].name
         scorer.add(PanopticLabel.of_frame(frame), dataset.label(entry), name=name)
         if i < _PICTURES:
-            pictures.append(Picture(name, draw_overlay(frame, model.classes)[..., ::-1], {
+            pictures.append(Picture(name, frame.overlay(), {
                 key: value[0] for key, value in outputs.items() if value.ndim == 4}))
     return _headline(scorer.result()), pictures
 

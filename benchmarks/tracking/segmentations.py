@@ -12,13 +12,15 @@ import torch
 from tqdm import tqdm
 
 from panoptic_ros import synthetic_city
-from panoptic_ros.classes import counterparts
+from panoptic_ros.camera_image import CameraImage
+from panoptic_ros.classes import ClassTable, counterparts
 from panoptic_ros.datasets import Dataset
 from panoptic_ros.decoding.segments import make_segments
 from panoptic_ros.evaluation.content_hash import hash_path, hash_settings
-from panoptic_ros.frame import CameraImage, PanopticFrame, Segments
+from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
 from panoptic_ros.perception import Perception, preprocess
+from panoptic_ros.segments import Segments
 
 CACHE = Path(__file__).parents[2] / "runs" / "association"
 
@@ -57,7 +59,7 @@ def segmented_sequences(perception: Perception, dataset: Dataset) -> Iterator[Se
             np.savez_compressed(part, allow_pickle=False, **_columns(sequence))
             part.rename(file)
         with np.load(file) as columns:
-            yield _of_columns(str(name), dict(columns))
+            yield _of_columns(str(name), dict(columns), perception.model.classes)
 
 
 @torch.inference_mode()
@@ -74,12 +76,13 @@ def _segment(perception: Perception, dataset: Dataset, name: str, rows: Sequence
         maps, [found] = model.decode(outputs, perception.thresholds, (image.height, image.width))
         embedding = outputs["embedding"][0].cpu().numpy() if "embedding" in outputs else None
         sequence.truth.append(label)
-        sequence.predicted.append(PanopticFrame(image, maps[0].to(torch.uint16).cpu().numpy(), found.numpy()))
-        sequence.perfect.append(_perfect_frame(image, label, model.classes.thing_mask, embedding))
+        sequence.predicted.append(PanopticFrame(image, maps[0].to(torch.uint16).cpu().numpy(), found.numpy(),
+                                                model.classes))
+        sequence.perfect.append(_perfect_frame(image, label, model.classes, embedding))
     return sequence
 
 
-def _perfect_frame(image: CameraImage, label: PanopticLabel, is_thing: np.ndarray,
+def _perfect_frame(image: CameraImage, label: PanopticLabel, classes: ClassTable,
                    embedding: np.ndarray | None) -> PanopticFrame:
     """embedding: (D, h, w) of the network's pixels."""
     kept = (label.class_id != NO_CLASS) & ~label.is_crowd
@@ -87,9 +90,9 @@ def _perfect_frame(image: CameraImage, label: PanopticLabel, is_thing: np.ndarra
     class_id = label.class_id[kept]
     unit = None if embedding is None else torch.as_tensor(_mean(embedding, number[label.segment_map], len(class_id)))
     segment_map, segments = make_segments(
-        torch.as_tensor(number[label.segment_map]), torch.as_tensor(class_id), torch.as_tensor(is_thing[class_id]),
-        torch.ones(len(class_id)), unit)
-    return PanopticFrame(image, segment_map.numpy().astype(np.uint16), segments.numpy())
+        torch.as_tensor(number[label.segment_map]), torch.as_tensor(class_id),
+        torch.as_tensor(classes.thing_mask[class_id]), torch.ones(len(class_id)), unit)
+    return PanopticFrame(image, segment_map.numpy().astype(np.uint16), segments.numpy(), classes)
 
 
 def _mean(embedding: np.ndarray, segment_map: np.ndarray, count: int) -> np.ndarray:
@@ -116,7 +119,7 @@ def _columns(sequence: SegmentedSequence) -> dict[str, np.ndarray]:
     return result
 
 
-def _of_columns(name: str, columns: dict[str, np.ndarray]) -> SegmentedSequence:
+def _of_columns(name: str, columns: dict[str, np.ndarray], classes: ClassTable) -> SegmentedSequence:
     def tables(kind: str, names: Sequence[str]) -> Iterator[list[Any]]:
         ends = np.cumsum(columns[f"{kind}_rows"])
         for begin, end in zip((ends - columns[f"{kind}_rows"]).tolist(), ends.tolist(), strict=True):
@@ -128,7 +131,8 @@ def _of_columns(name: str, columns: dict[str, np.ndarray]) -> SegmentedSequence:
                                       for kind in (PanopticLabel, Segments))
     truth = [PanopticLabel(segment_map, *table)
              for segment_map, table in zip(columns["truth_map"], tables("truth", label_columns), strict=True)]
-    perfect, predicted = ([PanopticFrame(image, segment_map, Segments(*table)) for image, segment_map, table in zip(
-        images, columns[f"{kind}_map"], tables(kind, segment_columns), strict=True)]
+    perfect, predicted = (
+        [PanopticFrame(image, segment_map, Segments(*table), classes) for image, segment_map, table in zip(
+            images, columns[f"{kind}_map"], tables(kind, segment_columns), strict=True)]
         for kind in ("perfect", "predicted"))
     return SegmentedSequence(name, truth, perfect, predicted)

@@ -14,8 +14,8 @@ from rosbags.rosbag2 import Reader
 from panoptic_ros.bags.recording import DEFAULT_FRAME_RATE, BrokenFrame, Recording, Stream
 from panoptic_ros.bags.recovery import Damage, RawMessage, recover
 from panoptic_ros.bags.types import bag_typestore
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.messages import COMPRESSED_IMAGE, IMAGE, stamp_in_ns
 from panoptic_ros.pixels import TAKEN_ENCODINGS, BrokenImageError, compressed_pixels, image_pixels
 

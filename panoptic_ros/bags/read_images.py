@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import median
 
 from panoptic_ros.bags.recording import DEFAULT_FRAME_RATE, BrokenFrame, Recording, Stream
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.pixels import BrokenImageError, decode_image_file
 from panoptic_ros.timestamps import read_timestamps
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 
 from panoptic_ros.bags.recording import BrokenFrame, Recording, Stream
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv"}
 _FALLBACK_FRAME_RATE = 25.0

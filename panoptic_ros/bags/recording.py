@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from panoptic_ros.frame import CameraImage
+from panoptic_ros.camera_image import CameraImage
 
 # Frames per second of recordings that do not say it.
 DEFAULT_FRAME_RATE = 10.0

@@ -16,8 +16,8 @@ from panoptic_ros.bags.calibration import Calibration, read_calibration
 from panoptic_ros.bags.read import open_recording
 from panoptic_ros.bags.recording import BrokenFrame, Recording
 from panoptic_ros.bags.write import BagWriter
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.interruption import stop_on_interrupt
 from panoptic_ros.messages import COMPRESSED_IMAGE, MessageTypes, camera_image_message, header
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from panoptic_ros.frame import Segments
 from panoptic_ros.geometry.label_maps import measure_labels
+from panoptic_ros.segments import Segments
 
 
 def make_segments(segment_map: Tensor, class_id: Tensor, is_thing: Tensor, score: Tensor,
-                  embedding: Tensor | None) -> tuple[Tensor, Segments]:
+                  embedding: Tensor | None) -> tuple[Tensor, Segments[Tensor]]:
     """Measure the segments of a map and drop those without a pixel.
 
     segment_map: (H, W) int32, 0 = void, k = row k - 1 of the other arguments: class_id (N,), is_thing (N,) bool,

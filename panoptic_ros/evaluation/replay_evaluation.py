@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from panoptic_ros.bags.recording import BrokenFrame, Recording
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.content_hash import hash_settings
@@ -16,7 +17,7 @@ from panoptic_ros.evaluation.report import Report
 from panoptic_ros.evaluation.results import write_result
 from panoptic_ros.evaluation.scorer import FrameScore, Scorer
 from panoptic_ros.evaluation.truth_sources import MatchedTruth
-from panoptic_ros.frame import CameraImage, PanopticFrame
+from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.replay.accounting import ReplayAccount
 from panoptic_ros.replay.result import received_frame
@@ -37,6 +38,7 @@ class ReplayEvaluation:
     def __init__(self, out: Path, recording: Recording, classes: ClassTable, model_id: str,
                  truth: MatchedTruth | None, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         self._out, self._recording, self._model_id = out, recording, model_id
+        self._classes = classes
         self._truth, self._settings, self._facts = truth, dict(settings), dict(facts)
         self._account = ReplayAccount(recording)
         self._changes = _ClassChanges()
@@ -67,7 +69,7 @@ class ReplayEvaluation:
 
     def add_received(self, image: CameraImage, cdr: Mapping[str, bytes], latency_ms: Mapping[str, float]) -> None:
         """Score what a node published for an image."""
-        self.add(received_frame(image, cdr), latency_ms)
+        self.add(received_frame(image, cdr, self._classes), latency_ms)
 
     def drop(self, broken: BrokenFrame) -> None:
         """Count frames that have no result, and say why."""

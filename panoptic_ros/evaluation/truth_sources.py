@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from panoptic_ros.bags.read_images import image_files
 from panoptic_ros.bags.recording import BrokenFrame, Recording
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.datasets.coco_layout import bare_name
 from panoptic_ros.datasets.dataset import Dataset
 from panoptic_ros.datasets.open import open_dataset
 from panoptic_ros.datasets.truth_topics import TruthTopics, find_truth_topics
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.labels import PanopticLabel
 
 MATCHES = ("stamp", "name", "number")

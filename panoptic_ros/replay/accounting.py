@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from panoptic_ros import __version__
 from panoptic_ros.bags.recording import BrokenFrame, Recording
-from panoptic_ros.frame import CameraImage, PanopticFrame
+from panoptic_ros.camera_image import CameraImage
+from panoptic_ros.frame import PanopticFrame
 
 # Of problems of one kind, so many are told in words; all are counted.
 _TOLD = 5

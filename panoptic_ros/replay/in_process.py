@@ -9,8 +9,8 @@ from typing import Any
 from tqdm import tqdm
 
 from panoptic_ros.bags.recording import BrokenFrame, Recording
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.perception import Perception
 from panoptic_ros.replay.accounting import ReplaySink
 

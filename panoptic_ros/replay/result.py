@@ -11,9 +11,10 @@ from typing import Any
 from panoptic_ros.bags.recording import BrokenFrame, Recording
 from panoptic_ros.bags.types import bag_typestore
 from panoptic_ros.bags.write import BagWriter
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage, PanopticFrame
+from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.messages import (
     EMBEDDINGS,
     IMAGE,
@@ -24,7 +25,6 @@ from panoptic_ros.messages import (
     segments_message,
 )
 from panoptic_ros.replay.accounting import ReplayAccount
-from panoptic_ros.viewing.overlay import draw_overlay
 from panoptic_ros.viewing.video import VideoWriter
 
 # The topics of a frame's results below `/` or `/<camera>/`, as the node has them, with their types.
@@ -50,10 +50,10 @@ def check_output(out: Path, overwrite: bool, patterns: Sequence[str] = _FILES) -
                          "with --out, or allow --overwrite")
 
 
-def received_frame(image: CameraImage, cdr: Mapping[str, bytes]) -> PanopticFrame:
+def received_frame(image: CameraImage, cdr: Mapping[str, bytes], classes: ClassTable) -> PanopticFrame:
     """What a node published for an image (topic of RESULT_TOPICS -> serialized message) as a frame."""
     received = [bag_typestore().deserialize_cdr(cdr[topic], kind) for topic, kind in RESULT_TOPICS.items()]
-    return PanopticFrame(image, *read_segments(*received))
+    return PanopticFrame(image, *read_segments(*received), classes)
 
 
 class ResultWriter:
@@ -85,7 +85,7 @@ class ResultWriter:
         time_ns = self._next_time(image.stamp_ns)
         for topic, message_type in RESULT_TOPICS.items():
             self._bag.write_serialized(self._topic(image.camera, topic), message_type, cdr[topic], time_ns)
-        self._finish_frame(received_frame(image, cdr), latency_ms)
+        self._finish_frame(received_frame(image, cdr, self._classes), latency_ms)
 
     def drop(self, broken: BrokenFrame) -> None:
         """Count frames that have no result, and say why."""
@@ -107,7 +107,7 @@ class ResultWriter:
     def _finish_frame(self, frame: PanopticFrame, latency_ms: Mapping[str, float]) -> None:
         self._account.add(frame, latency_ms)
         if self._with_overlay:
-            self._overlay(frame.image.camera).write(draw_overlay(frame, self._classes))
+            self._overlay(frame.image.camera).write(frame.overlay_bgr())
 
     def _overlay(self, camera: str) -> VideoWriter:
         if camera not in self._overlays:

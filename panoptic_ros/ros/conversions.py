@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sensor_msgs.msg import CompressedImage, Image
 
+from panoptic_ros.camera_image import PIXEL_ENCODINGS, CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import PIXEL_ENCODINGS, CameraImage
 from panoptic_ros.messages import stamp_in_ns
 from panoptic_ros.pixels import compressed_pixels, image_pixels
 

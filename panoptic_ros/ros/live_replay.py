@@ -16,8 +16,8 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from tqdm import tqdm
 
 from panoptic_ros.bags.recording import BrokenFrame, Recording
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.messages import IMAGE, camera_image_message, serialized_header, stamp_in_ns
 from panoptic_ros.replay.accounting import ReplaySink
 from panoptic_ros.replay.result import RESULT_TOPICS

@@ -20,7 +20,7 @@ from panoptic_ros import messages
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.model import Model
 from panoptic_ros.ros import qos
-from panoptic_ros.viewing.overlay import OverlayStyle, draw_overlay
+from panoptic_ros.viewing.overlay import OverlayStyle
 
 DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 DETECTIONS = "vision_msgs/msg/Detection2DArray"
@@ -107,7 +107,7 @@ class _FrameView:
 
     @cached_property
     def drawing(self) -> np.ndarray:
-        return draw_overlay(self.frame, self.model.classes, self.overlay.style)
+        return self.frame.overlay_bgr(self.overlay.style)
 
     def header(self) -> Any:
         return messages.header(self.frame.image, TYPES)

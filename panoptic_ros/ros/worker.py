@@ -11,8 +11,8 @@ from time import perf_counter
 from traceback import format_exception
 from typing import Any
 
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.perception import Perception
 from panoptic_ros.ros.conversions import camera_image
 from panoptic_ros.ros.mailbox import Mailbox

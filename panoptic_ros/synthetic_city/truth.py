@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import find_objects
 
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
-from panoptic_ros.frame import CameraImage, PanopticFrame, Segments
+from panoptic_ros.frame import PanopticFrame
+from panoptic_ros.segments import Segments
 from panoptic_ros.synthetic_city.drive import VOID, CityFrame
 
 FIRST_THING = 1000  # ids of things begin here; stuff has its class id + 1, so that 0 stays void
@@ -49,7 +51,7 @@ class DriveTruth:
             np.bincount(segment_map.reshape(-1), minlength=len(ids) + 1)[1:].astype(np.int32),
             np.array(boxes, np.int32).reshape(-1, 4), None, np.array(ids, np.int32), np.array(ages, np.int32))
         image = CameraImage(frame.image, "rgb8", frame.stamp_ns, self.camera, self.camera)
-        return PanopticFrame(image, segment_map, segments)
+        return PanopticFrame(image, segment_map, segments, self.classes, frame.depth)
 
     def _id_of(self, key: int) -> int:
         return key + 1 if key < 256 else self._ids.setdefault(key, FIRST_THING + len(self._ids))

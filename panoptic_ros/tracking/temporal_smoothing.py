@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
-from panoptic_ros.frame import PanopticFrame, Segments
+from panoptic_ros.frame import PanopticFrame
+from panoptic_ros.segments import Segments
 from panoptic_ros.tracking.tracks import Tracks
 
 # What was seen in so many frames is shown for a while when it is missed.
@@ -92,8 +94,9 @@ def _bridge(frame: PanopticFrame, tracks: Tracks, row_of_track: np.ndarray, last
     bridged = before.select(rows)
     bridged = replace(bridged, score=(bridged.score * (1 - elapsed / (2 * LONGEST_GAP))).astype(np.float32),
                       track_age=tracks.age[track])
-    joined = Segments(*(None if getattr(frame.segments, f.name) is None else np.concatenate(
-        [getattr(frame.segments, f.name), getattr(bridged, f.name)]) for f in fields(Segments)))
+    columns: list[Any] = [None if getattr(frame.segments, f.name) is None else np.concatenate(
+        [getattr(frame.segments, f.name), getattr(bridged, f.name)]) for f in fields(Segments)]
+    joined: Segments[np.ndarray] = Segments(*columns)
     return replace(frame, segment_map=segment_map, segments=joined)
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from panoptic_ros.classes import ClassTable
-from panoptic_ros.frame import Segments
+from panoptic_ros.segments import Segments
 
 # Steps along the golden ratio: consecutive numbers land far apart and never come into a cycle.
 GOLDEN = 0.6180339887
@@ -17,7 +17,7 @@ SATURATION = (0.4, 0.85)
 VALUE = (0.72, 1.0)
 
 
-def segment_colors(segments: Segments, classes: ClassTable) -> np.ndarray:
+def segment_colors(segments: Segments[np.ndarray], classes: ClassTable) -> np.ndarray:
     """The colour of each of N segments, (N, 3) uint8, red, green, blue.
 
     An object's colour follows from its class and track alone, so it stays the same for as long as the track does.

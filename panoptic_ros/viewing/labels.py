@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from panoptic_ros.classes import ClassTable
-from panoptic_ros.frame import Segments
+from panoptic_ros.segments import Segments
 
 FONT = cv2.FONT_HERSHEY_DUPLEX
 # The text's height, as a fraction of the square root of the image's area, and in pixels at the least.
@@ -19,7 +19,7 @@ MOST_LABELS = 60
 LEAST_VISIBLE = 0.2
 
 
-def draw_labels(picture: np.ndarray, segments: Segments, classes: ClassTable, colors: np.ndarray) -> None:
+def draw_labels(picture: np.ndarray, segments: Segments[np.ndarray], classes: ClassTable, colors: np.ndarray) -> None:
     """Write on the picture (H, W, 3), the largest objects first; no label covers another or leaves the image.
 
     colors: (N, 3), the segments' colours in the order of the picture's channels.

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, fields
 import cv2
 import numpy as np
 
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage, PanopticFrame
+from panoptic_ros.segments import Segments
 from panoptic_ros.viewing.colors import segment_colors
 from panoptic_ros.viewing.labels import draw_labels
 
@@ -38,13 +39,17 @@ class OverlayStyle:
                 raise InputError(f"overlay setting {row.name} = {value} is out of range: {low} to {high}")
 
 
-def draw_overlay(frame: PanopticFrame, classes: ClassTable, style: OverlayStyle | None = None) -> np.ndarray:
-    """The image with its segments, (H, W, 3) uint8, blue first; the frame is left as it is."""
+def draw_overlay(image: CameraImage, segment_map: np.ndarray, segments: Segments[np.ndarray], classes: ClassTable,
+                 style: OverlayStyle | None = None) -> np.ndarray:
+    """The image with its segments, (H, W, 3) uint8, blue first; the image is left as it is.
+
+    segment_map: (H, W), 0 = void, k = row k - 1 of the segments.
+    """
     style = style or OverlayStyle()
-    colors = segment_colors(frame.segments, classes)[:, ::-1]
-    picture = _paint(bgr_pixels(frame.image), frame.segment_map, colors, frame.segments.is_thing, style)
+    colors = segment_colors(segments, classes)[:, ::-1]
+    picture = _paint(bgr_pixels(image), segment_map, colors, segments.is_thing, style)
     if style.labels:
-        draw_labels(picture, frame.segments, classes, colors)
+        draw_labels(picture, segments, classes, colors)
     return picture
 
 

@@ -12,8 +12,8 @@ from rosbags.rosbag2 import Reader
 from panoptic_ros.bags.read import open_recording
 from panoptic_ros.bags.recording import BrokenFrame
 from panoptic_ros.bags.types import bag_types
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.messages import camera_image_message
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from panoptic_ros.bags.types import bag_types, bag_typestore
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage, PanopticFrame, Segments
+from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.messages import (
     camera_image_message,
     embeddings_message,
@@ -26,6 +27,7 @@ from panoptic_ros.messages import (
     semantic_image_message,
     stamp_in_ns,
 )
+from panoptic_ros.segments import Segments
 
 
 @pytest.fixture
@@ -38,7 +40,8 @@ def frame() -> PanopticFrame:
                         np.array([[0, 1, 4, 3], [1, 1, 3, 2], [0, 0, 4, 1]], np.int32),
                         np.array([[1, 0], [0.6, 0.8], [0, 0]], np.float32), np.array([0, 7, 0], np.int32),
                         np.array([0, 3, 0], np.int32))
-    return PanopticFrame(image, np.array([[3, 3, 3, 3], [1, 2, 2, 0], [1, 1, 1, 1]], np.uint16), segments)
+    return PanopticFrame(image, np.array([[3, 3, 3, 3], [1, 2, 2, 0], [1, 1, 1, 1]], np.uint16), segments,
+                         load_class_table("cityscapes"))
 
 
 def through_cdr(message: Any) -> Any:
@@ -92,7 +95,7 @@ def test_a_stamp_with_more_than_a_second_of_nanoseconds_is_refused() -> None:
 
 def test_a_frame_without_segments_or_embeddings_is_written_and_read(frame: PanopticFrame) -> None:
     types, classes = bag_types(), load_class_table("cityscapes")
-    empty = PanopticFrame(frame.image, np.zeros((3, 4), np.uint16), Segments.empty())
+    empty = PanopticFrame(frame.image, np.zeros((3, 4), np.uint16), Segments.empty(), frame.classes)
     embeddings = through_cdr(embeddings_message(empty, "m@1", types))
     assert (embeddings.dimension, len(embeddings.segment_ids), len(embeddings.data)) == (0, 0, 0)
     segment_map, segments = read_segments(through_cdr(panoptic_image_message(empty, types)),
@@ -127,5 +130,6 @@ def test_generated_classes_get_arrays_of_the_type_they_take_without_conversion(f
     embeddings = embeddings_message(frame, "m@1", types)
     assert (embeddings.segment_ids, embeddings.track_ids) == (array.array("H", [1, 2]), array.array("I", [0, 7]))
     assert embeddings.data.typecode == "f"
-    none = embeddings_message(PanopticFrame(frame.image, frame.segment_map, Segments.empty(2)), "m@1", types)
+    without = PanopticFrame(frame.image, frame.segment_map, Segments.empty(2), frame.classes)
+    none = embeddings_message(without, "m@1", types)
     assert none.data == array.array("f")

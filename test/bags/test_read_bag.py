@@ -14,8 +14,8 @@ import pytest
 from panoptic_ros.bags.read import open_recording
 from panoptic_ros.bags.recording import BrokenFrame, Recording
 from panoptic_ros.bags.types import bag_types
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.messages import COMPRESSED_IMAGE, camera_image_message, header, image_message
 
 Images = Callable[..., CameraImage]

@@ -10,8 +10,8 @@ import pytest
 
 from panoptic_ros.bags.read import open_recording
 from panoptic_ros.bags.recording import BrokenFrame
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.timestamps import read_timestamps
 
 

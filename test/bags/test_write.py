@@ -10,8 +10,8 @@ from rosbags.highlevel import AnyReader
 
 from panoptic_ros.bags.types import bag_types
 from panoptic_ros.bags.write import BagWriter
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.messages import camera_image_message, header
 
 

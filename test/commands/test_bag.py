@@ -12,9 +12,9 @@ from rosbags.highlevel import AnyReader
 
 from panoptic_ros.bags.calibration import read_calibration
 from panoptic_ros.bags.read import open_recording
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.cli import main
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage
 
 KITTI = """calib_time: 09-Jan-2012 13:57:47
 S_rect_02: 1.200000e+01 8.000000e+00

@@ -17,10 +17,10 @@ from rosbags.highlevel import AnyReader
 from panoptic_ros.bags.read import open_recording
 from panoptic_ros.bags.types import bag_types, bag_typestore
 from panoptic_ros.bags.write import BagWriter
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.cli import main
 from panoptic_ros.evaluation.truth_sources import open_truth
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.messages import SEGMENTS, camera_image_message
 
 START_NS = 10**18

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.datasets.dataset import Truth
 from panoptic_ros.evaluation.report import Report
@@ -29,8 +30,9 @@ from panoptic_ros.evaluation.report.pictures import (
 )
 from panoptic_ros.evaluation.report.tracks import TrackTimeline
 from panoptic_ros.evaluation.scorer import FrameScore
-from panoptic_ros.frame import CameraImage, PanopticFrame, Segments
+from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
+from panoptic_ros.segments import Segments
 
 ROAD, CAR = 0, 1
 CLASSES = ClassTable("two", ("road", "car"), (False, True), ((128, 64, 128), (0, 0, 142)))
@@ -77,7 +79,8 @@ def frame(k: int, camera: str = "camera", step_ns: int = 100_000_000) -> Panopti
     segments = Segments(np.array([ROAD, CAR], np.int32), np.array([False, True]), np.ones(2, np.float32),
                         np.ones(2, np.int32), np.zeros((2, 4), np.int32), None, np.array([0, 7], np.int32),
                         np.array([0, k + 1], np.int32))
-    return PanopticFrame(CameraImage(pixels, "rgb8", k * step_ns, camera), segment_map, segments)
+    return PanopticFrame(CameraImage(pixels, "rgb8", k * step_ns, camera), segment_map, segments,
+                         CLASSES)
 
 
 def add(report: Report, k: int, quality: float | None = 0.5, camera: str = "camera", with_truth: bool = True) -> None:

@@ -12,11 +12,11 @@ import pytest
 
 from panoptic_ros.bags.read import open_recording
 from panoptic_ros.bags.recording import BrokenFrame, Recording, Stream
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.truth_sources import MatchedTruth, open_truth
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.labels import PanopticLabel
 
 SECOND = 10**9

@@ -12,9 +12,9 @@ import torch
 from rosbags.highlevel import AnyReader
 
 from panoptic_ros.bags.types import bag_typestore
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.cli import main
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.messages import read_segments
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception

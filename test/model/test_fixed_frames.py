@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from panoptic_ros.frame import CameraImage, PanopticFrame
+from panoptic_ros.camera_image import CameraImage
+from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
 

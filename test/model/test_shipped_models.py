@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.datasets import open_dataset
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception

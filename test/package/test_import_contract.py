@@ -73,7 +73,7 @@ def test_methods_are_closed_to_every_other_part_of_the_package() -> None:
     closed = next(c for c in contracts if c["name"].startswith("Methods, networks and decoding"))
     parts = {f"panoptic_ros.{path.stem}" for path in (ROOT / "panoptic_ros").iterdir()
              if path.suffix == ".py" or (path / "__init__.py").is_file()}
-    open_to_methods = {"panoptic_ros.__init__", "panoptic_ros.errors", "panoptic_ros.frame", "panoptic_ros.settings"}
+    open_to_methods = {"panoptic_ros.__init__", "panoptic_ros.errors", "panoptic_ros.settings"}
     assert parts - open_to_methods - set(closed["source_modules"]) <= set(closed["forbidden_modules"])
 
 

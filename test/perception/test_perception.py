@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
 

@@ -20,8 +20,8 @@ from rosbags.highlevel import AnyReader
 
 from panoptic_ros.bags.read import open_recording
 from panoptic_ros.bags.types import bag_types, bag_typestore
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.cli import main
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.interruption import stop_on_interrupt
 from panoptic_ros.messages import camera_image_message, read_segments
 

@@ -9,10 +9,12 @@ import numpy as np
 
 from panoptic_ros.bags.types import bag_types
 from panoptic_ros.bags.write import BagWriter
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.cli import main
-from panoptic_ros.frame import CameraImage, PanopticFrame, Segments
+from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.messages import camera_image_message, panoptic_image_message, segments_message
+from panoptic_ros.segments import Segments
 
 FRAMES = 12
 
@@ -27,7 +29,7 @@ def test_frames_that_come_back_are_scored_and_lost_ones_are_no_missing_truth(tmp
             road = Segments(np.zeros(1, np.int32), np.zeros(1, bool), np.ones(1, np.float32),
                             np.array([128 * 256], np.int32), np.array([[0, 0, 256, 128]], np.int32), None,
                             np.zeros(1, np.int32), np.zeros(1, np.int32))
-            truth = PanopticFrame(image, np.ones((128, 256), np.uint16), road)
+            truth = PanopticFrame(image, np.ones((128, 256), np.uint16), road, classes)
             bag.write("/front/image", camera_image_message(image, bag_types()), image.stamp_ns)
             bag.write("/front/truth/panoptic/image", panoptic_image_message(truth, bag_types()), image.stamp_ns)
             bag.write("/front/truth/segments", segments_message(truth, classes, "truth", bag_types()), image.stamp_ns)

@@ -7,10 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from panoptic_ros.frame import CameraImage, PanopticFrame, Segments
+from panoptic_ros.camera_image import CameraImage
+from panoptic_ros.classes import load_class_table
+from panoptic_ros.frame import PanopticFrame
+from panoptic_ros.segments import Segments
 
 FrameFactory = Callable[..., PanopticFrame]
 
+CLASSES = load_class_table("cityscapes")
 CAR = 13
 
 
@@ -40,6 +44,6 @@ def make_frame() -> FrameFactory:
             area=np.bincount(segment_map.ravel(), minlength=count + 1)[1:].astype(np.int32), box=box,
             embedding=embedding, track_id=np.zeros(count, np.int32), track_age=np.zeros(count, np.int32))
         image = CameraImage(np.zeros((100, 200, 3), np.uint8), "bgr8", round(seconds * 1e9), camera)
-        return PanopticFrame(image, segment_map, segments)
+        return PanopticFrame(image, segment_map, segments, CLASSES)
 
     return make

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from lightning_fabric import Fabric
 
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import load_class_table
-from panoptic_ros.frame import CameraImage
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
 from training import tune

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import yaml
 
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.datasets import Dataset, Entry, Truth, open_dataset
 from panoptic_ros.datasets.coco_panoptic import CocoPanopticWriter
 from panoptic_ros.evaluation.scorer import Scorer
-from panoptic_ros.frame import CameraImage, PanopticFrame
+from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from panoptic_ros.classes import ClassTable
-from panoptic_ros.frame import Segments
+from panoptic_ros.segments import Segments
 from panoptic_ros.viewing import labels
 
 CLASSES = ClassTable("test", ("road", "car", "motorcycle"), (False, True, True),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from panoptic_ros.camera_image import PIXEL_ENCODINGS, CameraImage
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import PIXEL_ENCODINGS, CameraImage, PanopticFrame, Segments
-from panoptic_ros.viewing import OverlayStyle, draw_overlay
+from panoptic_ros.frame import PanopticFrame
+from panoptic_ros.segments import Segments
+from panoptic_ros.viewing import OverlayStyle
 
 CLASSES = ClassTable("test", ("road", "car", "person"), (False, True, True),
                      ((128, 64, 128), (0, 0, 142), (220, 20, 60)))
@@ -29,7 +31,7 @@ def frame_of(image: CameraImage, segment_map: np.ndarray, class_id: list[int], t
     tracks = np.array(track_id, np.int32)
     return PanopticFrame(image, segment_map.astype(np.uint16), Segments(
         np.array(class_id, np.int32), CLASSES.thing_mask[class_id], np.ones(len(class_id), np.float32), area, box, None,
-        tracks, tracks))
+        tracks, tracks), CLASSES)
 
 
 def two_halves(class_id: list[int], track_id: list[int], image: CameraImage | None = None) -> PanopticFrame:
@@ -40,7 +42,7 @@ def two_halves(class_id: list[int], track_id: list[int], image: CameraImage | No
 
 
 def test_stuff_is_the_image_mixed_with_the_class_colour() -> None:
-    overlay = draw_overlay(two_halves([0, 1], [0, 7]), CLASSES, OverlayStyle(stuff_opacity=0.25, labels=False))
+    overlay = two_halves([0, 1], [0, 7]).overlay_bgr(OverlayStyle(stuff_opacity=0.25, labels=False))
     # blue 128, green 64, red 128 at a quarter over grey 100
     assert overlay[40, 20].tolist() == [107, 91, 107]
     assert overlay.shape == (60, 80, 3)
@@ -48,12 +50,12 @@ def test_stuff_is_the_image_mixed_with_the_class_colour() -> None:
 
 
 def test_void_is_the_image_itself() -> None:
-    overlay = draw_overlay(two_halves([0, 1], [0, 7]), CLASSES, PLAIN)
+    overlay = two_halves([0, 1], [0, 7]).overlay_bgr(PLAIN)
     assert (overlay[:19] == 100).all()
 
 
 def test_an_object_has_a_crisp_edge_inside_its_outline_and_nowhere_else() -> None:
-    overlay = draw_overlay(two_halves([0, 1], [0, 7]), CLASSES, PLAIN).astype(int)
+    overlay = two_halves([0, 1], [0, 7]).overlay_bgr(PLAIN).astype(int)
     fill = overlay[40, 60]
     assert np.abs(overlay[20:, 40] - fill).sum(axis=1).min() > 100
     assert (overlay[22:58, 42:78] == fill).all()
@@ -61,24 +63,24 @@ def test_an_object_has_a_crisp_edge_inside_its_outline_and_nowhere_else() -> Non
 
 
 def test_neighbours_of_one_class_have_different_colours() -> None:
-    overlay = draw_overlay(two_halves([1, 1], [7, 8]), CLASSES, PLAIN).astype(int)
+    overlay = two_halves([1, 1], [7, 8]).overlay_bgr(PLAIN).astype(int)
     assert np.abs(overlay[40, 20] - overlay[40, 60]).max() > 15
 
 
 def test_a_track_keeps_its_colour_where_its_segment_has_another_number() -> None:
-    first = draw_overlay(two_halves([1, 1], [7, 8]), CLASSES, PLAIN)
-    second = draw_overlay(two_halves([1, 1], [8, 7]), CLASSES, PLAIN)
+    first = two_halves([1, 1], [7, 8]).overlay_bgr(PLAIN)
+    second = two_halves([1, 1], [8, 7]).overlay_bgr(PLAIN)
     assert first[40, 20].tolist() == second[40, 60].tolist()
 
 
 def test_neighbours_differ_where_nobody_tracks() -> None:
-    overlay = draw_overlay(two_halves([1, 1], [0, 0]), CLASSES, PLAIN).astype(int)
+    overlay = two_halves([1, 1], [0, 0]).overlay_bgr(PLAIN).astype(int)
     assert np.abs(overlay[40, 20] - overlay[40, 60]).max() > 15
 
 
 def test_no_segments_leave_the_image_as_it_is() -> None:
     image = grey_image()
-    overlay = draw_overlay(PanopticFrame(image, np.zeros((60, 80), np.uint16), Segments.empty()), CLASSES)
+    overlay = PanopticFrame(image, np.zeros((60, 80), np.uint16), Segments.empty(), CLASSES).overlay_bgr()
     assert (overlay == image.pixels).all()
     assert not np.shares_memory(overlay, image.pixels)
 
@@ -94,15 +96,15 @@ def test_every_encoding_gives_the_same_picture(encoding: str) -> None:
     colors = blue_first if encoding.startswith("bgr") else blue_first[..., ::-1]
     pixels[..., :3] = colors[..., :channels]
     pixels.setflags(write=False)
-    expected = draw_overlay(two_halves([0, 1], [0, 7], CameraImage(blue_first, "bgr8")), CLASSES)
-    overlay = draw_overlay(two_halves([0, 1], [0, 7], CameraImage(pixels, encoding)), CLASSES)
+    expected = two_halves([0, 1], [0, 7], CameraImage(blue_first, "bgr8")).overlay_bgr()
+    overlay = two_halves([0, 1], [0, 7], CameraImage(pixels, encoding)).overlay_bgr()
     assert (overlay == expected).all()
 
 
 def test_the_frame_is_not_written_to() -> None:
     frame = two_halves([1, 2], [7, 8])
     before = frame.image.pixels.copy(), frame.segment_map.copy()
-    draw_overlay(frame, CLASSES)
+    frame.overlay_bgr()
     assert (frame.image.pixels == before[0]).all()
     assert (frame.segment_map == before[1]).all()
 
@@ -111,18 +113,19 @@ def test_as_many_segments_as_sixteen_bits_can_number() -> None:
     count = 65535
     segment_map = (np.arange(256 * 257) % (count + 1)).reshape(256, 257).astype(np.uint16)
     ones = np.ones(count, np.int32)
-    frame = PanopticFrame(grey_image(256, 257), segment_map, Segments(
-        ones, ones.astype(bool), ones.astype(np.float32), ones, np.zeros((count, 4), np.int32), None, ones, ones))
-    overlay = draw_overlay(frame, CLASSES)
+    segments = Segments(ones, ones.astype(bool), ones.astype(np.float32), ones, np.zeros((count, 4), np.int32), None,
+                        ones, ones)
+    frame = PanopticFrame(grey_image(256, 257), segment_map, segments, CLASSES)
+    overlay = frame.overlay_bgr()
     assert (overlay[0, 0] == 100).all()  # void
     assert (overlay[128:] != 100).any(axis=2).mean() > 0.99
 
 
 def test_opacity_zero_shows_the_image_and_one_hides_it() -> None:
     frame = two_halves([0, 0], [0, 0])
-    clear = draw_overlay(frame, CLASSES, OverlayStyle(stuff_opacity=0.0, labels=False))
+    clear = frame.overlay_bgr(OverlayStyle(stuff_opacity=0.0, labels=False))
     assert (clear[40, 20] == 100).all()
-    solid = draw_overlay(frame, CLASSES, OverlayStyle(stuff_opacity=1.0, labels=False))
+    solid = frame.overlay_bgr(OverlayStyle(stuff_opacity=1.0, labels=False))
     assert solid[40, 20].tolist() == [128, 64, 128]
 
 

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.evaluation.overlap import overlap
-from panoptic_ros.frame import CameraImage, PanopticFrame, Segments
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
+from panoptic_ros.segments import Segments
 from panoptic_ros.viewing.overlay import bgr_pixels, draw_overlay
 
 # What a pixel of an error map says; the names, and the colours (red, green, blue) in which they are painted.
@@ -61,7 +62,7 @@ def painted(image: CameraImage, label: PanopticLabel, classes: ClassTable) -> np
                         4 * np.bincount(coarse.reshape(-1), minlength=count + 1)[1:].astype(np.int32),
                         2 * np.array(boxes, np.int32).reshape(-1, 4), None, label.object_id[known] * is_thing,
                         np.zeros(count, np.int32))
-    return draw_overlay(PanopticFrame(image, segment_map, segments), classes)
+    return draw_overlay(image, segment_map, segments, classes)
 
 
 def error_map(predicted: PanopticLabel, truth: PanopticLabel, is_thing: np.ndarray) -> np.ndarray:

@@ -12,7 +12,6 @@ from panoptic_ros.decoding.panoptic_merge import panoptic_merge
 from panoptic_ros.decoding.segments import make_segments
 from panoptic_ros.decoding.upsampling import upsample_labels
 from panoptic_ros.errors import InputError
-from panoptic_ros.frame import Segments
 from panoptic_ros.methods.dense_detections.boxes import (
     absolute_boxes,
     dense_boxes,
@@ -20,6 +19,7 @@ from panoptic_ros.methods.dense_detections.boxes import (
     query_boxes,
 )
 from panoptic_ros.methods.dense_detections.masks import mask_pixels
+from panoptic_ros.segments import Segments
 from panoptic_ros.settings import check_ranges, setting
 
 MASK_SCORES = ("iou", "generalised")
@@ -52,7 +52,7 @@ class Thresholds:
 
 
 def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
-           output_size: tuple[int, int]) -> tuple[Tensor, list[Segments]]:
+           output_size: tuple[int, int]) -> tuple[Tensor, list[Segments[Tensor]]]:
     """Network outputs -> segment map (B, H, W) int32 and B Segments, on the device of the outputs.
 
     outputs: what `Network.forward` returns. is_thing: (C,) bool. output_size: (H, W). Segments come as things, best
@@ -66,7 +66,7 @@ def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
 
 
 def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
-                output_size: tuple[int, int]) -> tuple[Tensor, Segments]:
+                output_size: tuple[int, int]) -> tuple[Tensor, Segments[Tensor]]:
     """One image: outputs without the dimension of the batch, the rest as in `decode`."""
     height, width = (2 * n for n in outputs["semantic_logits"].shape[1:])
     logits = F.interpolate(outputs["semantic_logits"][None], (height, width), mode="bilinear", align_corners=False)

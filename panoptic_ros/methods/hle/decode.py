@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from panoptic_ros.decoding.peaks import greedy_suppression, local_maxima
 from panoptic_ros.decoding.segments import make_segments
 from panoptic_ros.decoding.upsampling import upsample_labels
-from panoptic_ros.frame import Segments
 from panoptic_ros.methods.hle.kernels import (
     CELLS_PER_UNIT,
     log_class_kernel,
@@ -22,6 +21,7 @@ from panoptic_ros.methods.hle.kernels import (
     pixel_features,
     position_grid,
 )
+from panoptic_ros.segments import Segments
 from panoptic_ros.settings import check_ranges, setting
 
 # Pixels whose kernels are computed at once. On a CPU what fits into its cache, on a GPU what bounds the memory of a
@@ -54,7 +54,7 @@ class Thresholds:
 
 
 def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
-           output_size: tuple[int, int]) -> tuple[Tensor, list[Segments]]:
+           output_size: tuple[int, int]) -> tuple[Tensor, list[Segments[Tensor]]]:
     """Network outputs -> segment map (B, H, W) int32 and B Segments, on the device of the outputs.
 
     outputs: what `Network.forward` returns. is_thing: (C,) bool. output_size: (H, W). Segments come as things, best
@@ -77,7 +77,7 @@ def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
 
 
 def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
-                output_size: tuple[int, int], cells: float) -> tuple[Tensor, Segments]:
+                output_size: tuple[int, int], cells: float) -> tuple[Tensor, Segments[Tensor]]:
     """One image: maps without the dimension of the batch, so many pixels to a unit of position, the rest as in
     `decode`."""
     size = (outputs["embedding"].shape[1], outputs["embedding"].shape[2])
