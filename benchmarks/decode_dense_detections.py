@@ -18,12 +18,12 @@ from panoptic_ros.methods import dense_detections
 from panoptic_ros.methods.dense_detections.boxes import grid, locations
 from training.objectives.dense_detections import (
     Settings,
+    assign,
     centerness,
     in_range,
     levelness_target,
     objects,
     offsets_to,
-    owners,
     thing_index,
 )
 
@@ -48,14 +48,14 @@ def perfect_outputs(class_map: Tensor, instance_map: Tensor, is_thing: Tensor) -
     """What a network that has learned everything puts out for the maps (1, H, W): logits of +-6."""
     rows, columns = class_map.shape[1] // 8, class_map.shape[2] // 8
     location, level = locations(rows, columns, class_map.device)
-    truth, largest = objects(class_map, instance_map), Settings().largest
-    owner = owners(truth, location, class_map, is_thing, "masks").clamp(min=0)
+    truth, largest = objects(class_map, instance_map), Settings().regression_ranges
+    owner = assign(truth, location, class_map, is_thing, "masks").clamp(min=0)
     distance = offsets_to(truth.box[owner], location)
     positive = (owner > 0) & in_range(distance.amax(2), level, largest)
     things = torch.arange(int(is_thing.sum()))[:, None]
     of_class = (thing_index(truth.class_id, is_thing)[owner][:, None] == things) & positive[:, None]
     quarter = grid(2 * rows, 2 * columns, 4, class_map.device)
-    wanted = levelness_target(owners(truth, quarter, class_map, is_thing, "masks"), truth, quarter, largest)
+    wanted = levelness_target(assign(truth, quarter, class_map, is_thing, "masks"), truth, quarter, largest)
     middle = torch.where(positive, centerness(distance[0])[None].nan_to_num(), 0).clamp(0.01, 0.99)
     return {"semantic_logits": torch.where(torch.arange(len(is_thing))[:, None, None] == class_map[:, None, 4::8, 4::8],
                                            6.0, -6.0),
@@ -78,11 +78,11 @@ def measure(quick: bool) -> dict[str, float]:
         for count in BOXES:
             outputs = {name: x.to(engine.device) for name, x in perfect_outputs(*street(count), is_thing).items()}
             things, thresholds = is_thing.to(engine.device), dense_detections.Thresholds(instances=max(BOXES))
-            _, [found] = dense_detections.decode(outputs, things, thresholds, SIZE)
+            [found] = dense_detections.decode(outputs, things, thresholds, SIZE).segments
             assert int(found.is_thing.sum()) == count
 
             def decode(outputs: dict[str, Tensor] = outputs) -> Tensor:
-                maps, _ = dense_detections.decode(outputs, things, thresholds, SIZE)  # noqa: B023
+                maps = dense_detections.decode(outputs, things, thresholds, SIZE).segment_map  # noqa: B023
                 return maps.cpu()  # a GPU has it done only then
 
             result[f"decode of {count} boxes"] = median_ms(decode, repeats)

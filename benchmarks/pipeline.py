@@ -64,7 +64,7 @@ def hle_scene(instances: int, height: int = 128, width: int = 256) -> dict[str, 
     return {"embedding": embedding.permute(2, 0, 1)[None].contiguous(), "seed": seed[None, None],
             "log_sigma": torch.full((1, 1, height, width), -1.8), "class_mean": means,
             "class_log_sigma": torch.full((19,), -1.3),
-            "spatial_log_sigma": torch.tensor([np.log(0.6 * pitch / CELLS_PER_UNIT)]).float()}
+            "shared_spatial_log_sigma": torch.tensor(np.log(0.6 * pitch / CELLS_PER_UNIT)).float()}
 
 
 def crowd(count: int, shift: float, seed: int) -> PanopticFrame:
@@ -107,7 +107,7 @@ def measure(quick: bool, model: str) -> dict[str, float]:
     with torch.inference_mode():
         for instances in (10, 50, 200):
             scene = hle_scene(instances)
-            _, [found] = hle.decode(scene, is_thing, hle.Thresholds(), (512, 1024))
+            [found] = hle.decode(scene, is_thing, hle.Thresholds(), (512, 1024)).segments
             assert int(found.is_thing.sum()) == instances
             result[f"decode of {instances} instances"] = median_ms(
                 lambda: hle.decode(scene, is_thing, hle.Thresholds(), (512, 1024)), repeats)  # noqa: B023

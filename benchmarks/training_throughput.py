@@ -18,14 +18,13 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.command import run_benchmark
 from training.devices import make_fabric
-from training.recipe import Recipe, load_recipe
-from training.sampling import Numbers, sample_batches
-from training.train import Run
+from training.recipe import Recipe, load_stages
+from training.run import Run
+from training.samples import SampleNumbers, sample_batches
 
 RECIPE = Path(__file__).parents[1] / "training" / "recipes" / "hle" / "city.yaml"
 FRAMES = 8  # of each drive, as in the recipe
@@ -59,22 +58,22 @@ def measure(quick: bool, workers: int) -> dict[str, Any]:
 
 
 def _recipe(drives: int, folder: Path) -> Recipe:
-    recipe = load_recipe(RECIPE)
+    recipe = load_stages(RECIPE)["full"]
     last = 1_000_000 + drives - 1
     data = dataclasses.replace(recipe.data, train=f"city:1000000-{last}x{FRAMES}/12", validation="",
                                cache=str(folder / "cache"))
-    return dataclasses.replace(recipe, data=data, initial_model="")
+    return dataclasses.replace(recipe, data=data)
 
 
-def _read(run: Run, steps: int, workers: int) -> Iterator[dict[str, Tensor]]:
+def _read(run: Run, steps: int, workers: int) -> Iterator[dict[str, Any]]:
     """The batches of the run's next steps, as `training.train` reads them."""
-    numbers = Numbers(run.step, run.step + steps, run.recipe.batch_size)
+    numbers = SampleNumbers(run.step, run.step + steps, run.recipe.batch_size)
     return sample_batches(run.samples(), numbers, run.recipe.batch_size, workers)
 
 
-def _timed(run: Run, batches: Iterator[dict[str, Tensor]], steps: int) -> tuple[float, list[dict[str, Tensor]]]:
+def _timed(run: Run, batches: Iterator[dict[str, Any]], steps: int) -> tuple[float, list[dict[str, Any]]]:
     """Seconds of so many steps, and the batches that they took."""
-    kept: list[dict[str, Tensor]] = []
+    kept: list[dict[str, Any]] = []
     _wait_for(run)
     start = perf_counter()
     for _ in tqdm(range(steps), unit="step", disable=None):

@@ -17,13 +17,12 @@ from torch import Tensor, nn
 
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.errors import InputError
-from panoptic_ros.methods import METHODS
+from panoptic_ros.methods import METHODS, Decoded
 from panoptic_ros.paths import model_folder
-from panoptic_ros.segments import Segments
 
-# Mean and deviation of ImageNet's colours, 0 to 1, red first: what timm's backbones are trained with.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+SMALLEST_INPUT = 32  # pixels per side
+# Of BatchNorm, which are sums over images and not weights.
+_STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Model:
 
     method: str
     hyperparameters: Any
-    network: nn.Module
+    network: Any  # `panoptic_ros.methods.Network`, an nn.Module
     classes: ClassTable
     input_size: tuple[int, int]
     mean: tuple[float, float, float]
@@ -48,14 +47,21 @@ class Model:
     model_id: str
     training: dict[str, Any]
 
+    @property
+    def predicts_depth(self) -> bool:
+        """Whether its frames have a depth in metres."""
+        return "depth" in self.network.pixel_outputs
+
     def input_shape(self, height: int, width: int) -> tuple[int, int]:
-        """The network's input for an image of this size: its aspect ratio, multiples of 32, about as many pixels
-        as `input_size`, so that the time per frame is the same for every camera and nothing is distorted."""
+        """The network's input for an image of this size: its aspect ratio, multiples of the network's stride, about as
+        many pixels as `input_size`, so that the time per frame is the same for every camera and nothing is distorted.
+        """
+        stride = self.network.stride
         pixels = self.input_size[0] * self.input_size[1]
         ideal = math.sqrt(pixels * height / width)
-        rows = max(1, round(ideal / 32))
-        columns = max(1, round(pixels / (32 * rows) / 32))
-        return 32 * rows, 32 * columns
+        rows = max(1, round(ideal / stride))
+        columns = max(1, round(pixels / (stride * rows) / stride))
+        return stride * rows, stride * columns
 
     def normalise(self, image: Tensor) -> Tensor:
         """(B, H, W, 3) uint8, red first -> (B, 3, H, W) float32, mean 0 and deviation 1."""
@@ -63,12 +69,12 @@ class Model:
         shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)], device=image.device)
         return torch.addcmul(shift.view(3, 1, 1), image.permute(0, 3, 1, 2), scale.view(3, 1, 1))
 
-    def decode(self, outputs: dict[str, Tensor], thresholds: Any,
-               output_size: tuple[int, int]) -> tuple[Tensor, list[Segments[Tensor]]]:
-        """The method's decode: segment map (B, *output_size) int32 and B Segments."""
-        is_thing = torch.as_tensor(self.classes.thing_mask, device=next(iter(outputs.values())).device)
-        result: tuple[Tensor, list[Segments[Tensor]]] = METHODS[self.method].decode(outputs, is_thing, thresholds, output_size)
-        return result
+    def decode(self, outputs: dict[str, Tensor], thresholds: Any, output_size: tuple[int, int]) -> Decoded:
+        """The method's decode of the network's outputs, on their device: segments, and depth, at (H, W) output_size."""
+        device = next(iter(outputs.values())).device
+        parameters = {name: value.detach().to(device) for name, value in self.network.decode_parameters().items()}
+        is_thing = torch.as_tensor(self.classes.thing_mask, device=device)
+        return METHODS[self.method].decode({**outputs, **parameters}, is_thing, thresholds, output_size)
 
 
 def load_model(name_or_path: str | Path) -> Model:
@@ -96,9 +102,13 @@ def load_model(name_or_path: str | Path) -> Model:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{description} is not a model description: {type(error).__name__} at {error}") from error
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or min(input_size) < 32:
-        raise InputError(f"{description}: mean and std need three values each, input_size at least 32 x 32")
-    network = method.network(hyperparameters, classes.is_thing)
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or min(input_size) < SMALLEST_INPUT:
+        raise InputError(f"{description}: mean and std need three values each, input_size at least {SMALLEST_INPUT} x "
+                         f"{SMALLEST_INPUT}")
+    try:
+        network = method.network(hyperparameters, classes.is_thing)
+    except InputError as error:
+        raise InputError(f"{description}: {error}") from error
     _load_weights(network, weights)
     digest = hashlib.sha256(description.read_bytes() + weights.read_bytes()).hexdigest()[:8]
     return Model(text["method"], hyperparameters, network.eval(), classes, input_size, mean, std, thresholds,
@@ -106,10 +116,18 @@ def load_model(name_or_path: str | Path) -> Model:
 
 
 def save_model(model: Model, folder: Path) -> None:
-    """Write a model folder that `load_model` reads; floating-point weights are stored in half precision."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {name: (value.half() if value.is_floating_point() else value).contiguous()
+    """Write a model folder that `load_model` reads.
+
+    Weights are stored in half precision, statistics of BatchNorm in single: a variance may be above 65,504, where half
+    precision ends. Raises InputError for weights that are not finite in it; then nothing is written.
+    """
+    state = {name: value.contiguous() if not value.is_floating_point() else
+             (value.float() if name.endswith(_STATISTICS) else value.half()).contiguous()
              for name, value in model.network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    if bad := [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]:
+        raise InputError(f"{bad[0]} has values that are not finite in half precision: the model in {folder} is not "
+                         "replaced; lower the learning rate")
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights.safetensors").write_bytes(save(state))
     text = {"method": model.method, "input_size": list(model.input_size), "mean": list(model.mean),
             "std": list(model.std), "hyperparameters": dataclasses.asdict(model.hyperparameters),

@@ -91,14 +91,15 @@ class Perception:
         preprocessed = perf_counter()
         outputs = self.engine(batch)
         inferred = perf_counter()
-        decoded_maps, segments = self.model.decode(outputs, self.thresholds, (height, width))
-        maps = decoded_maps.to(torch.uint16).cpu().numpy()
+        found = self.model.decode(outputs, self.thresholds, (height, width))
+        maps = found.segment_map.to(torch.uint16).cpu().numpy()
+        depths = [None] * len(images) if found.depth is None else found.depth.cpu().numpy()
         decoded = perf_counter()
         # A batch is one piece of work: each of its images waited for all of it.
         timings = {"preprocess": 1e3 * (preprocessed - start), "network": 1e3 * (inferred - preprocessed),
                    "decode": 1e3 * (decoded - inferred)}
-        return [PanopticFrame(image, segment_map, rows.numpy(), self.model.classes, None, dict(timings))
-                for image, segment_map, rows in zip(images, maps, segments, strict=True)]
+        return [PanopticFrame(image, segment_map, rows.numpy(), self.model.classes, depth, dict(timings))
+                for image, segment_map, rows, depth in zip(images, maps, found.segments, depths, strict=True)]
 
     def _associate(self, frame: PanopticFrame) -> PanopticFrame:
         start = perf_counter()

@@ -20,7 +20,7 @@ from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.messages import camera_image_message
 from panoptic_ros.methods import dense_detections, hle
-from panoptic_ros.model import IMAGENET_MEAN, IMAGENET_STD, Model, save_model
+from panoptic_ros.model import Model, save_model
 
 START_NS = 1_000_000_000_000
 STEP_NS = 100_000_000
@@ -40,7 +40,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network.head.bias[-1] = 1.0
     thresholds = hle.Thresholds(seed=0.05, stuff=0.05, instances=20)
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    save_model(Model("hle", hyperparameters, network, classes, (64, 128), IMAGENET_MEAN, IMAGENET_STD, thresholds, "",
+    save_model(Model("hle", hyperparameters, network, classes, (64, 128), network.mean, network.std, thresholds, "",
                      {}), folder)
     return folder
 
@@ -57,7 +57,7 @@ def dense_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network.box_class.weight.mul_(50)
     thresholds = dense_detections.Thresholds(score=0.2, suppression=0.3, mask=0.05, mask_score="iou", instances=20)
     folder = tmp_path_factory.mktemp("models") / "dense"
-    save_model(Model("dense_detections", hyperparameters, network, classes, (64, 128), IMAGENET_MEAN, IMAGENET_STD,
+    save_model(Model("dense_detections", hyperparameters, network, classes, (64, 128), network.mean, network.std,
                      thresholds, "", {}), folder)
     return folder
 

@@ -1,4 +1,4 @@
-"""Augmentation: random views of an image and its labels, as torchvision transforms; all chance is torch's generator."""
+"""Augmentation: how a training sample is scaled, cut, mirrored and coloured; all chance is torch's generator."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
@@ -13,25 +14,31 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from panoptic_ros.errors import InputError
-from training.image_maps import VOID
+from training.batches import Objects
+from training.image_maps import VOID, instances_of
 
-_LOOK_EVERY = 4  # things are looked for at every fourth pixel
+_LOOK_EVERY = 4  # for a thing to cut around, every fourth pixel is looked at
+GREY = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What a training sample is made of.
+    """How a crop is made of an image.
 
-    crop: (h, w) of a sample. longest_side: images are resized so that it has so many pixels, 0 = as they are.
-    scale: range of a factor that they are resized by besides, log-uniform.
+    crop: (h, w) of a sample. longest_side, shortest_side: images are resized so that it has so many pixels, 0 = as they
+        are; at most one of them is given.
+    scale: range of a factor by which they are resized besides, log-uniform. A crop that is larger than the image is
+        padded with the mean colour, and void.
     around_things: share of crops that hold a thing, of a class drawn first; the others lie anywhere, around the middle
-        of the image's height more often than not.
+        of the image's height more often than not. For the sampling policy `uniform`; other policies say what a crop
+        holds.
     flip: share that is mirrored. brightness, contrast, saturation: largest relative change. hue: largest turn, 0.5 is
         half the circle.
     """
 
     crop: tuple[int, int] = (512, 1024)
     longest_side: int = 0
+    shortest_side: int = 0
     scale: tuple[float, float] = (0.7, 1.3)
     around_things: float = 0.5
     flip: float = 0.5
@@ -41,69 +48,161 @@ class Augmentation:
     hue: float = 0.02
 
     def __post_init__(self) -> None:
-        if min(self.crop) < 32 or any(side % 32 for side in self.crop):
-            raise InputError(f"crop is {self.crop[0]} x {self.crop[1]}; both sides must be multiples of 32")
+        if min(self.crop) < 32:
+            raise InputError(f"crop is {self.crop[0]} x {self.crop[1]}; both sides must be at least 32")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise InputError(f"scale is {self.scale[0]} to {self.scale[1]}; it must be positive and rise")
+        if self.longest_side and self.shortest_side:
+            raise InputError("images are resized by their longest_side or by their shortest_side, not by both")
 
-    def transform(self) -> v2.Transform:
-        """The transform of a sample: {"image", "class_map", "instance_map"} as tv_tensors, each of `crop` then.
+    def base_scale(self, height: int, width: int) -> float:
+        """The factor that an image is resized by before `scale`."""
+        if self.longest_side:
+            return self.longest_side / max(height, width)
+        return self.shortest_side / min(height, width) if self.shortest_side else 1.0
 
-        The images of a clip, a dimension in front of all three, get the same view.
+    def transform(self, fill: tuple[float, float, float] = GREY) -> v2.Transform:
+        """The transform of a sample (see `as_sample`); all images of a clip get the same view.
+
+        fill: colour, 0 to 1, of what lies beyond the image: the mean that the network's input is normalised by.
         """
         return v2.Compose([
-            ScaledCrop(self.crop, self.longest_side, self.scale, self.around_things),
-            v2.RandomHorizontalFlip(self.flip),
+            ScaledCrop(self, fill),
+            RandomHorizontalFlip(self.flip),
             v2.ColorJitter(self.brightness, self.contrast, self.saturation, self.hue),
         ])
 
 
+@dataclass(frozen=True)
+class Focus:
+    """What a crop must show.
+
+    class_id: at least a pixel of this class. number: and of this instance, 0 = of any. scale: the factor, besides the
+    base scale, by which the image is resized; None: drawn from the augmentation's range.
+    """
+
+    class_id: int
+    number: int = 0
+    scale: float | None = None
+
+
 class ScaledCrop(v2.Transform):
-    """A window of a resized image; where it reaches beyond the image it is grey, and its labels are void.
+    """A window of a resized image, padded where it reaches beyond the image.
 
     The window is cut out first and resized then: what is not seen is not computed.
     """
 
-    def __init__(self, size: tuple[int, int], longest_side: int, scale: tuple[float, float],
-                 around_things: float) -> None:
+    def __init__(self, augmentation: Augmentation, fill: tuple[float, float, float]) -> None:
         super().__init__()
-        self.size, self.longest_side, self.scale, self.around_things = size, longest_side, scale, around_things
+        self.augmentation = augmentation
+        self.size = augmentation.crop
+        self._fill = torch.tensor([round(255 * value) for value in fill], dtype=torch.uint8).view(3, 1, 1)
 
-    def forward(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
-        """image (..., 3, H, W), class_map (..., H, W), instance_map (..., H, W) -> the same at `size`."""
+    def forward(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """A sample (n, ...) of n images of any size -> the same at `size`, without its `focus`."""
+        focus: Focus | None = sample["focus"]
         height, width = sample["class_map"].shape[-2:]
-        low, high = map(math.log, self.scale)
-        scale = math.exp(_uniform(low, high)) * (self.longest_side / max(height, width) if self.longest_side else 1)
-        # A window larger than the image in both directions would only be frame.
-        scale = max(scale, min(self.size[0] / height, self.size[1] / width))
-        window = tuple(round(side / scale) for side in self.size)
-        top, left = self._corner(sample, window)
-        box = [top, left, window[0], window[1], list(self.size)]
-        known = F.crop(tv_tensors.Mask(torch.ones_like(sample["class_map"])), *box[:4])
-        class_map, instance_map = (F.crop(sample[name], *box[:4]) for name in ("class_map", "instance_map"))
-        class_map = tv_tensors.wrap(torch.where(known > 0, class_map, VOID).to(class_map.dtype), like=class_map)
-        image = F.resized_crop(sample["image"], *box, interpolation=v2.InterpolationMode.BILINEAR, antialias=True)
-        return {"image": image, "class_map": self._resized(class_map), "instance_map": self._resized(instance_map)}
+        factor = focus.scale if focus and focus.scale else math.exp(_uniform(*map(math.log, self.augmentation.scale)))
+        # At least two pixels of the image are seen, however small.
+        scale = max(factor * self.augmentation.base_scale(height, width), 2 / min(height, width))
+        window = tuple(max(1, round(side / scale)) for side in self.size)
+        top, left = self._corner(sample, window, focus)
+        # Source row and column of each of the sample's; what lies beyond the image is none.
+        row, column = (((torch.arange(n) + 0.5) * (part / n)).long() + first
+                       for n, part, first in zip(self.size, window, (top, left), strict=True))
+        inside_rows, inside_columns = (row >= 0) & (row < height), (column >= 0) & (column < width)
+        inside = inside_rows[:, None] & inside_columns
 
-    def _resized(self, label_map: Tensor) -> Tensor:
-        rows, columns = (((torch.arange(n) + 0.5) * (m / n)).long() for n, m in zip(
-            self.size, label_map.shape[-2:], strict=True))
-        return tv_tensors.wrap(label_map[..., rows[:, None], columns], like=label_map)
+        def cut(values: Tensor, beyond: int) -> Tensor:
+            part = values[..., row.clamp(0, height - 1)[:, None], column.clamp(0, width - 1)]
+            return tv_tensors.wrap(torch.where(inside, part, beyond).to(values.dtype), like=values)
 
-    def _corner(self, sample: dict[str, Tensor], window: tuple[int, ...]) -> tuple[int, int]:
+        image = self._fill.expand(len(sample["image"]), -1, *self.size).clone()
+        y0, x0, y1, x1 = max(top, 0), max(left, 0), min(top + window[0], height), min(left + window[1], width)
+        image[..., inside] = F.resized_crop(
+            sample["image"], y0, x0, y1 - y0, x1 - x0, [int(inside_rows.sum()), int(inside_columns.sum())],
+            interpolation=v2.InterpolationMode.BILINEAR, antialias=True).flatten(2)
+        result = {"image": tv_tensors.wrap(image, like=sample["image"]), "class_map": cut(sample["class_map"], VOID),
+                  "instance_map": cut(sample["instance_map"], 0)}
+        stretch = torch.tensor([self.size[1] / window[1], self.size[0] / window[0]])
+        result["objects"] = [
+            _objects_in_crop(objects, instance_map, (left, top), stretch, self.size)
+            for objects, instance_map in zip(sample["objects"], result["instance_map"], strict=True)]
+        if "depth" in sample:
+            result["depth"] = cut(sample["depth"], 0)
+            result["focal_length"] = sample["focal_length"] * float(stretch[1])
+        return result
+
+    def _corner(self, sample: dict[str, Any], window: tuple[int, ...], focus: Focus | None) -> tuple[int, int]:
         shape = sample["class_map"].shape[-2:]
         spare = [side - part for side, part in zip(shape, window, strict=True)]
-        place = _random_thing(sample) if _uniform(0, 1) < self.around_things else None
+        if focus is not None:
+            place: tuple[int, int] | None = _pixel_of(sample, focus)
+        else:
+            place = _random_thing(sample) if _uniform(0, 1) < self.augmentation.around_things else None
         if place is None:
             # The middle of the height, where the horizon is, shows most.
-            wanted = [spare[0] * (_uniform(0, 1) + _uniform(0, 1)) / 2, spare[1] * _uniform(0, 1)]
+            target = [spare[0] * (_uniform(0, 1) + _uniform(0, 1)) / 2, spare[1] * _uniform(0, 1)]
         else:
-            wanted = [position - part * _uniform(0.2, 0.8) for position, part in zip(place, window, strict=True)]
-        top, left = (int(min(max(w, min(s, 0)), max(s, 0))) for w, s in zip(wanted, spare, strict=True))
+            target = [position - part * _uniform(0.2, 0.8) for position, part in zip(place, window, strict=True)]
+        top, left = (int(min(max(t, min(s, 0)), max(s, 0))) for t, s in zip(target, spare, strict=True))
         return top, left
 
 
-def _random_thing(sample: dict[str, Tensor]) -> tuple[int, int] | None:
+class RandomHorizontalFlip(v2.Transform):
+    """Mirrors images, maps and boxes alike."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """A sample as `ScaledCrop` leaves it."""
+        if _uniform(0, 1) >= self.share:
+            return sample
+        width = sample["class_map"].shape[-1]
+        maps = {name: tv_tensors.wrap(value.flip(-1), like=value) for name, value in sample.items()
+                if name in ("image", "class_map", "instance_map", "depth")}
+        sign, shift, order = torch.tensor([-1, 1, -1, 1]), torch.tensor([width, 0, width, 0]), [2, 1, 0, 3]
+        return {**sample, **maps, "objects": [
+            one._replace(box=one.box[:, order] * sign + shift, cut=one.cut[:, order]) for one in sample["objects"]]}
+
+
+def as_sample(image: np.ndarray, class_map: np.ndarray, instance_map: np.ndarray, depth: np.ndarray | None = None,
+              focal_length: np.ndarray | None = None, focus: Focus | None = None) -> dict[str, Any]:
+    """What the transform takes, of the n images of a clip.
+
+    image: (n, H, W, 3) uint8. class_map: (n, H, W) uint8. instance_map: (n, H, W) integers. depth: (n, H, W) metres, 0
+    or not finite = unknown, with focal_length (n,) in pixels, 0 = unknown.
+    """
+    sample: dict[str, Any] = {"image": tv_tensors.Image(torch.from_numpy(image).movedim(-1, -3)),
+                              "class_map": tv_tensors.Mask(torch.from_numpy(class_map)),
+                              "instance_map": tv_tensors.Mask(torch.from_numpy(instance_map)), "focus": focus}
+    sample["objects"] = [_whole_objects(*maps) for maps in zip(class_map, instance_map, strict=True)]
+    if depth is not None:
+        known = np.where(np.isfinite(depth), depth, 0).astype(np.float32)
+        sample["depth"] = tv_tensors.Mask(torch.from_numpy(known))
+        sample["focal_length"] = torch.as_tensor(focal_length, dtype=torch.float32)
+    return sample
+
+
+def _whole_objects(class_map: np.ndarray, instance_map: np.ndarray) -> Objects:
+    number, class_id, box = (torch.from_numpy(column) for column in instances_of(class_map, instance_map))
+    cut = torch.zeros(len(number), 4, dtype=torch.bool)
+    return Objects(torch.zeros_like(number), number, class_id, box.float(), cut)
+
+
+def _objects_in_crop(objects: Objects, instance_map: Tensor, corner: tuple[int, int], stretch: Tensor,
+                     size: tuple[int, int]) -> Objects:
+    """Those of which the crop shows a pixel; corner: x and y of the window, stretch: its pixels to the crop's."""
+    seen = torch.isin(objects.number, instance_map.as_subclass(Tensor).unique().long())
+    image, number, class_id, box, _ = (column[seen] for column in objects)
+    box = (box - torch.tensor(corner * 2)) * stretch.repeat(2)
+    limit = torch.tensor([0.0, 0.0, size[1], size[0]])
+    return Objects(image, number, class_id, box, torch.cat([box[:, :2] < limit[:2], box[:, 2:] > limit[2:]], 1))
+
+
+def _random_thing(sample: dict[str, Any]) -> tuple[int, int] | None:
     """A pixel (row, column) of a random object of a random class, each as likely as any other; None without objects.
 
     In a clip it is a pixel that the object has in any of the images.
@@ -116,9 +215,24 @@ def _random_thing(sample: dict[str, Tensor]) -> tuple[int, int] | None:
     classes = keys >> 32
     chosen_class = _choice(classes.unique())
     key = _choice(keys[classes == chosen_class])
-    *_, rows, columns = ((instance == key & 0xffffffff) & (class_map == chosen_class)).nonzero(as_tuple=True)
+    row, column = _random_pixel((instance == key & 0xffffffff) & (class_map == chosen_class))
+    return row * _LOOK_EVERY, column * _LOOK_EVERY
+
+
+def _pixel_of(sample: dict[str, Any], focus: Focus) -> tuple[int, int]:
+    """A random pixel (row, column) of what a crop must show. Raises InputError where none of the images shows it."""
+    of_class = sample["class_map"] == focus.class_id
+    found = of_class & (sample["instance_map"] == focus.number) if focus.number else of_class
+    if not bool(found.any()):
+        raise InputError(f"an image does not show the class {focus.class_id}, or its instance {focus.number}, that the "
+                         "statistics of the data say it shows: the labels were changed since; delete the statistics")
+    return _random_pixel(found)
+
+
+def _random_pixel(mask: Tensor) -> tuple[int, int]:
+    *_, rows, columns = mask.as_subclass(Tensor).nonzero(as_tuple=True)
     pixel = int(torch.randint(len(rows), ()))
-    return int(rows[pixel]) * _LOOK_EVERY, int(columns[pixel]) * _LOOK_EVERY
+    return int(rows[pixel]), int(columns[pixel])
 
 
 def _choice(values: Tensor) -> Tensor:
@@ -127,10 +241,3 @@ def _choice(values: Tensor) -> Tensor:
 
 def _uniform(low: float, high: float) -> float:
     return low + (high - low) * float(torch.rand(()))
-
-
-def as_sample(image: Any, class_map: Any, instance_map: Any) -> dict[str, Tensor]:
-    """NumPy image (..., H, W, 3) uint8, class_map (..., H, W) uint8, instance_map (..., H, W) integers -> a sample."""
-    return {"image": tv_tensors.Image(torch.from_numpy(image).movedim(-1, -3)),
-            "class_map": tv_tensors.Mask(torch.from_numpy(class_map)),
-            "instance_map": tv_tensors.Mask(torch.from_numpy(instance_map))}

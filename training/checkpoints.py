@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from panoptic_ros.errors import InputError
+from training.recipe import Recipe
 
 
 def save_checkpoint(file: Path, state: dict[str, Any]) -> None:
@@ -40,3 +42,22 @@ def load_checkpoint(file: Path, device: torch.device) -> dict[str, Any] | None:
         raise InputError(f"{file} is not a checkpoint, or is damaged ({error}): remove it to begin anew, or choose "
                          "another --out") from error
     return state
+
+
+def check_same_run(state: dict[str, Any], recipe: Recipe, processes: int, out: Path) -> None:
+    """Raises InputError where a checkpoint's state is of another recipe, of another number of processes, which would
+    see other samples, or of a version that kept other things."""
+    if "objective" not in state:
+        raise InputError(f"{out} holds a run of an earlier version, which cannot go on: begin anew with another --out "
+                         f"and --initial_model {out / 'model'}")
+    # A key that a recipe has only since the run began was what is its default now.
+    defaults = {row.name: row.default for row in dataclasses.fields(Recipe)}
+    ours, theirs = recipe.plain(), {**defaults, **state["recipe"]}
+    # These do not change what was learned so far.
+    free = {"validation", "test_time"}
+    if changed := sorted(k for k in ours.keys() | theirs.keys() if k not in free and ours.get(k) != theirs.get(k)):
+        raise InputError(f"{out} holds a run of another recipe (it differs in {', '.join(changed)}): give the same "
+                         "recipe to go on, or another --out to begin anew")
+    if state["processes"] != processes:
+        raise InputError(f"{out} holds a run of {state['processes']} processes, now there are {processes}: go on "
+                         f"with as many devices, or begin anew with another --out and --initial_model {out / 'model'}")

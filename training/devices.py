@@ -22,6 +22,9 @@ def make_fabric(recipe: Recipe, accelerator: str = "auto", devices: int | str = 
         # torchrun's own count: Fabric would take each of its processes for a run of its own.
         settings["devices"] = int(os.environ["LOCAL_WORLD_SIZE"])
         settings["num_nodes"] = int(os.environ["WORLD_SIZE"]) // settings["devices"]
+    if settings["devices"] != 1:
+        # A loss may have no use for an output, as where a batch shows no object.
+        settings["strategy"] = "ddp_find_unused_parameters_true"
     on_cpu = accelerator == "cpu" or not torch.cuda.is_available()
     return Fabric(precision=resolve_precision(recipe.precision, on_cpu), **settings)
 

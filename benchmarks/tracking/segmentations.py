@@ -73,11 +73,11 @@ def _segment(perception: Perception, dataset: Dataset, name: str, rows: Sequence
         label = dataset.label(row)
         label = replace(label, class_id=table[label.class_id].astype(np.int32))
         outputs = perception.engine(preprocess(model, [image], perception.engine.device))
-        maps, [found] = model.decode(outputs, perception.thresholds, (image.height, image.width))
+        decoded = model.decode(outputs, perception.thresholds, (image.height, image.width))
         embedding = outputs["embedding"][0].cpu().numpy() if "embedding" in outputs else None
         sequence.truth.append(label)
-        sequence.predicted.append(PanopticFrame(image, maps[0].to(torch.uint16).cpu().numpy(), found.numpy(),
-                                                model.classes))
+        segment_map = decoded.segment_map[0].to(torch.uint16).cpu().numpy()
+        sequence.predicted.append(PanopticFrame(image, segment_map, decoded.segments[0].numpy(), model.classes))
         sequence.perfect.append(_perfect_frame(image, label, model.classes, embedding))
     return sequence
 

@@ -90,6 +90,9 @@ class City(Dataset):
     def depth(self, index: int) -> np.ndarray:
         return self._frame(index).depth
 
+    def focal_length(self, index: int) -> float:
+        return CityCamera.of_size(*self._name.size).fx
+
     def _frame(self, index: int) -> CityFrame:
         if self._rendered is None or self._rendered[0] != index:
             drive, k = divmod(range(len(self))[index], self._name.frames)

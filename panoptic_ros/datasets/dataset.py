@@ -65,6 +65,10 @@ class Dataset(ABC):
         """(H, W) float32 metres, not finite or 0 where nobody knows; of datasets whose truth has DEPTH."""
         raise TypeError(f"{self.name} has no depth")
 
+    def focal_length(self, index: int) -> float:
+        """Of the camera in pixels of the image, 0 where it is not known; of datasets whose truth has DEPTH."""
+        return 0.0
+
     def sequences(self) -> Iterator[tuple[str | None, list[int]]]:
         """Name and indices of each sequence; an image alone is a sequence of one without a name."""
         for (sequence, _), rows in groupby(range(len(self)), lambda i: (

@@ -1,12 +1,80 @@
-"""What every decode ends with: the area and box of each segment, and rows without a pixel removed."""
+"""What every decode ends with: labels of cells become segments at full size, measured, without the empty ones."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from panoptic_ros.decoding.upsampling import upsample_labels
 from panoptic_ros.geometry.label_maps import measure_labels
 from panoptic_ros.segments import Segments
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a method's decode makes of a batch of B images, on the device of the network's outputs.
+
+    segment_map: (B, H, W) int32, 0 = void, k = row k - 1 of the image's segments.
+    segments: B structs of arrays.
+    depth: (B, H, W) float32 metres, or None where the method predicts none.
+    """
+
+    segment_map: Tensor
+    segments: list[Segments[Tensor]]
+    depth: Tensor | None = None
+
+    @staticmethod
+    def of_images(images: Iterable[tuple[Tensor, Segments[Tensor]]], depth: Tensor | None = None) -> Decoded:
+        """The batch of images that were decoded one by one: segment map (H, W) and Segments each."""
+        maps, segments = zip(*images, strict=True)
+        return Decoded(maps[0][None] if len(maps) == 1 else torch.stack(maps), list(segments), depth)
+
+
+def segments_of_cells(instance: Tensor, instance_class: Tensor, instance_score: Tensor, class_id: Tensor,
+                      class_score: Tensor, score: Tensor, is_thing: Tensor, size: tuple[int, int],
+                      output_size: tuple[int, int], thing_area: int, stuff_area: int, stuff_score: float = -1.0,
+                      embedding: Tensor | None = None) -> tuple[Tensor, Segments[Tensor]]:
+    """The panoptic prediction of one image from its cells: instances first, and stuff where no instance is.
+
+    instance: (P,) int64, 0 = none, j = row j - 1 of instance_class (J,) and instance_score (J,), best first.
+    class_id, class_score: (P,) the likeliest class of each cell and its probability. A cell of no instance is stuff
+        where that is a stuff class with a score above `stuff_score`, else void.
+    score: (P,) of the instance that a cell belongs to; where there is none, how sure it is that it is void.
+    size: (h, w) of the cells. thing_area, stuff_area: smaller segments, in pixels of the output, become void.
+    embedding: (P, D) or None; a segment has the unit mean of its cells.
+
+    Returns the segment map (H, W) int32 and its segments, instances first, then stuff by class; the score of stuff is
+    the mean probability of its cells.
+    """
+    count = len(instance_class)
+    stuff_label = torch.cumsum(~is_thing, 0) + count
+    is_stuff = (instance == 0) & ~is_thing.index_select(0, class_id) & (class_score > stuff_score)
+    label = torch.where(is_stuff, stuff_label.index_select(0, class_id), instance)
+    score = torch.where(is_stuff, class_score, score)
+
+    segment_class = torch.cat([instance_class, (~is_thing).nonzero()[:, 0]])
+    rows = len(segment_class) + 1
+    area = torch.zeros(rows, device=score.device).scatter_add_(0, label, torch.ones_like(score))[1:]
+    confidence = torch.zeros(rows, device=score.device).scatter_add_(0, label, score)[1:] / area.clamp(min=1)
+    confidence[:count] = instance_score
+    smallest = torch.where(is_thing[segment_class], thing_area, stuff_area)
+    pixels_per_cell = output_size[0] * output_size[1] / (size[0] * size[1])
+    kept = (area > 0) & (area * pixels_per_cell >= smallest)
+    mean = None
+    if embedding is not None:
+        mean = torch.zeros(rows, embedding.shape[1], device=score.device).index_add_(0, label, embedding)[1:]
+        mean = F.normalize(mean[kept], dim=1)
+
+    number = F.pad(kept.cumsum(0) * kept, (1, 0)).int()
+    segment_map = number.index_select(0, label).view(size)
+    if size != output_size:
+        segment_map = upsample_labels(segment_map, score.view(size), output_size)
+    segment_class = segment_class[kept]
+    return make_segments(segment_map, segment_class, is_thing[segment_class], confidence[kept], mean)
 
 
 def make_segments(segment_map: Tensor, class_id: Tensor, is_thing: Tensor, score: Tensor,

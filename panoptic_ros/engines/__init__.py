@@ -1,7 +1,8 @@
 """How a network is executed: one contract, a choice by what the machine has.
 
-An engine is called with an image tensor (B, 3, H, W) float32 and returns what the network's `forward` returns, as
-float32 tensors on `engine.device`. It compiles for a new shape when it first meets one.
+An engine works on a copy of the network, which stays as and where it was. It is called with an image tensor
+(B, 3, H, W) float32 and returns what the network's `forward` returns, as float32 tensors on `engine.device`. It
+compiles for a new shape when it first meets one.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ def explain_choice(name: str = "auto", device: str = "auto", precision: str = "a
 
 
 def build_engine(network: nn.Module, name: str = "auto", device: str = "auto", precision: str = "auto") -> Engine:
-    """An engine for a network in evaluation mode; see `explain_choice`.
+    """An engine for a copy of the network, in evaluation mode; see `explain_choice`.
+
+    network: a `panoptic_ros.methods.Network`.
 
     With `auto`, an engine that fails to build falls back to torch with a warning that says why.
     """

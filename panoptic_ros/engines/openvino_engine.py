@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections import OrderedDict
 from typing import Any
@@ -22,9 +23,12 @@ class OpenVinoEngine:
 
     def __init__(self, network: nn.Module, precision: str) -> None:
         self.precision = precision
-        self._names, self._graph = _convert(network.eval().cpu())
+        self._network = _AsTuple(copy.deepcopy(network).cpu()).eval()
         self._core = openvino.Core()
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        stride, self._dynamic_size = int(network.stride), bool(network.dynamic_size)  # type: ignore[arg-type]
+        # Also where each size has a graph of its own, so that what cannot be converted is found out now.
+        self._graph = self._convert(2 * stride, 3 * stride)
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
         shape = tuple(image.shape)
@@ -36,36 +40,40 @@ class OpenVinoEngine:
         request = self._requests[shape]
         request.infer([image.contiguous().numpy()], share_inputs=True)
         # The next call overwrites the request's own buffers.
-        return {name: torch.from_numpy(request.get_output_tensor(i).data.copy()) for i, name in enumerate(self._names)}
+        return {name: torch.from_numpy(request.get_output_tensor(i).data.copy())
+                for i, name in enumerate(self._network.names)}
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
-        self._graph.reshape(list(shape))
+        graph = self._graph if self._dynamic_size else self._convert(*shape[2:])
+        graph.reshape(list(shape))
         settings = {"INFERENCE_PRECISION_HINT": {"single": "f32", "half": "bf16"}[self.precision],
                     "PERFORMANCE_HINT": "LATENCY"}
-        return self._core.compile_model(self._graph, "CPU", settings).create_infer_request()
+        return self._core.compile_model(graph, "CPU", settings).create_infer_request()
 
-
-def _convert(network: nn.Module) -> tuple[list[str], Any]:
-    """The names of the network's outputs and its OpenVINO graph, whose input can be reshaped."""
-    example = torch.zeros(1, 3, 64, 96)
-    with torch.no_grad(), warnings.catch_warnings():
-        # torch.jit is on its way out, but converting a torch.export program takes four times as long (16 s on two
-        # busy cores) and gives the same graph.
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        # Checks of shapes inside torch (group normalisation has one) are traced as passed, which they are.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        names = list(network(example))
-        traced = torch.jit.freeze(torch.jit.trace(_AsTuple(network).eval(), example, check_trace=False))
-        return names, openvino.convert_model(traced, example_input=example)
+    @torch.no_grad()
+    def _convert(self, height: int, width: int) -> Any:
+        """The network's OpenVINO graph for images of this size."""
+        example = torch.zeros(1, 3, height, width)
+        with warnings.catch_warnings():
+            # torch.jit is on its way out, but converting a torch.export program takes four times as long (16 s on two
+            # busy cores) and gives the same graph.
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            # Checks of shapes inside torch (group normalisation has one) are traced as passed, which they are.
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+            traced = torch.jit.freeze(torch.jit.trace(self._network, example, check_trace=False))
+            return openvino.convert_model(traced, example_input=example)
 
 
 class _AsTuple(nn.Module):
-    """The network with a tuple of tensors in place of a dict, as the tracer needs it."""
+    """The network with a tuple of tensors in place of a dict, as the tracer needs it; `names` are the dict's."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        self.names: list[str] = []
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.network(image).values())
+        outputs = self.network(image)
+        self.names = list(outputs)
+        return tuple(outputs.values())

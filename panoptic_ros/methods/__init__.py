@@ -1,14 +1,95 @@
-"""The published methods: each module holds a network and its decode, and knows tensors alone."""
+"""The published methods: each module holds a network and its decode, and knows tensors alone.
+
+A method is described by the protocols below; `docs/add_a_method.md` adds one step by step.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from panoptic_ros.decoding.segments import Decoded
 from panoptic_ros.methods import dense_detections, hle
+
+__all__ = ["METHODS", "AugmentedNetwork", "Decode", "Decoded", "MakeNetwork", "Method", "Network"]
+
+
+class Network(Protocol):
+    """A method's network, an nn.Module; `networks.panoptic_network.PanopticNetwork` has most of it.
+
+    stride: sides of its input are multiples of it.
+    pixel_outputs: names of the outputs that are maps over the image (B, ., h, w); what is not named there is per
+        object, per level or per location. A network that predicts depth in metres has an output `depth` among them.
+    dynamic_size: whether a graph that was traced at one input size holds at all others; False: it is traced for each,
+        as where positions are interpolated or anchors are laid out for the size.
+    mean, std: of the colours, 0 to 1, red first, that it is made for before it is trained.
+    backbone: the part that ImageNet weights, and another model's backbone, are for; its parameters' names begin with
+        `backbone.`.
+    """
+
+    @property
+    def stride(self) -> int: ...
+    @property
+    def pixel_outputs(self) -> frozenset[str]: ...
+    @property
+    def dynamic_size(self) -> bool: ...
+    @property
+    def mean(self) -> tuple[float, float, float]: ...
+    @property
+    def std(self) -> tuple[float, float, float]: ...
+    @property
+    def backbone(self) -> nn.Module: ...
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) float, normalised -> named tensors; exportable: static shapes, no data-dependent control flow.
+
+        A two-stage network has a fixed number of proposals, padded, with a score that says which are real.
+        """
+
+    def layers(self) -> dict[str, list[str]]:
+        """Names of all parameters by layer, from stem to head: for learning-rate decay by layer and for freezing."""
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that are not decayed, besides vectors and scalars, which never are."""
+
+    def decode_parameters(self) -> dict[str, Tensor]:
+        """What the decode takes besides the outputs and what is the same for every image, such as class means."""
+
+
+class MakeNetwork(Protocol):
+    """Called with the hyper-parameters and which of the classes are things.
+
+    pretrained: weights of the backbone to begin with, see `networks.backbones.Backbone`.
+    """
+
+    def __call__(self, hyperparameters: Any, is_thing: Sequence[bool],
+                 pretrained: bool | Mapping[str, Tensor] = False) -> nn.Module: ...
+
+
+class Decode(Protocol):
+    """Tensor code on the device of its inputs, without a loop over pixels or instances.
+
+    outputs: of the network, and its decode_parameters. is_thing: (C,) bool. thresholds: the method's. output_size:
+    (H, W).
+    """
+
+    def __call__(self, outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Any,
+                 output_size: tuple[int, int]) -> Decoded: ...
+
+
+class AugmentedNetwork(Protocol):
+    """The network's outputs for an image (B, 3, H, W), averaged over the image at these scales and, with flip, over the
+    mirror image of each.
+
+    network: an image to its outputs. stride: of the network. Raises InputError for scales that the method does not
+    take.
+    """
+
+    def __call__(self, network: Callable[[Tensor], dict[str, Tensor]], image: Tensor, scales: Sequence[float],
+                 flip: bool, stride: int) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -16,21 +97,17 @@ class Method:
     """What the rest of the package needs to know of a method.
 
     hyperparameters: frozen dataclass, the paper's values as defaults; built from `model.yaml`.
-    network: called with the hyper-parameters, which of the classes are things (C bools) and `pretrained`;
-        `forward(image (B, 3, H, W) float)` returns a dict of named tensors, exportable with static shapes.
-    thresholds: frozen dataclass of the decode's settings; each field's metadata has `range` and `description`.
-    decode: `decode(outputs, is_thing (C,) bool, thresholds, output_size (H, W))` returns the segment map
-        (B, H, W) int32 and a list of B Segments.
-    test_time_augmentation: `test_time_augmentation(network, image (B, 3, H, W), scales, flip)` returns what the network (a callable, of
-        an image to its outputs) says of the image, averaged over the image at these scales and, with flip, over the
-        mirror image of each; InputError for scales that the method does not take. None: it is not made.
+    network: makes a `Network`.
+    thresholds: frozen dataclass of the decode's settings; each field's metadata has `range`, `description` and, where
+        tuning looks for the best value, `search` (see `panoptic_ros.settings.setting`).
+    test_time_augmentation: None where the method has none.
     """
 
     hyperparameters: type
-    network: Callable[..., nn.Module]
+    network: MakeNetwork
     thresholds: type
-    decode: Callable[..., Any]
-    test_time_augmentation: Callable[..., dict[str, Tensor]] | None = None
+    decode: Decode
+    test_time_augmentation: AugmentedNetwork | None = None
 
 
 METHODS: dict[str, Method] = {

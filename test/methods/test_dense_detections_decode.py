@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,16 @@ from torch import Tensor
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods.dense_detections import Thresholds, decode
 from panoptic_ros.methods.dense_detections.boxes import location_probability, locations
+from panoptic_ros.segments import Segments
 
 IS_THING = torch.tensor([False, True, False, True])
 STRIDES = (8, 16, 32, 64, 128)
 LARGEST = (64, 128, 256, 512, math.inf)
+
+
+def maps_and_segments(*arguments: Any) -> tuple[Tensor, list[Segments[Tensor]]]:
+    found = decode(*arguments)
+    return found.segment_map, found.segments
 
 
 def level_cells(height: int, width: int) -> list[tuple[int, int, int]]:
@@ -77,7 +84,7 @@ def test_the_outputs_of_a_network_without_fault_decode_to_the_truth(enlarged: in
     class_map, instance_map = street()
     outputs = perfect_outputs(class_map, instance_map, IS_THING)
     class_map, instance_map = (x[::enlarged, ::enlarged] for x in (class_map, instance_map))
-    maps, [segments] = decode(outputs, IS_THING, Thresholds(score=0.2), (128 // enlarged, 256 // enlarged))
+    maps, [segments] = maps_and_segments(outputs, IS_THING, Thresholds(score=0.2), (128 // enlarged, 256 // enlarged))
     assert sorted(segments.class_id.tolist()) == [0, 1, 1, 2, 3, 3]
     assert segments.embedding is None
     for k in range(1, 5):
@@ -189,7 +196,7 @@ def test_every_pixel_follows_the_equations(levelness: bool, mask_score: str, sig
             owner[free] = j + 1
     assert len(np.unique(owner)) > 4
 
-    maps, [segments] = decode(outputs, IS_THING, t, (16, 24))
+    maps, [segments] = maps_and_segments(outputs, IS_THING, t, (16, 24))
     rows = [j for j in range(1, len(queries) + 1) if (owner == j).any()]
     things = int(segments.is_thing.sum())
     assert segments.score[:things].tolist() == pytest.approx([queries[j - 1][0] for j in rows], abs=1e-5)
@@ -208,15 +215,15 @@ def test_every_pixel_follows_the_equations(levelness: bool, mask_score: str, sig
 
 def test_only_the_best_boxes_become_instances() -> None:
     outputs = perfect_outputs(*street(), IS_THING)
-    _, [four] = decode(outputs, IS_THING, Thresholds(score=0.2), (128, 256))
-    _, [two] = decode(outputs, IS_THING, Thresholds(score=0.2, instances=2), (128, 256))
+    _, [four] = maps_and_segments(outputs, IS_THING, Thresholds(score=0.2), (128, 256))
+    _, [two] = maps_and_segments(outputs, IS_THING, Thresholds(score=0.2, instances=2), (128, 256))
     assert four.is_thing.sum() == 4
     assert two.score[two.is_thing].tolist() == four.score[:2].tolist()
 
 
 def test_an_image_without_things_has_stuff_alone() -> None:
     outputs = {**random_outputs(1, True), "class_logits": torch.full((1, 2, 129), -9.0)}
-    maps, [segments] = decode(outputs, IS_THING, Thresholds(), (64, 96))
+    maps, [segments] = maps_and_segments(outputs, IS_THING, Thresholds(), (64, 96))
     assert set(segments.class_id.tolist()) <= {0, 2}
     assert (maps > 0).any()
     assert (maps == 0).any()  # where things are likeliest
@@ -226,7 +233,7 @@ def test_boxes_without_a_mask_are_no_segments() -> None:
     # The boxes are there, but the class of none is likely anywhere.
     outputs = perfect_outputs(*street(), IS_THING)
     outputs["semantic_logits"] = torch.tensor([9.0, -9, -9, -9])[None, :, None, None].expand(1, 4, 16, 32)
-    maps, [segments] = decode(outputs, IS_THING, Thresholds(score=0.2), (128, 256))
+    maps, [segments] = maps_and_segments(outputs, IS_THING, Thresholds(score=0.2), (128, 256))
     assert segments.class_id.tolist() == [0]
     assert segments.area.tolist() == [128 * 256]
     assert (maps == 1).all()
@@ -234,15 +241,15 @@ def test_boxes_without_a_mask_are_no_segments() -> None:
 
 def test_a_table_without_things_has_no_boxes_and_one_without_stuff_no_stuff() -> None:
     outputs = random_outputs(1, True)
-    maps, [segments] = decode({"semantic_logits": outputs["semantic_logits"]}, torch.zeros(4).bool(), Thresholds(),
-                              (64, 96))
+    maps, [segments] = maps_and_segments({"semantic_logits": outputs["semantic_logits"]}, torch.zeros(4).bool(),
+                                         Thresholds(), (64, 96))
     assert segments.class_id.tolist() == [0, 1, 2, 3]
     assert (maps > 0).all()
     only_things = {**outputs, "semantic_logits": outputs["semantic_logits"][:, :2]}
-    maps, [segments] = decode(only_things, torch.ones(2).bool(), Thresholds(score=0.2), (64, 96))
+    maps, [segments] = maps_and_segments(only_things, torch.ones(2).bool(), Thresholds(score=0.2), (64, 96))
     assert segments.is_thing.all()
     assert len(segments) > 0
-    maps, [segments] = decode(only_things, torch.ones(2).bool(), Thresholds(score=1.0), (64, 96))
+    maps, [segments] = maps_and_segments(only_things, torch.ones(2).bool(), Thresholds(score=1.0), (64, 96))
     assert len(segments) == 0
     assert (maps == 0).all()
 
@@ -251,7 +258,7 @@ def test_boxes_without_an_area_are_no_boxes() -> None:
     # All offsets are 0, or lie beyond the image's left side.
     outputs = random_outputs(1, True)
     for offsets in (torch.zeros(1, 4, 129), torch.tensor([500.0, 10, -400, 10])[None, :, None].expand(1, 4, 129)):
-        _, [segments] = decode({**outputs, "offsets": offsets}, IS_THING, Thresholds(score=0.01), (64, 96))
+        _, [segments] = maps_and_segments({**outputs, "offsets": offsets}, IS_THING, Thresholds(score=0.01), (64, 96))
         assert not segments.is_thing.any()
 
 
@@ -267,19 +274,20 @@ def test_small_segments_become_void() -> None:
     t = Thresholds(score=0.2)
     for size in ((128, 256), (256, 512)):
         scale = size[0] // 128
-        _, [everything] = decode(outputs, IS_THING, t, size)
+        _, [everything] = maps_and_segments(outputs, IS_THING, t, size)
         assert (everything.area <= 700 * scale**2).sum() == 1
-        _, [large] = decode(outputs, IS_THING, dataclasses.replace(t, thing_area=700 * scale**2), size)
+        _, [large] = maps_and_segments(outputs, IS_THING, dataclasses.replace(t, thing_area=700 * scale**2), size)
         assert len(large) == len(everything) - 1
-        _, [no_stuff] = decode(outputs, IS_THING, dataclasses.replace(t, stuff_area=10**6), size)
+        _, [no_stuff] = maps_and_segments(outputs, IS_THING, dataclasses.replace(t, stuff_area=10**6), size)
         assert no_stuff.is_thing.all()
 
 
 def test_images_of_a_batch_do_not_touch_each_other() -> None:
     one, two = random_outputs(1, True), random_outputs(2, True)
-    maps, segments = decode({k: torch.cat([one[k], two[k]]) for k in one}, IS_THING, Thresholds(score=0.2), (64, 96))
+    both = {k: torch.cat([one[k], two[k]]) for k in one}
+    maps, segments = maps_and_segments(both, IS_THING, Thresholds(score=0.2), (64, 96))
     for outputs, segment_map, rows in zip((one, two), maps, segments, strict=True):
-        alone, [alone_rows] = decode(outputs, IS_THING, Thresholds(score=0.2), (64, 96))
+        alone, [alone_rows] = maps_and_segments(outputs, IS_THING, Thresholds(score=0.2), (64, 96))
         assert torch.equal(alone[0], segment_map)
         assert rows.score.tolist() == alone_rows.score.tolist()
 

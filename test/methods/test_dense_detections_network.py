@@ -69,9 +69,9 @@ def test_openvino_agrees_with_torch_and_both_decode(two_towers: bool, levelness:
         assert outputs.keys() == expected.keys()
         for name in expected:
             torch.testing.assert_close(outputs[name], expected[name], atol=1e-3, rtol=1e-3)
-        maps, segments = decode(outputs, torch.tensor(IS_THING), Thresholds(score=0.01), (shape[2], shape[3]))
-        assert maps.shape == (shape[0], *shape[2:])
-        assert sum(map(len, segments)) > 0
+        found = decode(outputs, torch.tensor(IS_THING), Thresholds(score=0.01), (shape[2], shape[3]))
+        assert found.segment_map.shape == (shape[0], *shape[2:])
+        assert sum(map(len, found.segments)) > 0
 
 
 def test_levelness_equals_one_convolution_over_all_upsampled_towers() -> None:

@@ -29,17 +29,20 @@ def outputs_of(model: Model) -> dict[str, Tensor]:
 
 
 def decode(model: Model, outputs: dict[str, Tensor], is_thing: Tensor) -> tuple[Tensor, Any]:
-    maps, [segments] = METHODS[model.method].decode(outputs, is_thing, model.thresholds, SIZE)
-    return maps, segments
+    everything = {**outputs, **{name: value.detach() for name, value in model.network.decode_parameters().items()}}
+    found = METHODS[model.method].decode(everything, is_thing, model.thresholds, SIZE)
+    return found.segment_map, found.segments[0]
 
 
 def losses(model: Model, outputs: dict[str, Tensor], is_thing: Tensor) -> dict[str, Tensor]:
     """Of a car on a road below the sky."""
     class_map, instance_map = torch.zeros((2, 1, *SIZE), dtype=torch.int32, device=is_thing.device)
     class_map[:, :20], class_map[:, 30:50, 40:90], instance_map[:, 30:50, 40:90] = 10, 13, 1
-    objective = OBJECTIVES[model.method]
+    kind = OBJECTIVES[model.method]
+    with torch.device(is_thing.device):
+        objective = kind(model.network, kind.settings_type(), model.classes)
     batch = {"class_map": class_map, "instance_map": instance_map, "clip": torch.zeros(1, device=is_thing.device)}
-    terms = objective.loss(model.network, outputs, batch, is_thing, objective.settings())
+    terms = objective.loss(outputs, batch)
     return {name: term.detach() for name, term in terms.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panoptic_ros.methods.hle import Hyperparameters, Network, Thresholds, decode
+from panoptic_ros.segments import Segments
 
 IS_THING = torch.tensor([False, False, True])
 # Class means along the axes; instances of class 2 lean towards the fourth and the fifth axis.
 MEANS = torch.eye(5)[:3]
+
+
+def maps_and_segments(*arguments: Any) -> tuple[Tensor, list[Segments[Tensor]]]:
+    found = decode(*arguments)
+    return found.segment_map, found.segments
 
 
 def scene(cells: list[str], seeds: dict[tuple[int, int], float]) -> dict[str, Tensor]:
@@ -28,7 +35,8 @@ def scene(cells: list[str], seeds: dict[tuple[int, int], float]) -> dict[str, Te
     for (y, x), value in seeds.items():
         seed[0, 0, y, x] = value
     return {"embedding": embedding.permute(2, 0, 1)[None], "seed": seed, "log_sigma": torch.full_like(seed, -1.5),
-            "class_mean": MEANS, "class_log_sigma": torch.full((3,), -1.0), "spatial_log_sigma": torch.tensor([1.0])}
+            "class_mean": MEANS, "class_log_sigma": torch.full((3,), -1.0),
+            "shared_spatial_log_sigma": torch.tensor(1.0)}
 
 
 CELLS = ["rrrrrr", "raabbr", "raabbr", "ssss?s"]
@@ -36,7 +44,7 @@ CELLS = ["rrrrrr", "raabbr", "raabbr", "ssss?s"]
 
 def test_two_touching_instances_of_a_class_and_the_stuff_around_them() -> None:
     outputs = scene(CELLS, {(1, 1): 0.9, (2, 4): 0.8})
-    maps, [segments] = decode(outputs, IS_THING, Thresholds(stuff=0.4), (4, 6))
+    maps, [segments] = maps_and_segments(outputs, IS_THING, Thresholds(stuff=0.4), (4, 6))
     assert maps[0].tolist() == [[3, 3, 3, 3, 3, 3], [3, 1, 1, 2, 2, 3], [3, 1, 1, 2, 2, 3], [4, 4, 4, 4, 0, 4]]
     assert segments.class_id.tolist() == [2, 2, 0, 1]
     assert segments.is_thing.tolist() == [True, True, False, False]
@@ -47,27 +55,27 @@ def test_two_touching_instances_of_a_class_and_the_stuff_around_them() -> None:
 
 def test_seeds_of_one_object_are_merged_and_the_best_of_them_stays() -> None:
     outputs = scene(["aaaaaaa", "rrrrrrr"], {(0, 0): 0.7, (0, 3): 0.9, (0, 6): 0.8})
-    _, [segments] = decode(outputs, IS_THING, Thresholds(), (2, 7))
+    _, [segments] = maps_and_segments(outputs, IS_THING, Thresholds(), (2, 7))
     assert segments.is_thing.tolist() == [True, False]
     assert segments.score[0].item() == pytest.approx(0.9)
 
 
 def test_a_seed_on_stuff_is_no_instance() -> None:
-    _, [segments] = decode(scene(CELLS, {(0, 0): 0.9}), IS_THING, Thresholds(), (4, 6))
+    _, [segments] = maps_and_segments(scene(CELLS, {(0, 0): 0.9}), IS_THING, Thresholds(), (4, 6))
     assert not segments.is_thing.any()
 
 
 def test_a_thing_without_a_seed_is_void() -> None:
-    maps, [segments] = decode(scene(CELLS, {(1, 1): 0.9}), IS_THING, Thresholds(), (4, 6))
+    maps, [segments] = maps_and_segments(scene(CELLS, {(1, 1): 0.9}), IS_THING, Thresholds(), (4, 6))
     assert maps[0, 1, 3].item() == 0
     assert segments.is_thing.sum() == 1
 
 
 def test_small_segments_become_void() -> None:
     outputs = scene(CELLS, {(1, 1): 0.9, (2, 4): 0.8})
-    _, [segments] = decode(outputs, IS_THING, Thresholds(thing_area=5, stuff_area=6), (4, 6))
+    _, [segments] = maps_and_segments(outputs, IS_THING, Thresholds(thing_area=5, stuff_area=6), (4, 6))
     assert segments.class_id.tolist() == [0]
-    _, [segments] = decode(outputs, IS_THING, Thresholds(thing_area=4 * 4, stuff_area=5 * 4), (8, 12))
+    _, [segments] = maps_and_segments(outputs, IS_THING, Thresholds(thing_area=4 * 4, stuff_area=5 * 4), (8, 12))
     assert segments.class_id.tolist() == [2, 2, 0, 1]
 
 
@@ -75,8 +83,9 @@ def test_small_segments_become_void() -> None:
 def test_every_pixel_follows_section_3_5(is_predicted: bool) -> None:
     torch.manual_seed(3)
     height, width, t = 7, 9, Thresholds(seed=0.4, merge=0.3, mask=0.2, stuff=0.34)
-    spatial = torch.randn(1, 1, height, width) * 0.3 - 3.4 if is_predicted else torch.tensor([-3.4])
-    outputs = {"embedding": F.normalize(torch.randn(1, 5, height, width), dim=1), "spatial_log_sigma": spatial,
+    spatial = torch.randn(1, 1, height, width) * 0.3 - 3.4 if is_predicted else torch.tensor(-3.4)
+    outputs = {"embedding": F.normalize(torch.randn(1, 5, height, width), dim=1),
+               "spatial_log_sigma" if is_predicted else "shared_spatial_log_sigma": spatial,
                "seed": torch.rand(1, 1, height, width), "log_sigma": torch.randn(1, 1, height, width) * 0.3 - 0.3,
                "class_mean": MEANS, "class_log_sigma": torch.tensor([-0.5, -0.6, -0.4])}
     reach = spatial.expand(1, 1, height, width)[0, 0].exp()
@@ -105,7 +114,7 @@ def test_every_pixel_follows_section_3_5(is_predicted: bool) -> None:
         if all(phi(s, cell) <= t.merge for s in seeds):
             seeds.append(cell)
     assert len(seeds) > 1
-    maps, [segments] = decode(outputs, IS_THING, t, (height, width))
+    maps, [segments] = maps_and_segments(outputs, IS_THING, t, (height, width))
     for cell in cells:
         scores = [phi(s, cell) for s in seeds]
         row = int(maps[0][cell]) - 1
@@ -119,8 +128,9 @@ def test_every_pixel_follows_section_3_5(is_predicted: bool) -> None:
 
 def test_at_its_own_size_the_full_decode_equals_the_fast_one() -> None:
     outputs = scene(CELLS, {(1, 1): 0.9, (2, 4): 0.8})
-    fast, [fast_segments] = decode(outputs, IS_THING, Thresholds(), (4, 6))
-    full, [full_segments] = decode(outputs, IS_THING, dataclasses.replace(Thresholds(), full_resolution=True), (4, 6))
+    fast, [fast_segments] = maps_and_segments(outputs, IS_THING, Thresholds(), (4, 6))
+    thresholds = dataclasses.replace(Thresholds(), full_resolution=True)
+    full, [full_segments] = maps_and_segments(outputs, IS_THING, thresholds, (4, 6))
     assert torch.equal(fast, full)
     torch.testing.assert_close(fast_segments.embedding, full_segments.embedding)
 
@@ -129,9 +139,9 @@ def test_images_of_a_batch_do_not_touch_each_other() -> None:
     one = scene(CELLS, {(1, 1): 0.9})
     two = scene(CELLS[::-1], {(1, 1): 0.9, (2, 4): 0.8})
     both = {k: torch.cat([one[k], two[k]]) if one[k].ndim == 4 else one[k] for k in one}
-    maps, segments = decode(both, IS_THING, Thresholds(), (4, 6))
+    maps, segments = maps_and_segments(both, IS_THING, Thresholds(), (4, 6))
     for outputs, segment_map, rows in zip((one, two), maps, segments, strict=True):
-        alone, [alone_rows] = decode(outputs, IS_THING, Thresholds(), (4, 6))
+        alone, [alone_rows] = maps_and_segments(outputs, IS_THING, Thresholds(), (4, 6))
         assert torch.equal(alone[0], segment_map)
         assert rows.class_id.tolist() == alone_rows.class_id.tolist()
 
@@ -143,7 +153,7 @@ def test_the_network_gives_unit_embeddings_and_seeds_between_0_and_1_at_a_quarte
         outputs = network(torch.randn(2, 3, 64, 96))
     assert outputs["embedding"].shape == (2, 6, 16, 24)
     torch.testing.assert_close(outputs["embedding"].norm(dim=1), torch.ones(2, 16, 24))
-    torch.testing.assert_close(outputs["class_mean"].norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(network.decode_parameters()["class_mean"].norm(dim=1), torch.ones(4))
     assert outputs["log_sigma"].shape == outputs["seed"].shape == (2, 1, 16, 24)
     assert 0 < outputs["seed"].min() < outputs["seed"].max() < 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -11,21 +12,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from panoptic_ros.classes import ClassTable
 from panoptic_ros.errors import InputError
 from panoptic_ros.geometry.boxes import box_iou
 from panoptic_ros.methods import dense_detections
 from training.losses.cross_entropy import bootstrapped_cross_entropy
 from training.objectives.dense_detections import (
+    DenseDetectionsObjective,
     Settings,
+    assign,
     centerness,
-    initialise,
-    loss,
     mask_errors,
     objects,
-    owners,
 )
 
 IS_THING = torch.tensor([False, True, False, True])
+TABLE = ClassTable("four", tuple("abcd"), tuple(IS_THING.tolist()), ((0, 0, 0),) * 4)
 HEIGHT, WIDTH = 64, 96
 LARGEST = (12.0, 20.0, 30.0, 50.0)
 CELLS = [(8, 8, 12), (16, 4, 6), (32, 2, 3), (64, 1, 2), (128, 1, 1)]  # stride, rows, columns
@@ -59,7 +61,7 @@ def random_outputs(seed: int = 0, levelness: bool = True) -> dict[str, Tensor]:
 
 
 def terms(outputs: dict[str, Tensor], settings: Settings, batch: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-    return loss(torch.nn.Identity(), outputs, batch or truth(), IS_THING, settings)
+    return DenseDetectionsObjective(torch.nn.Identity(), settings, TABLE).loss(outputs, batch or truth())
 
 
 def box_of(b: int, k: int) -> tuple[int, int, int, int]:
@@ -121,7 +123,7 @@ def test_box_and_center_terms_are_means_over_the_positive_locations(supervision:
         wanted = math.sqrt(min(left, right) / max(left, right) * min(top, bottom) / max(top, bottom))
         p = outputs["centerness"][b, i].sigmoid().item()
         center -= (wanted * math.log(p) + (1 - wanted) * math.log(1 - p)) / len(found)
-    result = terms(outputs, Settings(largest=LARGEST, supervision=supervision))
+    result = terms(outputs, Settings(regression_ranges=LARGEST, supervision=supervision))
     assert result["box_reg"].item() == pytest.approx(box, rel=1e-4)
     assert result["center"].item() == pytest.approx(center, rel=1e-4)
 
@@ -144,7 +146,7 @@ def test_class_term_is_the_focal_loss_of_all_locations_of_which_something_is_kno
                 is_it = k is not None and truth()["class_map"][b][truth()["instance_map"][b] == k][0] == kind
                 total += -0.25 * (1 - p) ** 2 * math.log(p) if is_it else -0.75 * p**2 * math.log(1 - p)
     expected = total / (known if focal_mean == "locations" else len(found))
-    result = terms(outputs, Settings(largest=LARGEST, supervision=supervision, focal_mean=focal_mean))
+    result = terms(outputs, Settings(regression_ranges=LARGEST, supervision=supervision, focal_mean=focal_mean))
     assert result["box_cls"].item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -163,7 +165,7 @@ def test_levelness_term_asks_for_the_level_of_each_box_at_a_quarter_of_the_size(
                         farthest = max(reach(b, k, 4 * x + 2, 4 * y + 2))
                         level = 1 + sum(farthest > limit for limit in LARGEST)
                     errors.append(-outputs["levelness"][b, :, y, x].log_softmax(0)[level].item())
-    result = terms(outputs, Settings(largest=LARGEST, supervision=supervision))
+    result = terms(outputs, Settings(regression_ranges=LARGEST, supervision=supervision))
     assert result["levelness"].item() == pytest.approx(sum(errors) / len(errors), rel=1e-4)
 
 
@@ -178,7 +180,7 @@ def test_semantic_term_is_the_cross_entropy_of_the_worst_pixels() -> None:
                 if kind != 255:
                     errors.append(-logits[b, :, y, x].log_softmax(0)[kind].item())
     worst = sorted(errors, reverse=True)[:round(0.3 * len(errors))]
-    result = terms(outputs, Settings(largest=LARGEST))
+    result = terms(outputs, Settings(regression_ranges=LARGEST))
     assert result["semantics"].item() == pytest.approx(sum(worst) / len(worst), rel=1e-4)
 
 
@@ -263,7 +265,7 @@ def test_mask_term_is_made_of_the_query_boxes_that_have_a_target(levelness: bool
                 size += owner == k
                 errors += 1 - overlap if owner == k else overlap
         expected.append(iou(query, [float(v) for v in box_of(b, k)]) / size * errors)
-    result = terms(outputs, Settings(largest=LARGEST))
+    result = terms(outputs, Settings(regression_ranges=LARGEST))
     assert result["mask"].item() == pytest.approx(sum(expected) / 3, rel=1e-3)
 
 
@@ -285,7 +287,7 @@ def boxes_at(outputs: dict[str, Tensor], b: int, x: int, y: int) -> list[list[fl
 @pytest.mark.parametrize("supervision", ["masks", "boxes"])
 def test_a_network_that_sees_the_image_as_larger_is_judged_by_a_truth_as_large(
         supervision: Literal["masks", "boxes"]) -> None:
-    settings = Settings(supervision=supervision, largest=LARGEST)
+    settings = Settings(supervision=supervision, regression_ranges=LARGEST)
     small = {name: value[:, ::2, ::2] for name, value in truth().items()}
     large = {name: value.repeat_interleave(2, 1).repeat_interleave(2, 2) for name, value in small.items()}
     outputs = random_outputs()
@@ -295,7 +297,7 @@ def test_a_network_that_sees_the_image_as_larger_is_judged_by_a_truth_as_large(
 
 
 def test_the_total_weighs_the_terms_as_in_eq_19() -> None:
-    result = terms(random_outputs(), Settings(largest=LARGEST, semantics=0.4, mask=0.5))
+    result = terms(random_outputs(), Settings(regression_ranges=LARGEST, semantics=0.4, mask=0.5))
     expected = 0.4 * result["semantics"] + 0.5 * result["mask"] + sum(
         result[name] for name in ("box_reg", "center", "box_cls", "levelness"))
     assert result["total"].item() == pytest.approx(expected.item())
@@ -303,14 +305,14 @@ def test_the_total_weighs_the_terms_as_in_eq_19() -> None:
 
 
 def test_under_boxes_alone_there_is_no_mask_term_and_the_smallest_box_wins() -> None:
-    assert "mask" not in terms(random_outputs(), Settings(largest=LARGEST, supervision="boxes"))
-    assert "mask" not in terms(random_outputs(), Settings(largest=LARGEST, mask=0.0))
+    assert "mask" not in terms(random_outputs(), Settings(regression_ranges=LARGEST, supervision="boxes"))
+    assert "mask" not in terms(random_outputs(), Settings(regression_ranges=LARGEST, mask=0.0))
     batch = {name: value.long() for name, value in truth().items()}
     found = objects(batch["class_map"], batch["instance_map"])
     # Instance 4 lies inside the box of 7; at (35, 38) there is 7 alone; void and the crowd have no box around them.
     points = torch.tensor([[22.0, 26], [35.0, 38], [80.0, 4], [80.0, 30], [2.0, 2]])
-    owner = owners(found, points, batch["class_map"], IS_THING, "boxes")[0]
-    ids = [int(batch["instance_map"][0][found.number[0] == k][0]) if k > 0 else int(k) for k in owner]
+    assigned = assign(found, points, batch["class_map"], IS_THING, "boxes")[0]
+    ids = [int(batch["instance_map"][0][found.number[0] == k][0]) if k > 0 else int(k) for k in assigned]
     assert ids == [4, 7, -1, -1, 0]
 
 
@@ -357,7 +359,7 @@ def test_boxes_without_an_area_and_objects_of_one_pixel_have_a_finite_loss_and_g
     outputs = random_outputs()
     with torch.no_grad():
         outputs["offsets"].zero_()
-    result = terms(outputs, Settings(supervision=supervision, largest=LARGEST),
+    result = terms(outputs, Settings(supervision=supervision, regression_ranges=LARGEST),
                    {"class_map": class_map, "instance_map": instance_map})
     assert result["box_reg"].item() == pytest.approx(-math.log(1e-6), rel=1e-4)  # the positive's overlap is none
     result["total"].backward()
@@ -368,7 +370,7 @@ def test_boxes_without_an_area_and_objects_of_one_pixel_have_a_finite_loss_and_g
 def test_ids_of_instances_may_be_as_large_as_the_map_holds() -> None:
     batch = truth()
     large = {**batch, "instance_map": torch.where(batch["instance_map"] > 0, batch["instance_map"] + 2**31 - 20, 0)}
-    expected, result = (terms(random_outputs(), Settings(largest=LARGEST), b) for b in (batch, large))
+    expected, result = (terms(random_outputs(), Settings(regression_ranges=LARGEST), b) for b in (batch, large))
     assert {name: value.item() for name, value in result.items()} == {
         name: value.item() for name, value in expected.items()}
 
@@ -383,12 +385,14 @@ def test_a_class_outside_the_table_is_refused_and_void_is_not() -> None:
 def test_a_table_without_things_learns_semantics_alone() -> None:
     outputs = {"semantic_logits": random_outputs()["semantic_logits"]}
     batch = {"class_map": torch.zeros(2, HEIGHT, WIDTH).long(), "instance_map": torch.zeros(2, HEIGHT, WIDTH).long()}
-    result = loss(torch.nn.Identity(), outputs, batch, torch.zeros(4).bool(), Settings())
+    result = DenseDetectionsObjective(torch.nn.Identity(), Settings(), replace(TABLE, is_thing=(False,) * 4)).loss(
+        outputs, batch)
     assert set(result) == {"total", "semantics"}
 
 
-@pytest.mark.parametrize("wrong", [{"bootstrap": 0.0}, {"prior": 1.0}, {"largest": (64.0, 32.0, 128.0, 256.0)},
-                                   {"largest": (64.0, 128.0)}])
+@pytest.mark.parametrize("wrong", [{"bootstrap": 0.0}, {"prior": 1.0},
+                                   {"regression_ranges": (64.0, 32.0, 128.0, 256.0)},
+                                   {"regression_ranges": (64.0, 128.0)}])
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError):
         Settings(**wrong)  # type: ignore[arg-type]
@@ -397,8 +401,9 @@ def test_settings_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
 def test_a_network_begins_with_the_prior_as_the_score_of_every_class() -> None:
     tiny = dense_detections.Hyperparameters("resnet10t", 16, 16, 16, 1)
     network = dense_detections.Network(tiny, IS_THING.tolist())
-    initialise(network, Settings(prior=0.02), 0)
+    DenseDetectionsObjective(network, Settings(prior=0.02), TABLE).initialise(0)
     with torch.no_grad():
         scores = network.eval()(torch.zeros(1, 3, 64, 64))["class_logits"].sigmoid()
     assert scores.mean().item() == pytest.approx(0.02, abs=2e-3)
-    initialise(dense_detections.Network(tiny, [False, False]), Settings(), 0)  # nothing to do
+    stuff = dense_detections.Network(tiny, [False, False])
+    DenseDetectionsObjective(stuff, Settings(), TABLE).initialise(0)  # nothing to do

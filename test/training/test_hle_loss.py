@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from panoptic_ros.classes import ClassTable
 from panoptic_ros.methods import hle
 from training.losses.lovasz import lovasz_binary, lovasz_softmax
-from training.objectives.hle import Settings, associative_loss, class_mean_loss, initialise, loss, thomson_means
+from training.objectives.hle import HLEObjective, Settings, associative_loss, class_mean_loss, thomson_means
 
 CLASSES = 4
 PAPER = Settings()
 IS_THING = torch.tensor([False, False, True, True])
+TABLE = ClassTable("four", tuple("abcd"), tuple(IS_THING.tolist()), ((0, 0, 0),) * 4)
 CLASS_MAP = torch.tensor([[[0, 0, 2, 2], [1, 255, 2, 2], [3, 3, 2, 1]]])
 INSTANCE_MAP = torch.tensor([[[0, 0, 7, 7], [0, 0, 7, 9], [4, 4, 9, 0]]])
 
@@ -26,7 +28,7 @@ def make_outputs(seed: int = 0) -> tuple[dict[str, Tensor], Tensor]:
     mean = torch.randn(CLASSES, 5, requires_grad=True)
     outputs = {"embedding": F.normalize(torch.randn(1, 5, 3, 4), dim=1), "log_sigma": torch.randn(1, 1, 3, 4) * 0.3,
                "seed": torch.rand(1, 1, 3, 4), "class_log_sigma": torch.randn(CLASSES) * 0.2,
-               "spatial_log_sigma": torch.tensor([-4.0])}
+               "shared_spatial_log_sigma": torch.tensor(-4.0)}
     for value in outputs.values():
         value.requires_grad_()
     return {**outputs, "class_mean": F.normalize(mean, dim=1)}, mean
@@ -39,7 +41,7 @@ def phi_by_hand(outputs: dict[str, Tensor], instance: int) -> Tensor:
     mean = torch.stack([e[:, y, x] for y, x in pixels]).mean(0)
     mean = mean / mean.norm()
     sigma = torch.stack([log_sigma[y, x] for y, x in pixels]).mean().exp()
-    reach = outputs["spatial_log_sigma"].reshape(-1, 1).expand(-1, 12 // outputs["spatial_log_sigma"].numel())
+    reach = outputs.get("spatial_log_sigma", outputs["shared_spatial_log_sigma"]).expand(1, 1, 3, 4)
     reach = torch.stack([reach.reshape(3, 4)[y, x] for y, x in pixels]).mean().exp()
     centre = torch.tensor([[(x + 0.5) / 128, (y + 0.5) / 128] for y, x in pixels]).mean(0)
     phi = torch.zeros(3, 4)
@@ -58,11 +60,14 @@ class EmbeddingSpace(torch.nn.Module):
         super().__init__()
         self.class_mean = mean  # a plain attribute: the tests look at its gradient
 
+    def decode_parameters(self) -> dict[str, Tensor]:
+        return {}  # they are among the tests' outputs
+
 
 def loss_terms(outputs: dict[str, Tensor], mean: Tensor, settings: Settings = PAPER, class_map: Tensor = CLASS_MAP,
                instance_map: Tensor = INSTANCE_MAP, clip: Sequence[int] = (0,)) -> dict[str, Tensor]:
     batch = {"class_map": class_map, "instance_map": instance_map, "clip": torch.tensor(clip)}
-    return loss(EmbeddingSpace(mean), outputs, batch, IS_THING, settings)
+    return HLEObjective(EmbeddingSpace(mean), settings, TABLE).loss(outputs, batch)
 
 
 def test_instance_term_is_the_lovasz_loss_of_each_instance_over_all_known_pixels() -> None:
@@ -114,8 +119,8 @@ def test_an_object_in_two_images_of_a_clip_is_one_instance_with_a_centre_in_each
     outputs, mean = clip_outputs(is_predicted)
     class_map = torch.stack([CLASS_MAP[0], SECOND_CLASS_MAP])
     instance_map = torch.stack([INSTANCE_MAP[0], SECOND_INSTANCE_MAP])
-    e, log_sigma, reach = outputs["embedding"], outputs["log_sigma"][:, 0], outputs["spatial_log_sigma"]
-    reach = reach[:, 0] if is_predicted else reach.expand(2, 3, 4)
+    e, log_sigma, reach = outputs["embedding"], outputs["log_sigma"][:, 0], outputs.get("spatial_log_sigma")
+    reach = outputs["shared_spatial_log_sigma"].expand(2, 3, 4) if reach is None else reach[:, 0]
     cells = [(b, y, x) for b in range(2) for y in range(3) for x in range(4) if class_map[b, y, x] != 255]
     ins, seed, ins_var, extent = [], [], [], []
     for instance in (4, 5, 7, 9):
@@ -159,7 +164,7 @@ def test_an_object_that_moved_within_a_clip_is_not_punished() -> None:
     outputs, mean = make_outputs()
     classes, instances = torch.zeros(1, 3, 8, dtype=torch.long), torch.zeros(1, 3, 8, dtype=torch.long)
     classes[..., :2], instances[..., :2] = 2, 7
-    outputs = {**outputs, "spatial_log_sigma": torch.tensor([-6.0]),
+    outputs = {**outputs, "shared_spatial_log_sigma": torch.tensor(-6.0),
                **{name: outputs[name].repeat(1, 1, 1, 2) for name in ("embedding", "log_sigma", "seed")}}
     alone = loss_terms(outputs, mean, PAPER, classes, instances)
     moved = {**outputs, **{name: torch.cat([outputs[name], outputs[name].roll(4, 3)])
@@ -354,5 +359,5 @@ def test_class_means_begin_as_the_settings_want(thomson: bool) -> None:
     torch.manual_seed(0)
     network = hle.Network(hle.Hyperparameters("mobilenetv2_050", decoder_channels=16), [False] * 4)
     before = network.class_mean.detach().clone()
-    initialise(network, Settings(thomson=thomson), seed=1)
+    HLEObjective(network, Settings(thomson=thomson), TABLE).initialise(seed=1)
     assert torch.equal(network.class_mean, thomson_means(4, 12, 1) if thomson else before)

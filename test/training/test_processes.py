@@ -11,13 +11,10 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from panoptic_ros.datasets import open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.model import load_model
-from training.augmentation import Augmentation
 from training.recipe import load_recipe
-from training.sampling import Samples
-from training.train import Run
+from training.run import Run
 
 RECIPE = """
 data: {{train: '{folder}', validation: '{folder}'}}
@@ -38,7 +35,7 @@ step = train.Run.train_step
 def recorded(run, batches):
     batch = next(batches)
     values = step(run, iter([batch]))
-    state = {k: v.clone() for k, v in run.network.module.named_parameters()}
+    state = {k: v.clone() for k, v in run.network.named_parameters()}
     torch.save({"image": batch["image"], "weights": state}, f"{run.out}/{run.fabric.global_rank}_{run.step}.pt")
     return values
 train.Run.train_step = recorded
@@ -61,7 +58,7 @@ def test_processes_of_torchrun_share_the_samples_of_a_step_and_end_with_the_same
                           env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root})
     assert done.returncode == 0, done.stderr
 
-    samples = Samples(open_dataset(str(street_folder)), Augmentation(crop=(64, 64)))
+    samples = Run(load_recipe(tmp_path / "recipe.yaml"), out, Fabric(accelerator="cpu", devices=1)).samples()
     kept = {(rank, step): torch.load(out / f"{rank}_{step}.pt", weights_only=True)
             for rank in (0, 1) for step in (1, 2)}
     # Step by step what one process would take that has both places in its batch.

@@ -10,7 +10,7 @@ import yaml
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods import hle
 from training.objectives.hle import Settings
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe, load_recipe, load_stages
 
 FOLDER = Path(__file__).parents[2] / "training" / "recipes"
 RECIPES = sorted(FOLDER.rglob("*.yaml"))
@@ -18,11 +18,11 @@ RECIPES = sorted(FOLDER.rglob("*.yaml"))
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: str(file.relative_to(FOLDER)))
 def test_every_recipe_in_the_repository_can_be_read_and_written(file: Path, tmp_path: Path) -> None:
-    recipe = load_recipe(file)
-    assert isinstance(recipe, Recipe)
-    assert recipe.method == file.relative_to(FOLDER).parts[0]
-    (tmp_path / "again.yaml").write_text(yaml.safe_dump(recipe.plain()))
-    assert load_recipe(tmp_path / "again.yaml") == recipe
+    for recipe in load_stages(file).values():
+        assert isinstance(recipe, Recipe)
+        assert recipe.method == file.relative_to(FOLDER).parts[0]
+        (tmp_path / "again.yaml").write_text(yaml.safe_dump(recipe.plain()))
+        assert load_recipe(tmp_path / "again.yaml") == recipe
 
 
 def written(folder: Path, text: str) -> Path:
@@ -55,12 +55,21 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path: Path, text
 @pytest.mark.parametrize(("text", "named"), [
     ("steps: many", "steps"),
     ("schedule: {name: cubic}", "schedule.name"),
-    ("augmentation: {crop: [100, 96]}", "multiples of 32"),
+    ("augmentation: {crop: [16, 96]}", "both sides must be at least 32"),
     ("method: nothing", "'nothing' is not one of .*hle"),
     ("pretrained: true\ninitial_model: city", "names pretrained and initial_model"),
     ("steps: 0", "at least 1"),
     ("batch_size: 4\nclip_length: 3", "batch_size is 4; it must be a multiple of clip_length, 3"),
     ("steps: [", "is not YAML"),
+    ("method: dense_detections\nclip_length: 2", "the loss of dense_detections makes nothing of an object in several"),
+    ("sampling: {policy: by_luck}", "sampling.policy"),
+    ("sampling: {thing_scale: [2, 1]}", "two positive numbers that rise"),
+    ("augmentation: {longest_side: 9, shortest_side: 9}", "not by both"),
+    ("validation: {metric: luck}", "validation.metric is 'luck'; it must be one of pq,"),
+    ("freeze: -1", "freeze is -1, a number of layers"),
+    ("stages: [a, b]", "stages are names"),
+    ("stages: {a: {stepz: 3}}", "stage a: unknown stepz; the nearest known one is steps"),
+    ("stages: {a: {steps: 3}, b: {steps: 4}}", "has the stages a, b; one is expected"),
 ])
 def test_a_wrong_value_is_named(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(InputError, match=named) as caught:
@@ -80,3 +89,22 @@ def test_training_data_must_be_named(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("steps: 3\n")
     with pytest.raises(InputError, match="data.train"):
         load_recipe(tmp_path / "r.yaml")
+
+
+def test_a_stage_has_what_differs_from_the_rest_and_the_command_line_goes_for_all(tmp_path: Path) -> None:
+    file = written(tmp_path, "objective: {seed: 3, gamma: 4}\nsteps: 7\nbatch_size: 2\n"
+                             "stages: {small: {objective: {seed: 5}}, large: {steps: 9}}\n")
+    stages = load_stages(file, ["--batch_size", "1"])
+    assert list(stages) == ["small", "large"]
+    assert stages["small"].objective == Settings(seed=5, gamma=4)
+    assert stages["large"].objective == Settings(seed=3, gamma=4)
+    assert [(stage.steps, stage.batch_size) for stage in stages.values()] == [(7, 1), (9, 1)]
+
+
+def test_a_base_s_stages_can_be_changed_by_name_or_left_out(tmp_path: Path) -> None:
+    stages = "steps: 7\nstages: {small: {batch_size: 2}, large: {batch_size: 1}}\n"
+    written(tmp_path, stages).rename(tmp_path / "b.yaml")
+    (tmp_path / "changed.yaml").write_text("base: b.yaml\nstages: {large: {steps: 3}}\n")
+    (tmp_path / "alone.yaml").write_text("base: b.yaml\nstages: null\n")
+    assert [stage.steps for stage in load_stages(tmp_path / "changed.yaml").values()] == [7, 3]
+    assert load_recipe(tmp_path / "alone.yaml").steps == 7

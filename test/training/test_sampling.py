@@ -1,298 +1,115 @@
-"""Samples: which image, which view of it, in which class table; and the cache of what a dataset renders."""
+"""Sampling policies: how often classes, images and scales are drawn; and the statistics they draw by."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import pickle
-import signal
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from panoptic_ros.classes import ClassTable
-from panoptic_ros.datasets import Dataset, Entry, Truth, open_dataset
 from panoptic_ros.errors import InputError
-from panoptic_ros.labels import PanopticLabel
-from training.augmentation import Augmentation, as_sample
-from training.image_maps import VOID, CachedMaps, read_maps
-from training.sampling import Numbers, Samples, sample_batches
+from training.augmentation import Augmentation
+from training.sampling import Policy, Sampling, make_policy
+from training.statistics import ImageStatistics, cached_statistics, measure_images
 
-TABLE = ClassTable("three", ("road", "car", "person"), (False, True, True), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
-PLAIN = Augmentation(crop=(32, 64), scale=(1, 1), around_things=0, flip=0, brightness=0, contrast=0,
-                     saturation=0, hue=0)
-
-
-class Numbered(Dataset):
-    """Image k is grey of value k; a car lies in the corner, a crowd of people on the left, void below."""
-
-    name, classes, truth = "numbered", TABLE, frozenset({Truth.PANOPTIC})
-
-    def __init__(self, size: tuple[int, int] = (32, 64), images: int = 5) -> None:
-        self.size, self.entries, self.made = size, [Entry(f"i{k}", f"s{k // 2}") for k in range(images)], []
-
-    def image(self, index: int) -> np.ndarray:
-        self.made.append(index)
-        return np.full((*self.size, 3), index, np.uint8)
-
-    def label(self, index: int) -> PanopticLabel:
-        segments = np.full(self.size, 1, np.int32)
-        segments[:8, -8:] = 2
-        segments[:8, :8] = 3
-        segments[-8:] = 0
-        return PanopticLabel.of(segments, [0, 1, 2], is_crowd=[False, False, True])
+IS_THING = np.array([False, True, True])
+# Class 2 is in image 3 alone, and there is a crowd of it in image 1.
+PIXELS = np.array([[900, 100, 0], [900, 50, 50], [1000, 0, 0], [800, 100, 100]])
+ENTRY = np.array([0, 0, 1, 3, 3])
+NUMBER = np.array([1, 5, 2, 1, 2])
+CLASS_ID = np.array([1, 1, 1, 1, 2])
+BOX = np.array([[0, 0, 8, 8], [0, 0, 512, 128], [4, 4, 20, 20], [0, 0, 1, 1], [10, 10, 110, 110]])
+STATISTICS = ImageStatistics(np.full((4, 2), 600), PIXELS, ENTRY, NUMBER, CLASS_ID, BOX)
 
 
-def test_instances_have_numbers_and_crowds_have_a_class_alone() -> None:
-    _, class_map, instance_map = read_maps(Numbered(), 0)
-    assert class_map[0, [0, 20, -1]].tolist() == [2, 0, 1]
-    assert instance_map[0, [0, 20]].tolist() == [0, 0]
-    assert instance_map[0, -1] > 0
-    assert class_map[-1, 0] == 255
+def policy(name: str, clip_length: int = 1, starts: list[int] | None = None, **settings: object) -> Policy:
+    sampling = Sampling(policy=name, **settings)  # type: ignore[arg-type]
+    return make_policy(sampling, Augmentation(shortest_side=1200), starts or [0, 1, 2, 3], clip_length, IS_THING, 0,
+                       lambda: STATISTICS)
 
 
-def test_every_image_is_drawn_once_an_epoch_in_another_order() -> None:
-    samples = Samples(Numbered(), PLAIN)
-    epochs = [[int(samples[i]["image"][0, 0, 0]) for i in range(first, first + 5)] for first in (0, 5, 10)]
-    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) > 1
+def test_class_uniform_sampling_draws_every_class_as_often_and_images_that_show_it() -> None:
+    drawn = [policy("class_uniform").draw(i) for i in range(3000)]
+    counts = Counter(draw.focus.class_id for draw in drawn if draw.focus)
+    assert all(900 < counts[k] < 1100 for k in range(3))
+    images = {k: {draw.entry for draw in drawn if draw.focus and draw.focus.class_id == k} for k in range(3)}
+    assert images == {0: {0, 1, 2, 3}, 1: {0, 1, 3}, 2: {1, 3}}
+    assert all(draw.focus is not None and draw.focus.number == 0 and draw.focus.scale is None for draw in drawn)
 
 
-def test_a_sample_is_the_same_each_time_and_leaves_the_generator_as_it_was() -> None:
-    augmentation = Augmentation(crop=(64, 96), scale=(0.8, 1.6))
-    samples = Samples(open_dataset("city:1000000x3@64x128"), augmentation)
-    torch.manual_seed(1)
-    first = samples[1]
-    drawn = torch.rand(1)
-    samples[2]
-    torch.manual_seed(1)
-    assert torch.equal(torch.rand(1), drawn)
-    again = pickle.loads(pickle.dumps(samples))[1]
-    assert all(torch.equal(first[k], again[k]) for k in first)
-    assert not torch.equal(first["image"], samples[4]["image"])
-    assert first["image"].shape == (3, 64, 96)
-    assert first["class_map"].shape == first["instance_map"].shape == (64, 96)
-    things = first["class_map"][first["instance_map"] > 0]
-    assert ((things >= 11) & (things <= 18)).all()
+def test_what_is_drawn_follows_from_the_number_alone() -> None:
+    one, other = policy("instance_scale_uniform"), policy("instance_scale_uniform")
+    for i in range(50):
+        other.draw(i + 7)
+    assert [one.draw(i) for i in range(20)] == [other.draw(i) for i in range(20)]
 
 
-class Street(Dataset):
-    """Two sequences of three images and one alone, each a still picture in which objects come and go.
-
-    A car of a large id moves to the right with its driver, who has its id; in the second image a car of a small id is
-    there, so that the segments of the images are in another order.
-    """
-
-    name, classes, truth = "street", TABLE, frozenset({Truth.PANOPTIC, Truth.TRACKS})
-
-    def __init__(self, sizes: tuple[int, ...] = (64, 64, 64)) -> None:
-        self.sizes = sizes
-        self.entries = [Entry(f"{name}{k}", name) for name in "ab" for k in range(3)] + [Entry("c")]
-
-    def image(self, index: int) -> np.ndarray:
-        return np.random.default_rng(index // 3).integers(0, 256, (self.sizes[index % 3], 128, 3), np.uint8)
-
-    def label(self, index: int) -> PanopticLabel:
-        k = index % 3
-        segments = np.full((self.sizes[k], 128), 1, np.int32)
-        segments[8:24, 16 + 32 * k:40 + 32 * k] = 3
-        segments[12:16, 20 + 32 * k:24 + 32 * k] = 4
-        if k == 1:
-            segments[40:48, 8:40] = 2
-            return PanopticLabel.of(segments, [0, 1, 1, 2], [0, 5, 400_000_001, 400_000_001])
-        return PanopticLabel.of(np.where(segments > 2, segments - 1, segments), [0, 1, 2],
-                                [0, 400_000_001, 400_000_001])
+def test_instance_scale_uniform_sampling_draws_instances_and_puts_each_into_every_level_as_often() -> None:
+    one = policy("instance_scale_uniform", levels=4, thing_scale=(1e-6, 1e6))
+    drawn = [draw for i in range(6000) if (draw := one.draw(i)).focus and draw.focus.number]
+    # A crowd is no instance: class 2 is drawn in image 3 alone.
+    assert {draw.entry for draw in drawn if draw.focus and draw.focus.class_id == 2} == {3}
+    rows = {(entry, number): row for row, (entry, number) in enumerate(zip(ENTRY, NUMBER, strict=True))}
+    levels: Counter[int] = Counter()
+    for draw in drawn:
+        assert draw.focus is not None
+        x0, y0, x1, y1 = BOX[rows[draw.entry, draw.focus.number]]
+        assert draw.focus.scale is not None
+        side = np.sqrt((x1 - x0) * (y1 - y0)) * 2 * draw.focus.scale  # images of 600 pixels are brought to 1200
+        levels[int(np.floor(2 + np.log2(side / 224)))] += 1
+    assert set(levels) == {0, 1, 2, 3}
+    assert all(0.2 < levels[level] / len(drawn) < 0.3 for level in range(4))
 
 
-def test_all_images_of_a_clip_get_the_same_view() -> None:
-    augmentation = Augmentation(crop=(32, 64), scale=(0.7, 1.4), hue=0.1)
-    samples = Samples(Street(), augmentation, clip_length=2)
-    views = []
-    for clip in range(8):
-        first, second = samples[2 * clip], samples[2 * clip + 1]
-        assert first["clip"] == second["clip"] == clip
-        assert torch.equal(first["image"], second["image"])
-        assert not torch.equal(first["class_map"], second["class_map"])
-        views.append(first["image"])
-    assert not any(torch.equal(views[0], view) for view in views[1:])
-    assert torch.equal(pickle.loads(pickle.dumps(samples))[5]["image"], views[2])
+def test_the_factor_for_things_is_clamped_and_stuff_keeps_the_augmentation_s_range() -> None:
+    one = policy("instance_scale_uniform", thing_scale=(0.25, 4.0))
+    scales: dict[bool, set[float | None]] = {False: set(), True: set()}
+    for i in range(2000):
+        focus = one.draw(i).focus
+        assert focus is not None
+        scales[bool(IS_THING[focus.class_id])].add(focus.scale)
+    assert scales[False] == {None}
+    of_things = [scale for scale in scales[True] if scale is not None]
+    assert min(of_things) == 0.25
+    assert max(of_things) == 4.0  # the object of one pixel, that would need more
 
 
-@pytest.mark.parametrize("is_cached", [False, True])
-def test_an_object_has_one_number_in_all_images_of_a_clip(tmp_path: Path, is_cached: bool) -> None:
-    cache = tmp_path / "cache" if is_cached else None
-    samples = Samples(Street(), Augmentation(crop=(64, 128), scale=(1, 1), flip=0), cache=cache, clip_length=3)
-    images = [samples[i] for i in range(3)]
-    cars, drivers = ([image["instance_map"][row, 16 + 32 * k + 4] for k, image in enumerate(images)] for row in (8, 12))
-    assert len(set(map(int, cars))) == len(set(map(int, drivers))) == 1
-    other = images[1]["instance_map"][40, 8]
-    assert len({0, int(cars[0]), int(drivers[0]), int(other)}) == 4
-    for image in images:
-        assert torch.equal(image["instance_map"] > 0, image["class_map"] > 0)
+def test_a_clip_shows_its_focus_in_one_of_its_images() -> None:
+    one = policy("class_uniform", clip_length=2, starts=[0, 2])
+    for i in range(200):
+        draw = one.draw(i)
+        assert draw.entry in (0, 2)
+        assert draw.shows - draw.entry in (0, 1)
+        assert draw.focus is not None
+        assert PIXELS[draw.shows, draw.focus.class_id] > 0
 
 
-def test_clips_are_consecutive_images_of_one_sequence_and_each_is_drawn_once_an_epoch() -> None:
-    augmentation = Augmentation(crop=(64, 128), scale=(1, 1), flip=0, brightness=0, contrast=0, saturation=0, hue=0)
-    samples = Samples(Street(), augmentation, clip_length=2)
-    dataset = Street()
-    for epoch in (0, 1):
-        drawn = []
-        for clip in range(4 * epoch, 4 * epoch + 4):
-            entries = [next(k for k in range(7) if np.array_equal(dataset.image(k).transpose(2, 0, 1), sample["image"])
-                            and np.array_equal(dataset.label(k).class_map(), sample["class_map"]))
-                       for sample in (samples[2 * clip], samples[2 * clip + 1])]
-            drawn.append(tuple(entries))
-        assert sorted(drawn) == [(0, 1), (1, 2), (3, 4), (4, 5)]
+def test_data_that_show_no_class_are_refused() -> None:
+    empty = ImageStatistics(np.full((4, 2), 9), np.zeros((4, 3), int), *(c[:0] for c in (ENTRY, NUMBER, CLASS_ID, BOX)))
+    with pytest.raises(InputError, match="no image shows a class to be sampled"):
+        make_policy(Sampling("class_uniform"), Augmentation(), [0, 1, 2, 3], 1, IS_THING, 0, lambda: empty)
 
 
-def test_batches_hold_whole_clips() -> None:
-    samples = Samples(Street(), Augmentation(crop=(32, 64)), clip_length=2)
-    batches = list(sample_batches(samples, Numbers(1, 3, 4), 4, 1))
-    assert [batch["clip"].tolist() for batch in batches] == [[2, 2, 3, 3], [4, 4, 5, 5]]
-    assert torch.equal(batches[0]["image"], torch.stack([samples[i]["image"] for i in range(4, 8)]))
+def test_statistics_are_measured_once_and_kept(tmp_path: Path) -> None:
+    made = []
 
+    def maps(entry: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        made.append(entry)
+        class_map, instance_map = np.zeros((20, 30), np.uint8), np.zeros((20, 30), np.int32)
+        class_map[:5], class_map[10:14, 4:10], instance_map[10:14, 4:10] = 255, 2, 7
+        class_map[12, 9], instance_map[12, 9] = 1, entry + 1
+        return np.zeros((20, 30, 3), np.uint8), class_map, instance_map
 
-def test_clips_of_a_dataset_that_cannot_give_them_are_refused_with_the_reason() -> None:
-    with pytest.raises(InputError, match="^numbered does not say which objects of one image are those of the next"):
-        Samples(Numbered(), PLAIN, clip_length=2)
-    with pytest.raises(InputError, match="^street has no sequence of 5 images: train with a smaller clip_length"):
-        Samples(Street(), PLAIN, clip_length=5)
-    with pytest.raises(InputError, match="different sizes"):
-        Samples(Street((64, 64, 32)), PLAIN, clip_length=3)[0]
-
-
-def test_a_cache_from_before_clips_is_made_again_where_they_are_wanted(tmp_path: Path) -> None:
-    cache = CachedMaps(Street(), tmp_path)
-    expected = cache.instance_keys(1)
-    assert expected.tolist() == [0, 5 << 8 | 1, 400_000_001 << 8 | 1, 400_000_001 << 8 | 2]
-    for file in tmp_path.glob("*.npy"):
-        file.unlink()
-    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
-    assert np.array_equal(CachedMaps(Street(), tmp_path).instance_keys(1), expected)
-    assert all(file.read_bytes() == content for file, content in before.items())
-
-
-def test_labels_come_in_the_table_that_is_asked_for() -> None:
-    other = ClassTable("two", ("vehicle", "street"), (True, False), ((0, 0, 0), (1, 1, 1)), (("car",), ("road",)))
-    sample = Samples(Numbered(), PLAIN, classes=other)[0]
-    assert sample["class_map"][0, [0, 20, -1]].tolist() == [255, 1, 0]  # people are in neither class: void
-    assert sample["instance_map"][0, -1] > 0
-
-
-def test_what_lies_beyond_the_image_is_void() -> None:
-    augmentation = Augmentation(crop=(64, 64), scale=(1, 1), around_things=0, flip=0)
-    sample = Samples(Numbered((32, 128)), augmentation)[0]
-    assert (sample["class_map"] == 255).sum() >= 32 * 64
-    assert (sample["class_map"] != 255).sum() > 0
-
-
-@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
-def test_image_and_labels_stay_in_register(scale: float) -> None:
-    rows, columns = np.mgrid[:128, :256]
-    board = ((rows // 16 + columns // 16) % 2).astype(np.uint8)
-    image = np.repeat(board[..., None] * 200, 3, 2)
-    transform = Augmentation(crop=(64, 128), scale=(scale, scale), flip=0.5, brightness=0, contrast=0, saturation=0,
-                             hue=0).transform()
-    for seed in range(4):
-        torch.manual_seed(seed)
-        sample = transform(as_sample(image, board, board.astype(np.int32)))
-        known = sample["class_map"] != 255
-        agree = ((sample["image"][0] > 100) == (sample["class_map"] == 1))[known]
-        assert agree.float().mean() > 0.97
-        assert torch.equal(sample["instance_map"][known] > 0, sample["class_map"][known] == 1)
-
-
-def test_crops_around_things_hold_one() -> None:
-    instance_map = np.zeros((256, 512), np.int32)
-    class_map = np.zeros((256, 512), np.uint8)
-    instance_map[200:216, 400:416], class_map[200:216, 400:416] = 5, 1
-    image = np.zeros((256, 512, 3), np.uint8)
-    share = {}
-    for around in (0.0, 1.0):
-        transform = Augmentation(crop=(64, 64), scale=(1, 1), around_things=around).transform()
-        torch.manual_seed(0)
-        share[around] = np.mean([bool((transform(as_sample(image, class_map, instance_map))["instance_map"] > 0).any())
-                                 for _ in range(20)])
-    assert share[1.0] == 1
-    assert share[0.0] < 0.5
-
-
-def test_a_cache_gives_what_the_dataset_gives_and_makes_it_once(tmp_path: Path) -> None:
-    dataset = Numbered()
-    cache = CachedMaps(dataset, tmp_path / "cache")
     for _ in range(2):
-        for entry in (3, 0):
-            image, class_map, instance_map = cache[entry]
-            expected = read_maps(Numbered(), entry)
-            np.testing.assert_array_equal(image, expected[0])  # JPEG keeps an even grey
-            np.testing.assert_array_equal(class_map, expected[1])
-            np.testing.assert_array_equal(instance_map, expected[2])
-    assert dataset.made == [2, 3, 0, 1]  # whole sequences
-
-
-def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:
-    (tmp_path / "cache").mkdir()
-    cache = CachedMaps(Numbered(), tmp_path / "cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        with pytest.raises(InputError, match="No space left.*data.cache"):
-            cache[0]
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
-class Mislabelled(Numbered):
-    """The car of image 1 is of a class that the table has not."""
-
-    def label(self, index: int) -> PanopticLabel:
-        label = super().label(index)
-        return PanopticLabel.of(label.segment_map, [0, 3, 2]) if index == 1 else label
-
-
-def test_a_class_beyond_the_table_is_an_error_that_names_the_image(tmp_path: Path) -> None:
-    samples = Samples(Mislabelled(), PLAIN)
-    assert (samples.maps(0)[1] == VOID).any()
-    with pytest.raises(InputError, match=r"^i1 of numbered has a class 3; the table 'three' has 3 classes$"):
-        samples.maps(1)
-    cached = Samples(Mislabelled(), PLAIN, cache=tmp_path / "other")
-    with pytest.raises(InputError, match=r"has 3 classes; is .*other, data\.cache, of another dataset\?"):
-        cached.maps(1)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_error_in_a_sample_arrives_in_its_own_words_and_without_a_traceback(workers: int) -> None:
-    with pytest.raises(InputError, match=r"^i1 of numbered has a class 3; the table 'three' has 3 classes$"):
-        list(sample_batches(Samples(Mislabelled(), PLAIN), Numbers(0, 3, 2), 2, workers))
-
-
-def test_processes_that_read_go_on_when_all_are_asked_to_stop() -> None:
-    others = set(multiprocessing.active_children())
-    batches = sample_batches(Samples(Numbered(), PLAIN), Numbers(0, 20, 2), 2, 1)
-    next(batches)
-    [reader] = set(multiprocessing.active_children()) - others
-    assert reader.pid
-    for number in (signal.SIGTERM, signal.SIGINT):
-        os.kill(reader.pid, number)
-    assert len(list(batches)) == 19
-
-
-def test_processes_share_the_samples_of_a_step_between_them() -> None:
-    parts = [list(Numbers(3, 5, 2, process, 2)) for process in range(2)]
-    assert parts == [[12, 13, 16, 17], [14, 15, 18, 19]]
-    assert len(Numbers(3, 5, 2)) == 4
-
-
-def test_worker_processes_give_the_same_batches() -> None:
-    samples = Samples(Numbered(), PLAIN)
-    first, second = (list(sample_batches(samples, Numbers(0, 4, 2), 2, workers)) for workers in (0, 1))
-    assert all(torch.equal(a["image"], b["image"]) for a, b in zip(first, second, strict=True))
-
-
-def test_images_are_brought_to_the_longest_side_that_is_asked_for() -> None:
-    image = np.zeros((100, 200, 3), np.uint8)
-    class_map = np.zeros((100, 200), np.uint8)
-    class_map[:, :50] = 1  # a quarter of the width: 16 of 64 columns when 200 become 64
-    transform = Augmentation(crop=(32, 64), longest_side=64, scale=(1, 1), around_things=0, flip=0).transform()
-    sample = transform(as_sample(image, class_map, class_map.astype(np.int32)))
-    assert (sample["class_map"][5] == 1).sum() == 16
+        found = cached_statistics(tmp_path / "folder" / "s.npz", lambda: measure_images(maps, 2, 3))
+        assert found.size.tolist() == [[20, 30]] * 2
+        assert found.pixels.tolist() == [[20 * 30 - 150 - 24, 1, 23]] * 2
+        assert found.entry.tolist() == [0, 0, 1, 1]
+        assert found.number.tolist() == [1, 7, 2, 7]
+        assert found.class_id.tolist() == [1, 2, 1, 2]
+        assert found.box.tolist() == [[9, 12, 10, 13], [4, 10, 10, 14]] * 2
+    assert made == [0, 1]
+    (tmp_path / "folder" / "s.npz").write_bytes(b"no archive")
+    with pytest.raises(InputError, match="does not hold the statistics of images .*delete it"):
+        cached_statistics(tmp_path / "folder" / "s.npz", lambda: measure_images(maps, 2, 3))

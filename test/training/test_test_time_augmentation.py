@@ -15,7 +15,7 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.methods import dense_detections
 from panoptic_ros.methods.dense_detections.boxes import absolute_boxes, locations
 from panoptic_ros.model import load_model
-from training.test_time_augmentation import AveragedViews, TestTime
+from training.test_time_augmentation import AugmentedEngine, TestTime
 
 
 class PixelNetwork:
@@ -31,9 +31,7 @@ class PixelNetwork:
         self.shapes.append(tuple(image.shape[2:]))
         self.calls += 1
         small = F.avg_pool2d(image, 4)
-        return {"embedding": F.normalize(small, dim=1), "log_sigma": small[:, :1] - 2, "seed": small[:, 1:2].sigmoid(),
-                "class_mean": torch.full((2, 3), float(self.calls)), "class_log_sigma": torch.zeros(2),
-                "spatial_log_sigma": torch.zeros(1)}
+        return {"embedding": F.normalize(small, dim=1), "log_sigma": small[:, :1] - 2, "seed": small[:, 1:2].sigmoid()}
 
 
 class LeftNetwork(PixelNetwork):
@@ -52,7 +50,7 @@ def image() -> Tensor:
 
 @pytest.mark.parametrize("views", [TestTime(flip=True), TestTime(scales=(1.0, 1.0, 1.0))])
 def test_a_network_that_sees_the_same_in_every_view_gives_its_plain_output(image: Tensor, views: TestTime) -> None:
-    plain, averaged = PixelNetwork()(image), AveragedViews(PixelNetwork(), "hle", views)(image)
+    plain, averaged = PixelNetwork()(image), AugmentedEngine(PixelNetwork(), "hle", views, 32)(image)
     assert averaged.keys() == plain.keys()
     for name in plain:
         torch.testing.assert_close(averaged[name], plain[name], msg=name)
@@ -60,26 +58,26 @@ def test_a_network_that_sees_the_same_in_every_view_gives_its_plain_output(image
 
 def test_a_mirrored_view_is_turned_round_again(image: Tensor) -> None:
     # Of 24 columns the one numbered k is 23 - k in the mirror: the mean of both is 11.5 everywhere.
-    averaged = AveragedViews(LeftNetwork(), "hle", TestTime(flip=True))(image)
+    averaged = AugmentedEngine(LeftNetwork(), "hle", TestTime(flip=True), 32)(image)
     assert (averaged["seed"] == 11.5).all()
 
 
 def test_views_of_every_scale_are_multiples_of_32_and_come_back_to_the_grid_of_the_image(image: Tensor) -> None:
     network = PixelNetwork()
-    averaged = AveragedViews(network, "hle", TestTime(flip=True, scales=(0.3, 1.0, 1.6)))(image)
+    averaged = AugmentedEngine(network, "hle", TestTime(flip=True, scales=(0.3, 1.0, 1.6)), 32)(image)
     assert network.shapes == [(32, 32)] * 2 + [(64, 96)] * 2 + [(96, 160)] * 2
     assert averaged["embedding"].shape == (2, 3, 16, 24)
     assert averaged["log_sigma"].shape == averaged["seed"].shape == (2, 1, 16, 24)
 
 
 def test_scales_without_the_image_itself_also_end_on_its_grid(image: Tensor) -> None:
-    assert AveragedViews(PixelNetwork(), "hle", TestTime(scales=(2.0,)))(image)["seed"].shape == (2, 1, 16, 24)
+    assert AugmentedEngine(PixelNetwork(), "hle", TestTime(scales=(2.0,)), 32)(image)["seed"].shape == (2, 1, 16, 24)
 
 
 def test_a_plain_image_looks_the_same_at_every_scale() -> None:
     image = torch.tensor([0.2, -0.4, 0.7]).view(1, 3, 1, 1).expand(1, 3, 64, 96).contiguous()
-    plain, averaged = PixelNetwork()(image), AveragedViews(
-        PixelNetwork(), "hle", TestTime(flip=True, scales=(0.5, 1.0, 1.5)))(image)
+    plain, averaged = PixelNetwork()(image), AugmentedEngine(
+        PixelNetwork(), "hle", TestTime(flip=True, scales=(0.5, 1.0, 1.5)), 32)(image)
     for name in plain:
         torch.testing.assert_close(averaged[name], plain[name], msg=name)
 
@@ -94,22 +92,17 @@ def test_the_evidence_of_two_views_counts_half_each_and_embeddings_stay_of_unit_
             outputs["embedding"] = axis.view(1, 3, 1, 1).expand_as(outputs["embedding"])
             return outputs
 
-    averaged = AveragedViews(Alternating(), "hle", TestTime(scales=(1.0, 1.0)))(image)
+    averaged = AugmentedEngine(Alternating(), "hle", TestTime(scales=(1.0, 1.0)), 32)(image)
     torch.testing.assert_close(averaged["seed"], torch.full((2, 1, 16, 24), 0.4))
     torch.testing.assert_close(averaged["embedding"][0, :, 3, 4], torch.tensor([0.5**0.5, 0.5**0.5, 0]))
-
-
-def test_parameters_of_the_network_are_taken_from_one_view(image: Tensor) -> None:
-    averaged = AveragedViews(PixelNetwork(), "hle", TestTime(flip=True, scales=(0.5, 1.0)))(image)
-    assert (averaged["class_mean"] == 1).all()
 
 
 def test_a_real_network_decodes_from_averaged_views(model_folder: Path) -> None:
     model = load_model(model_folder)
     engine = build_engine(model.network, "torch", "cpu", "single")
     image = torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(0))
-    averaged = AveragedViews(engine, model.method, TestTime(flip=True, scales=(0.75, 1.0)))(image)
-    mirrored = AveragedViews(engine, model.method, TestTime(flip=True, scales=(0.75, 1.0)))(image.flip(3))
+    averaged = AugmentedEngine(engine, model.method, TestTime(flip=True, scales=(0.75, 1.0)), 32)(image)
+    mirrored = AugmentedEngine(engine, model.method, TestTime(flip=True, scales=(0.75, 1.0)), 32)(image.flip(3))
     for name in ("embedding", "log_sigma", "seed"):
         torch.testing.assert_close(averaged[name], mirrored[name].flip(3), atol=1e-4, rtol=1e-4)
     model.decode(averaged, model.thresholds, (64, 128))
@@ -129,7 +122,7 @@ def test_views_that_cannot_be_are_an_error_in_words(asked: object) -> None:
 
 def test_a_method_nobody_knows_how_to_average_is_refused() -> None:
     with pytest.raises(InputError, match="not made for 'wavelets'"):
-        AveragedViews(PixelNetwork(), "wavelets", TestTime(flip=True))
+        AugmentedEngine(PixelNetwork(), "wavelets", TestTime(flip=True), 32)
 
 
 class PlaceNetwork:
@@ -154,7 +147,7 @@ class PlaceNetwork:
 def test_offsets_turn_round_in_the_mirror_and_locations_of_every_level_find_their_own(width: int) -> None:
     image = torch.zeros(2, 3, 64, width)
     image[..., 40:48] = 1
-    averaged = AveragedViews(PlaceNetwork(), "dense_detections", TestTime(flip=True))(image)
+    averaged = AugmentedEngine(PlaceNetwork(), "dense_detections", TestTime(flip=True), 32)(image)
     location, level = locations(8, width // 8, torch.device("cpu"))
     assert len(location) == 8 * width // 8 + 4 * width // 16 + 2 * width // 32 + 1 * 2 + 1
     # The mirror image is 128 wide: what its network sees at x is at 128 - x, so that the mean of both is 64.
@@ -170,7 +163,7 @@ def test_offsets_turn_round_in_the_mirror_and_locations_of_every_level_find_thei
 
 
 def test_the_levels_of_a_pyramid_take_no_scales() -> None:
-    engine = AveragedViews(PlaceNetwork(), "dense_detections", TestTime(flip=True, scales=(0.5, 1.0)))
+    engine = AugmentedEngine(PlaceNetwork(), "dense_detections", TestTime(flip=True, scales=(0.5, 1.0)), 32)
     with pytest.raises(InputError, match=r"scales are \[0.5, 1.0\], but dense detections .* flip alone"):
         engine(torch.zeros(1, 3, 64, 96))
 
@@ -181,7 +174,8 @@ def test_a_real_network_of_levels_says_the_same_of_an_image_and_of_its_mirror_im
     hyperparameters = dense_detections.Hyperparameters("resnet10t", 16, 16, 16, 1, finest_stride=stride)
     is_thing = [False, True, True]
     network = dense_detections.Network(hyperparameters, is_thing).eval()
-    engine = AveragedViews(build_engine(network, "torch", "cpu", "single"), "dense_detections", TestTime(flip=True))
+    plain = build_engine(network, "torch", "cpu", "single")
+    engine = AugmentedEngine(plain, "dense_detections", TestTime(flip=True), 32)
     image = torch.rand(1, 3, 64, 128)
     averaged, mirrored = engine(image), engine(image.flip(3))
     for name in ("semantic_logits", "levelness"):
@@ -191,9 +185,9 @@ def test_a_real_network_of_levels_says_the_same_of_an_image_and_of_its_mirror_im
         own, other = (x[name][..., :math.prod(finest)].unflatten(-1, finest) for x in (averaged, mirrored))
         turned = other.flip(-1)[:, [2, 1, 0, 3]] if name == "offsets" else other.flip(-1)
         torch.testing.assert_close(own, turned, atol=1e-3, rtol=1e-3)
-    maps, _ = dense_detections.decode(averaged, torch.tensor(is_thing), dense_detections.Thresholds(), (64, 128))
-    assert maps.shape == (1, 64, 128)
+    found = dense_detections.decode(averaged, torch.tensor(is_thing), dense_detections.Thresholds(), (64, 128))
+    assert found.segment_map.shape == (1, 64, 128)
     # Without things among the classes there are no levels to turn round.
     stuff = dense_detections.Network(hyperparameters, [False, False]).eval()
-    engine = AveragedViews(build_engine(stuff, "torch", "cpu", "single"), "dense_detections", TestTime(flip=True))
+    engine = AugmentedEngine(build_engine(stuff, "torch", "cpu", "single"), "dense_detections", TestTime(flip=True), 32)
     assert engine(image).keys() == {"semantic_logits"}

@@ -16,12 +16,14 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.methods import dense_detections, hle
 from panoptic_ros.model import load_model
 from training.augmentation import Augmentation
+from training.batches import collate
 from training.objectives import dense_detections as dense_detections_objective
 from training.objectives.hle import Settings
 from training.recipe import Recipe, TrainingData, Validation
-from training.sampling import Numbers, sample_batches
+from training.run import Run
+from training.samples import SampleNumbers, sample_batches
 from training.schedules import Schedule
-from training.train import Run, main, train
+from training.train import main, train
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def cpu() -> Fabric:
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return dict(torch.load(run / "checkpoint.pt", weights_only=True)["network"])
+    return dict(torch.load(run / "checkpoint.pt", weights_only=True)["objective"])
 
 
 def assert_equal(first: dict[str, Any], second: dict[str, Any]) -> None:
@@ -82,8 +84,8 @@ def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
         train(tiny, out, cpu(), workers, Event())
 
         parts = torch.load(out / "checkpoint.pt", weights_only=True)
-        assert_equal(whole["network"], parts["network"])
-        assert_equal(whole["average"], parts["average"])
+        assert_equal(whole["objective"], parts["objective"])
+        assert_equal(whole["ema"], parts["ema"])
         assert_equal(load_model(tmp_path / "whole/model").network.state_dict(),
                      load_model(out / "model").network.state_dict())
         steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
@@ -101,7 +103,8 @@ def test_an_interrupted_run_of_clips_ends_with_the_weights_of_one_that_was_not(t
     assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     alone = dataclasses.replace(recipe, clip_length=1)
     train(alone, tmp_path / "alone", cpu(), 0, Event())
-    assert not torch.equal(weights(tmp_path / "whole")["head.bias"], weights(tmp_path / "alone")["head.bias"])
+    whole, of_images = (weights(tmp_path / name)["network.head.bias"] for name in ("whole", "alone"))
+    assert not torch.equal(whole, of_images)
 
 
 def test_a_run_from_before_a_key_was_known_goes_on_where_the_key_has_its_default(tiny: Recipe, tmp_path: Path) -> None:
@@ -134,19 +137,18 @@ def test_a_run_that_is_asked_to_stop_saves_the_step_it_is_in(tiny: Recipe, tmp_p
 
 def test_accumulated_batches_are_one_large_batch(tiny: Recipe, tmp_path: Path) -> None:
     # Frozen statistics, and no terms that are means over a batch's own pixels or instances, of which parts differ.
-    network = dataclasses.replace(tiny, freeze_batch_norm=True, average=0.0)
+    network = dataclasses.replace(tiny, freeze_batch_norm=True, ema_decay=0.0)
     run = {}
     for name, recipe in (("whole", dataclasses.replace(network, steps=1)),
                          ("parts", dataclasses.replace(network, steps=1, batch_size=1, accumulate=2))):
         run[name] = Run(recipe, tmp_path, cpu())
         samples = run[name].samples()
-        batches = iter([{k: torch.stack([samples[i][k] for i in rows]) for k in samples[0]}
-                        for rows in ([[0, 1]] if name == "whole" else [[0], [1]])])
+        batches = iter([collate([samples[i] for i in rows]) for rows in ([[0, 1]] if name == "whole" else [[0], [1]])])
         run[name].network.eval()
-        run[name].objective = dataclasses.replace(run[name].objective, loss=lambda network, outputs, *_: {
-            "total": sum((value.float() ** 2).mean() for key, value in outputs.items() if value.ndim == 4)})
+        run[name].objective.module.loss = lambda outputs, _: {
+            "total": sum((value.float() ** 2).mean() for value in outputs.values())}
         run[name].train_step(batches)
-    first, second = (run[name].network.module.state_dict() for name in ("whole", "parts"))
+    first, second = (run[name].network.state_dict() for name in ("whole", "parts"))
     for key, value in first.items():
         torch.testing.assert_close(value, second[key], rtol=1e-3, atol=2e-5, msg=key)
 
@@ -166,11 +168,11 @@ def test_a_loss_that_is_not_finite_stops_with_what_to_do(tiny: Recipe, tmp_path:
 def test_a_network_whose_outputs_are_nan_stops_as_a_loss_that_is_not_finite(tiny: Recipe, tmp_path: Path) -> None:
     run = Run(tiny, tmp_path, cpu())
     with torch.no_grad():
-        run.network.module.head.bias.fill_(float("nan"))
-    before = {k: v.clone() for k, v in run.network.module.named_parameters()}
+        run.network.head.bias.fill_(float("nan"))
+    before = {k: v.clone() for k, v in run.network.named_parameters()}
     with pytest.raises(InputError, match="not finite at step 0"):
-        run.train_step(sample_batches(run.samples(), Numbers(0, 1, 2), 2, 0))
-    after = dict(run.network.module.named_parameters())
+        run.train_step(sample_batches(run.samples(), SampleNumbers(0, 1, 2), 2, 0))
+    after = dict(run.network.named_parameters())
     assert all(torch.equal(before[k], after[k]) for k in before if k != "head.bias")
 
 
@@ -200,11 +202,11 @@ def test_a_run_may_start_from_a_model_of_the_same_network(tiny: Recipe, tmp_path
     train(dataclasses.replace(tiny, steps=2), tmp_path / "first", cpu(), 0, Event())
     recipe = dataclasses.replace(tiny, initial_model=str(tmp_path / "first/model"))
     run = Run(recipe, tmp_path / "second", cpu())
-    assert_equal({k: v for k, v in run.network.module.state_dict().items() if "num_batches" not in k},
+    assert_equal({k: v for k, v in run.network.state_dict().items() if "num_batches" not in k},
                  {k: v for k, v in load_model(tmp_path / "first/model").network.state_dict().items()
                   if "num_batches" not in k})
     other = dataclasses.replace(recipe, hyperparameters=hle.Hyperparameters("test_efficientnet"))
-    with pytest.raises(InputError, match="other hyper-parameters"):
+    with pytest.raises(InputError, match="does not fit the recipe: .* other hyper-parameters"):
         Run(other, tmp_path / "second", cpu())
 
 
@@ -215,7 +217,7 @@ def test_a_run_may_start_with_the_backbone_of_a_model_of_another_method(tiny: Re
         tiny, method="dense_detections", objective=dense_detections_objective.Settings(),
         initial_backbone=str(tmp_path / "first/model"), hyperparameters=dense_detections.Hyperparameters(
             "test_efficientnet", channels=16, box_channels=16, class_channels=16, depth=1))
-    second = Run(recipe, tmp_path / "second", cpu()).network.module.state_dict()
+    second = Run(recipe, tmp_path / "second", cpu()).network.state_dict()
     backbone = [name for name in second if name.startswith("backbone")]
     assert len(backbone) > 10
     assert all(torch.equal(first[name].to(second[name].dtype), second[name])
@@ -230,18 +232,18 @@ def test_sync_batch_norm_replaces_every_batch_norm_and_the_model_has_none_of_it(
         return {type(m) for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)}
 
     recipe = dataclasses.replace(tiny, sync_batch_norm=True, steps=1)
-    assert norms(Run(recipe, tmp_path, cpu()).network.module) == {torch.nn.SyncBatchNorm}
+    assert norms(Run(recipe, tmp_path, cpu()).network) == {torch.nn.SyncBatchNorm}
     assert train(recipe, tmp_path, cpu(), 0, Event())
     assert torch.nn.SyncBatchNorm not in norms(load_model(tmp_path / "model").network)
 
 
 def test_frozen_batch_norm_of_the_backbone_stays_as_it_was(tiny: Recipe, tmp_path: Path) -> None:
     run = Run(dataclasses.replace(tiny, freeze_batch_norm=True), tmp_path, cpu())
-    before = {k: v.clone() for k, v in run.network.module.state_dict().items()}
+    before = {k: v.clone() for k, v in run.network.state_dict().items()}
     samples = run.samples()
     run.train_mode()
-    run.train_step(iter([{k: torch.stack([samples[i][k] for i in (0, 1)]) for k in samples[0]}]))
-    after = run.network.module.state_dict()
+    run.train_step(iter([collate([samples[i] for i in (0, 1)])]))
+    after = run.network.state_dict()
     frozen = [k for k in before if k.startswith("backbone") and ".bn" in k]
     assert frozen
     assert all(torch.equal(before[k], after[k]) for k in frozen)

@@ -29,8 +29,8 @@ def test_the_search_finds_thresholds_that_explain_the_truth(model_folder: Path) 
     images = tuning_images(perception, open_dataset(CITY), 1, 0)
     [example] = images.examples
     # The truth is what this network says with some thresholds; the search begins at others, where all is void.
-    maps, [segments] = model.decode(example.outputs, model.thresholds, (64, 128))
-    truth = PanopticLabel.of(maps[0].numpy(), segments.class_id.numpy())
+    decoded = model.decode(example.outputs, model.thresholds, (64, 128))
+    truth = PanopticLabel.of(decoded.segment_map[0].numpy(), decoded.segments[0].class_id.numpy())
     images = dataclasses.replace(images, examples=[dataclasses.replace(example, truth=truth)])
     lost = dataclasses.replace(model, thresholds=dataclasses.replace(model.thresholds, seed=0.99, stuff=0.99))
     assert quality(model, model.thresholds, images) == 1
@@ -47,8 +47,8 @@ def test_where_the_truth_is_of_classes_alone_mean_iou_is_what_counts(model_folde
     images = dataclasses.replace(tuning_images(perception, open_dataset(CITY), 1, 0),
                                  truth=frozenset({Truth.SEMANTIC}))
     [example] = images.examples
-    maps, [segments] = model.decode(example.outputs, model.thresholds, (64, 128))
-    found = PanopticLabel.of(maps[0].numpy(), segments.class_id.numpy())
+    decoded = model.decode(example.outputs, model.thresholds, (64, 128))
+    found = PanopticLabel.of(decoded.segment_map[0].numpy(), decoded.segments[0].class_id.numpy())
     # Every instance is its own segment in one and all of a class are one in the other: no difference to classes.
     merged = dataclasses.replace(example, truth=PanopticLabel.of_maps(found.class_map()))
     assert quality(model, model.thresholds, dataclasses.replace(images, examples=[merged])) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +23,14 @@ from panoptic_ros.methods.dense_detections.boxes import (
     query_boxes,
 )
 from training.losses.cross_entropy import VOID, bootstrapped_cross_entropy
+from training.objectives.objective import Objective, weighted_total
 
 # Levelness and semantics are judged at a quarter of the image, where masks are made: two places a cell of the first
 # level, whose stride is 8.
 QUARTER = 4
 STRIDE = 8
-# Owner of a location of which the truth says nothing.
-UNKNOWN = -1
+# Assigned to a location whose truth is unknown: it is not judged.
+IGNORE = -1
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Settings:
     mask: weight of the explicit mask loss (Eq. 16), 0 = none.
     supervision: `masks`: a location belongs to the object whose mask it is in. `boxes`: to the smallest box that it is
         in, and there is no mask loss (section 5.6, weakly supervised).
-    largest: m_1 .. m_4 of Eq. 9, the farthest side of a box that is left to each level but the last, in pixels; in half
-        pixels where the network's `finest_stride` is 4, as its boxes are.
+    regression_ranges: m_1 .. m_4 of Eq. 9, the farthest side of a box that is left to each level but the last, in
+        pixels; in half pixels where the network's `finest_stride` is 4, as its boxes are.
     focal_mean: the focal loss is divided by the number of `locations`, as the paper says, or of those that are
         `positives`, as FCOS does.
     prior: score that every class has everywhere at the beginning, for the focal loss's sake.
@@ -52,49 +53,53 @@ class Settings:
     bootstrap: float = 0.3
     mask: float = 1.0
     supervision: Literal["masks", "boxes"] = "masks"
-    largest: tuple[float, float, float, float] = (64.0, 128.0, 256.0, 512.0)
+    regression_ranges: tuple[float, float, float, float] = (64.0, 128.0, 256.0, 512.0)
     focal_mean: Literal["locations", "positives"] = "locations"
     prior: float = 0.01
 
     def __post_init__(self) -> None:
         if not 0 < self.bootstrap <= 1 or not 0 < self.prior < 1:
             raise InputError(f"bootstrap is {self.bootstrap} and prior {self.prior}; both are shares above 0, up to 1")
-        if list(self.largest) != sorted(self.largest) or len(self.largest) != 4:
-            raise InputError(f"largest is {list(self.largest)}; it is four numbers that rise")
+        if list(self.regression_ranges) != sorted(self.regression_ranges) or len(self.regression_ranges) != 4:
+            raise InputError(f"regression_ranges is {list(self.regression_ranges)}; it is four numbers that rise")
 
 
-def initialise(network: nn.Module, settings: Settings, seed: int) -> None:
-    """Let every class begin with the score `prior` (Lin et al. 2017); `seed` is not needed."""
-    if isinstance(box_class := getattr(network, "box_class", None), nn.Conv2d):
-        nn.init.constant_(box_class.bias, -math.log((1 - settings.prior) / settings.prior))  # type: ignore[arg-type]
+class DenseDetectionsObjective(Objective):
+    """Eq. 11 to 19 on the outputs of `methods.dense_detections.Network`.
 
-
-def loss(network: nn.Module, outputs: dict[str, Tensor], batch: dict[str, Tensor], is_thing: Tensor,
-         settings: Settings) -> dict[str, Tensor]:
-    """The terms of Eq. 19 and their weighted sum `total`.
-
-    outputs: what `methods.dense_detections.Network` returned. batch: class_map (B, H, W) class ids, 255 = void;
-    instance_map (B, H, W) int, 0 = no instance. is_thing: (C,) bool. Boxes are those of the masks. Where a thing has no
-    instance (a crowd) or the class is void, nothing is asked of boxes. Raises InputError for a class id that the table
-    does not have.
+    Boxes are those of the masks. Where a thing has no instance (a crowd) or the class is void, boxes are not judged.
     """
-    class_map, instance_map = batch["class_map"].long(), batch["instance_map"].long()
-    if bool(((class_map >= len(is_thing)) & (class_map != VOID)).any()):
-        raise InputError(f"the truth has a class id beyond the {len(is_thing)} classes of the table")
-    truth = objects(class_map, instance_map) if "class_logits" in outputs else None
-    # The network may see the image as one that is larger.
-    if (factor := STRIDE * outputs["semantic_logits"].shape[2] // class_map.shape[1]) > 1:
-        class_map = enlarged(class_map, factor)
+
+    settings_type = Settings
+
+    def initialise(self, seed: int) -> None:
+        """Every class begins with the score `prior` (Lin et al. 2017)."""
+        if isinstance(box_class := getattr(self.network, "box_class", None), nn.Conv2d):
+            prior = self.settings.prior
+            nn.init.constant_(box_class.bias, -math.log((1 - prior) / prior))  # type: ignore[arg-type]
+
+    def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The terms of Eq. 19 and their weighted sum `total`.
+
+        Raises InputError for a class id that the table does not have.
+        """
+        settings, is_thing = self.settings, self.is_thing
+        class_map, instance_map = batch["class_map"].long(), batch["instance_map"].long()
+        if bool(((class_map >= len(is_thing)) & (class_map != VOID)).any()):
+            raise InputError(f"the truth has a class id beyond the {len(is_thing)} classes of the table")
+        truth = objects(class_map, instance_map) if "class_logits" in outputs else None
+        # The network may see the image as one that is larger.
+        if (factor := STRIDE * outputs["semantic_logits"].shape[2] // class_map.shape[1]) > 1:
+            class_map = enlarged(class_map, factor)
+            if truth is not None:
+                truth = truth._replace(number=enlarged(truth.number, factor), box=truth.box * factor)
+        quarter_classes = class_map[:, QUARTER // 2::QUARTER, QUARTER // 2::QUARTER]
+        logits = F.interpolate(outputs["semantic_logits"], quarter_classes.shape[1:], mode="bilinear",
+                               align_corners=False)
+        terms = {"semantics": bootstrapped_cross_entropy(logits, quarter_classes, settings.bootstrap)}  # Eq. 15
         if truth is not None:
-            truth = truth._replace(number=enlarged(truth.number, factor), box=truth.box * factor)
-    quarter_classes = class_map[:, QUARTER // 2::QUARTER, QUARTER // 2::QUARTER]
-    logits = F.interpolate(outputs["semantic_logits"], quarter_classes.shape[1:], mode="bilinear", align_corners=False)
-    terms = {"semantics": bootstrapped_cross_entropy(logits, quarter_classes, settings.bootstrap)}  # Eq. 15
-    if truth is not None:
-        terms.update(_box_terms(outputs, class_map, truth, is_thing, settings))
-    weights = {"semantics": settings.semantics, "mask": settings.mask}
-    return {"total": sum((weights.get(name, 1.0) * term for name, term in terms.items()), logits.new_zeros(())),
-            **terms}
+            terms.update(_box_terms(outputs, class_map, truth, is_thing, settings))
+        return weighted_total(terms, {"semantics": settings.semantics, "mask": settings.mask})
 
 
 def enlarged(maps: Tensor, factor: int) -> Tensor:
@@ -107,31 +112,31 @@ def _box_terms(outputs: dict[str, Tensor], class_map: Tensor, truth: Objects, is
     rows, columns = outputs["semantic_logits"].shape[2:]
     location, level = locations(rows, columns, class_map.device)
     quarter = grid(2 * rows, 2 * columns, QUARTER, class_map.device)
-    owner = owners(truth, location, class_map, is_thing, settings.supervision)  # (B, L)
-    target = truth.box[owner.clamp(min=0)]  # (B, L, 4)
+    assigned = assign(truth, location, class_map, is_thing, settings.supervision)  # (B, L)
+    target = truth.box[assigned.clamp(min=0)]  # (B, L, 4)
     distance = offsets_to(target, location)
-    positive = (owner > 0) & in_range(distance.amax(2), level, settings.largest)
+    positive = (assigned > 0) & in_range(distance.amax(2), level, settings.regression_ranges)
     box = absolute_boxes(location, outputs["offsets"])  # (B, 4, L)
 
     overlap = box_iou(box.transpose(1, 2)[positive], target[positive])
     positives = positive.sum().clamp(min=1)
-    of_class = F.one_hot(thing_index(truth.class_id, is_thing)[owner.clamp(min=0)], int(is_thing.sum()))
+    of_class = F.one_hot(thing_index(truth.class_id, is_thing)[assigned.clamp(min=0)], int(is_thing.sum()))
     focal = sigmoid_focal_loss(outputs["class_logits"], (of_class * positive[..., None]).transpose(1, 2).float())
-    known = owner != UNKNOWN
+    valid = assigned != IGNORE
     terms = {
         "box_reg": -overlap.clamp(min=1e-6).log().sum() / positives,  # Eq. 11
         "center": F.binary_cross_entropy_with_logits(outputs["centerness"][positive], centerness(distance[positive]),
                                                      reduction="sum") / positives,  # Eq. 12
-        "box_cls": (focal * known[:, None]).sum() / (
-            known.sum().clamp(min=1) if settings.focal_mean == "locations" else positives)}
+        "box_cls": (focal * valid[:, None]).sum() / (
+            valid.sum().clamp(min=1) if settings.focal_mean == "locations" else positives)}
     if "levelness" in outputs or (settings.mask and settings.supervision == "masks"):
-        quarter_owner = owners(truth, quarter, class_map, is_thing, settings.supervision)
+        quarter_assigned = assign(truth, quarter, class_map, is_thing, settings.supervision)
     if "levelness" in outputs:
-        wanted = levelness_target(quarter_owner, truth, quarter, settings.largest)
-        errors = F.cross_entropy(outputs["levelness"].flatten(2), wanted, ignore_index=VOID, reduction="sum")
-        terms["levelness"] = errors / (wanted != VOID).sum().clamp(min=1)  # Eq. 13
+        level_target = levelness_target(quarter_assigned, truth, quarter, settings.regression_ranges)
+        errors = F.cross_entropy(outputs["levelness"].flatten(2), level_target, ignore_index=VOID, reduction="sum")
+        terms["levelness"] = errors / (level_target != VOID).sum().clamp(min=1)  # Eq. 13
     if settings.mask and settings.supervision == "masks":
-        terms["mask"] = _mask_term(outputs, box, level, torch.where(positive, owner, 0), quarter_owner, truth)
+        terms["mask"] = _mask_term(outputs, box, level, torch.where(positive, assigned, 0), quarter_assigned, truth)
     return terms
 
 
@@ -162,20 +167,20 @@ def objects(class_map: Tensor, instance_map: Tensor) -> Objects:
     return Objects(number, box.float(), class_id, image)
 
 
-def owners(truth: Objects, points: Tensor, class_map: Tensor, is_thing: Tensor, supervision: str) -> Tensor:
+def assign(truth: Objects, points: Tensor, class_map: Tensor, is_thing: Tensor, supervision: str) -> Tensor:
     """The object that each of P points (P, 2), x and y, belongs to in each image: (B, P) int64, 0 = background.
 
-    UNKNOWN where nothing can be said: void, things without an instance, points beyond the image.
+    IGNORE where nothing can be said: void, things without an instance, points beyond the image.
     """
     height, width = class_map.shape[1:]
     x, y = points.long().unbind(1)
     beyond = (x >= width) | (y >= height)
     x, y = x.clamp(max=width - 1), y.clamp(max=height - 1)
-    owner = truth.number[:, y, x] if supervision == "masks" else _smallest_boxes(truth, points, len(class_map))
+    assigned = truth.number[:, y, x] if supervision == "masks" else _smallest_boxes(truth, points, len(class_map))
     # Classes that say nothing unless there is an instance: things and, up to 255, void.
-    silent = torch.ones(VOID + 1, dtype=torch.bool, device=class_map.device)
-    silent[:len(is_thing)] = is_thing
-    return torch.where(beyond | (owner == 0) & silent[class_map[:, y, x]], UNKNOWN, owner)
+    ignored = torch.ones(VOID + 1, dtype=torch.bool, device=class_map.device)
+    ignored[:len(is_thing)] = is_thing
+    return torch.where(beyond | (assigned == 0) & ignored[class_map[:, y, x]], IGNORE, assigned)
 
 
 def _smallest_boxes(truth: Objects, points: Tensor, images: int) -> Tensor:
@@ -185,8 +190,8 @@ def _smallest_boxes(truth: Objects, points: Tensor, images: int) -> Tensor:
     size[0] = math.inf
     inside = ((points[:, None] >= truth.box[:, :2]) & (points[:, None] < truth.box[:, 2:])).all(2)  # (P, G + 1)
     here = truth.image == torch.arange(images, device=points.device)[:, None]  # (B, G + 1)
-    smallest, owner = torch.where(inside & here[:, None], size, math.inf).min(2)
-    return torch.where(smallest < math.inf, owner, 0)
+    smallest, assigned = torch.where(inside & here[:, None], size, math.inf).min(2)
+    return torch.where(smallest < math.inf, assigned, 0)
 
 
 def offsets_to(box: Tensor, location: Tensor) -> Tensor:
@@ -194,20 +199,20 @@ def offsets_to(box: Tensor, location: Tensor) -> Tensor:
     return torch.cat([location - box[..., :2], box[..., 2:] - location], -1)
 
 
-def in_range(reach: Tensor, level: Tensor, largest: tuple[float, ...]) -> Tensor:
+def in_range(reach: Tensor, level: Tensor, regression_ranges: tuple[float, ...]) -> Tensor:
     """Eq. 9: whether the farthest side `reach` (B, L) is in the range of the location's own level (L,)."""
-    limits = torch.tensor([-1.0, *largest, math.inf], device=reach.device)
+    limits = torch.tensor([-1.0, *regression_ranges, math.inf], device=reach.device)
     return (limits[level] <= reach) & (reach <= limits[level + 1])
 
 
-def levelness_target(owner: Tensor, truth: Objects, points: Tensor, largest: tuple[float, ...]) -> Tensor:
-    """The level 1..5 that Eq. 9 gives the box at each point, 0 = background, 255 = unknown; owner (B, P) -> (B, P).
+def levelness_target(assigned: Tensor, truth: Objects, points: Tensor, regression_ranges: tuple[float, ...]) -> Tensor:
+    """The level 1..5 that Eq. 9 gives the box at each point, 0 = background, 255 = unknown; assigned (B, P) -> (B, P).
 
     Where the ranges of two levels meet, the finer one.
     """
-    reach = offsets_to(truth.box[owner.clamp(min=0)], points).amax(2)
-    level = torch.bucketize(reach, torch.tensor(largest, device=reach.device)) + 1
-    return torch.where(owner > 0, level, torch.where(owner == UNKNOWN, VOID, 0))
+    reach = offsets_to(truth.box[assigned.clamp(min=0)], points).amax(2)
+    level = torch.bucketize(reach, torch.tensor(regression_ranges, device=reach.device)) + 1
+    return torch.where(assigned > 0, level, torch.where(assigned == IGNORE, VOID, 0))
 
 
 def centerness(offsets: Tensor) -> Tensor:
@@ -222,9 +227,9 @@ def thing_index(class_id: Tensor, is_thing: Tensor) -> Tensor:
     return (is_thing.cumsum(0) - 1).clamp(min=0)[class_id.clamp(max=len(is_thing) - 1)]
 
 
-def _mask_term(outputs: dict[str, Tensor], box: Tensor, level: Tensor, owner: Tensor, quarter_owner: Tensor,
+def _mask_term(outputs: dict[str, Tensor], box: Tensor, level: Tensor, assigned: Tensor, quarter_assigned: Tensor,
                truth: Objects) -> Tensor:
-    """Eq. 16, over the query boxes of all images whose location has a target; owner (B, L), 0 where it has none."""
+    """Eq. 16, over the query boxes of all images whose location has a target; assigned (B, L), 0 where it has none."""
     rows, columns = outputs["semantic_logits"].shape[2:]
     levelness = outputs.get("levelness")
     errors = []
@@ -232,29 +237,30 @@ def _mask_term(outputs: dict[str, Tensor], box: Tensor, level: Tensor, owner: Te
         query, _, _, place = query_boxes(box[b].detach(), outputs["class_logits"][b].detach(),
                                          outputs["centerness"][b].detach(), level, 0.0, 0.6, 100,
                                          (STRIDE * rows, STRIDE * columns))
-        known = owner[b, place] > 0
+        has_target = assigned[b, place] > 0
         dense = dense_boxes(box[b], None if levelness is None else levelness[b].detach(), 2 * rows, 2 * columns)
-        errors.append(mask_errors(dense, query[known], owner[b, place[known]], quarter_owner[b], truth.box))
+        errors.append(mask_errors(dense, query[has_target], assigned[b, place[has_target]], quarter_assigned[b],
+                                  truth.box))
     every = torch.cat(errors)
     return every.mean() if len(every) else box.sum() * 0
 
 
-def mask_errors(dense: Tensor, query: Tensor, target: Tensor, owner: Tensor, target_box: Tensor) -> Tensor:
+def mask_errors(dense: Tensor, query: Tensor, target: Tensor, assigned: Tensor, target_box: Tensor) -> Tensor:
     """The terms of Eq. 16, one for each of J query boxes: beta_j / N_j (E_FP + E_FN), with Eq. 17 and 18.
 
-    dense (K, 4, h, w) boxes of the pixels, query (J, 4), target (J,) the object of each query, owner (h w,) the object
-    of each pixel, UNKNOWN = leave it out, target_box (G + 1, 4). Query boxes are taken as they are: the pixels' boxes
-    shall agree with them, not they with the pixels'.
+    dense (K, 4, h, w) boxes of the pixels, query (J, 4), target (J,) the object of each query, assigned (h w,) the
+    object of each pixel, IGNORE = leave it out, target_box (G + 1, 4). Query boxes are taken as they are: the pixels'
+    boxes shall agree with them, not they with the pixels'.
     """
     weight = box_iou(query, target_box[target])
     boxes = dense.flatten(2).transpose(1, 2)  # (K, P, 4)
-    size = (owner[:, None] == target).sum(0)
+    size = (assigned[:, None] == target).sum(0)
     # A pixel whose boxes do not meet the query box has an IoU of 0 and no gradient: wrong if it is in the mask, and
     # counted above. Only of the others, a few per cent of all pairs, the IoU is computed.
-    meets = _meets(boxes.detach(), query) & (owner != UNKNOWN)[:, None]
+    meets = _meets(boxes.detach(), query) & (assigned != IGNORE)[:, None]
     pixel, j = meets.nonzero(as_tuple=True)
     overlap = location_probability(boxes[:, pixel], query[j])
-    change = torch.where(owner[pixel] == target[j], -overlap, overlap)
+    change = torch.where(assigned[pixel] == target[j], -overlap, overlap)
     return weight / size.clamp(min=1) * (size + torch.zeros_like(weight).index_add(0, j, change))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,10 @@ from panoptic_ros.methods.hle.kernels import (
     pixel_features,
     position_grid,
 )
+from training.losses.cross_entropy import VOID
 from training.losses.lovasz import lovasz_binary, lovasz_softmax
+from training.objectives.objective import Objective, weighted_total
 
-VOID = 255
 # Of the root mean square distance of an instance's pixels to their centre. At 1.5 the spatial kernel is 0.64 at the
 # edge of a disc and 0.51 at the ends of a bar: the embedding is left to tell neighbours apart.
 EXTENT = 1.5
@@ -63,45 +64,46 @@ class Settings:
     instance_margins: tuple[float, float] = (0.25, 1.0)
 
 
-def initialise(network: nn.Module, settings: Settings, seed: int) -> None:
-    """Set the class means of `methods.hle.Network` to those of Eq. 17, unless the settings want random ones."""
-    class_mean: Tensor = network.class_mean  # type: ignore[assignment]
-    if settings.thomson:
-        with torch.no_grad():
-            class_mean.copy_(thomson_means(len(class_mean), class_mean.shape[1], seed))
+class HLEObjective(Objective):
+    """Eq. 10 to 16 on the outputs of `methods.hle.Network`.
 
-
-def loss(network: nn.Module, outputs: dict[str, Tensor], batch: dict[str, Tensor], is_thing: Tensor,
-         settings: Settings) -> dict[str, Tensor]:
-    """The terms of Eq. 16 and their weighted sum `total`.
-
-    network: `methods.hle.Network`, for its parameter class_mean (C, D) before it is brought to unit length. outputs:
-    what it returned. batch: class_map (B, H, W) class ids, 255 = void; instance_map (B, H, W) int, 0 = no instance;
-    clip (B,) int, the images of a clip one after the other. is_thing: (C,) bool. The truth is taken at the pixels
-    nearest to the centres of the outputs' cells.
-
-    An instance is what has one number in a clip, so that an object in two images of it is one: it has one mean
-    embedding and one mean sigma, and its loss is over the pixels of all images that show it. Its centre is each image's
-    own: Eq. 8 compares positions within an image alone, and an object that moved is as near to itself as before.
+    The truth is taken at the pixels nearest to the centres of the outputs' cells. An instance is what has one number in
+    a clip, so that an object in two images of it is one: it has one mean embedding and one mean sigma, and its loss is
+    over the pixels of all images that show it. Its centre is each image's own: Eq. 8 compares positions within an image
+    alone, and an object that moved is as near to itself as before.
     """
-    class_map, instance_map = (
-        F.interpolate(batch[name][:, None].float(), outputs["seed"].shape[2:], mode="nearest-exact")[:, 0].long()
-        for name in ("class_map", "instance_map"))
-    terms = {**_semantic_terms(network, outputs, class_map, settings),
-             **_instance_terms(outputs, class_map, instance_map, batch["clip"], is_thing, settings)}
-    weights = {"seg": settings.seg, "seg_mean": settings.seg_mean, "cross_entropy": settings.cross_entropy,
-               "ins": settings.ins, "ins_var": 1.0, "extent": settings.extent, "seed": settings.seed}
-    return {"total": sum((weights[name] * term for name, term in terms.items()), outputs["seed"].new_zeros(())),
-            **terms}
+
+    settings_type = Settings
+    uses_clips = True
+
+    def initialise(self, seed: int) -> None:
+        """The class means are those of Eq. 17, unless the settings want random ones."""
+        class_mean: Tensor = self.network.class_mean
+        if self.settings.thomson:
+            with torch.no_grad():
+                class_mean.copy_(thomson_means(len(class_mean), class_mean.shape[1], seed))
+
+    def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The terms of Eq. 16 and their weighted sum `total`."""
+        settings = self.settings
+        outputs = {**outputs, **self.network.decode_parameters()}
+        class_map, instance_map = (
+            F.interpolate(batch[name][:, None].float(), outputs["seed"].shape[2:], mode="nearest-exact")[:, 0].long()
+            for name in ("class_map", "instance_map"))
+        terms = {**_semantic_terms(self.network, outputs, class_map, settings),
+                 **_instance_terms(outputs, class_map, instance_map, batch["clip"], self.is_thing, settings)}
+        return weighted_total(terms, {"seg": settings.seg, "seg_mean": settings.seg_mean, "ins": settings.ins,
+                                      "cross_entropy": settings.cross_entropy, "extent": settings.extent,
+                                      "seed": settings.seed})
 
 
 def _semantic_terms(network: nn.Module, outputs: dict[str, Tensor], class_map: Tensor,
                     settings: Settings) -> dict[str, Tensor]:
-    known = (class_map != VOID).flatten()
-    classes = class_map.flatten()[known]
+    valid = (class_map != VOID).flatten()
+    classes = class_map.flatten()[valid]
     if "class_logits" in outputs:
-        return {"seg": _probability_loss(_pixels(outputs["class_logits"])[known].log_softmax(1), classes, settings)}
-    pixels = _pixels(outputs.get("class_embedding", outputs["embedding"]))[known]  # (P, D)
+        return {"seg": _probability_loss(_pixels(outputs["class_logits"])[valid].log_softmax(1), classes, settings)}
+    pixels = _pixels(outputs.get("class_embedding", outputs["embedding"]))[valid]  # (P, D)
     mean, terms = outputs["class_mean"], {}
     if settings.means == "regression":
         # Eq. 9 with the class means held fixed: they are moved by Eq. 15 alone.
@@ -128,34 +130,33 @@ def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map:
                     is_thing: Tensor, settings: Settings) -> dict[str, Tensor]:
     height, width = class_map.shape[1:]
     grid = position_grid(height, width, class_map.device).view(-1, 2)
-    # One for all (1,), or a map of which each image's pixels are taken as those of log_sigma are.
-    spatial = outputs["spatial_log_sigma"]
-    is_predicted = spatial.dim() == 4
+    is_predicted = "spatial_log_sigma" in outputs
     ins, ins_var, extent, seed_loss = [], [], [], []
     counts = clip.unique_consecutive(return_counts=True)[1]
     for images, end in zip(counts.tolist(), counts.cumsum(0).tolist(), strict=True):
         b = slice(end - images, end)
-        known = class_map[b].flatten() != VOID
-        e, s, log_s = (_pixels(outputs[name][b])[known] for name in ("embedding", "seed", "log_sigma"))
+        valid = class_map[b].flatten() != VOID
+        e, s, log_s = (_pixels(outputs[name][b])[valid] for name in ("embedding", "seed", "log_sigma"))
         s, log_s = s[:, 0], log_s[:, 0]
-        position = grid.repeat(images, 1)[known]
-        pixels = known.view(images, -1).sum(1).tolist()  # of each image
+        position = grid.repeat(images, 1)[valid]
+        pixels = valid.view(images, -1).sum(1).tolist()  # of each image
         target = torch.zeros_like(s)
-        ids, index, cells = instance_map[b].flatten()[known].unique(return_inverse=True, return_counts=True)
+        ids, index, cells = instance_map[b].flatten()[valid].unique(return_inverse=True, return_counts=True)
         member = index == ((ids > 0) & (cells >= settings.smallest_instance)).nonzero()  # (L, P)
         if len(member):
-            reach = spatial[b].flatten()[known] if is_predicted else spatial.expand(len(e))
-            phi = instance_probability(e, log_s, position, member, reach, pixels)
+            spatial = (outputs["spatial_log_sigma"][b].flatten()[valid] if is_predicted
+                       else outputs["shared_spatial_log_sigma"].expand(len(e)))
+            phi = instance_probability(e, log_s, position, member, spatial, pixels)
             ins.append(_instance_loss(phi, e, member, settings))
             inside = member.any(0)
-            owner = member.int().argmax(0)
-            target = torch.where(inside, phi.detach().gather(0, owner[None])[0], 0)
+            assigned = member.int().argmax(0)
+            target = torch.where(inside, phi.detach().gather(0, assigned[None])[0], 0)
             ins_var.append(variance_loss(log_s, member))
             if is_predicted:
                 extent += [extent_loss(*part) for part in zip(
-                    reach.split(pixels), position.split(pixels), member.split(pixels, 1), strict=True)]
+                    spatial.split(pixels), position.split(pixels), member.split(pixels, 1), strict=True)]
         # Eq. 13; a pixel of a thing class outside all instances (a crowd, or too small a thing) has no known seed.
-        is_target = (target > 0) | ~is_thing[class_map[b].flatten()[known]]
+        is_target = (target > 0) | ~is_thing[class_map[b].flatten()[valid]]
         seed_loss.append((s - target).square()[is_target])
     zero = outputs["embedding"].sum() * 0
     terms = {"extent": torch.cat(extent).mean() if extent else zero} if is_predicted else {}
@@ -185,9 +186,9 @@ def associative_loss(embedding: Tensor, member: Tensor, mean: Tensor, margins: t
     if not len(mean):
         return embedding.sum() * 0
     inside = member.any(0)
-    owner = member.int().argmax(0)[inside]
-    pull = F.relu((mean[owner] - embedding[inside]).abs().sum(1) - margins[0]).square()
-    pull = (pull / size[owner]).sum() / len(mean)
+    assigned = member.int().argmax(0)[inside]
+    pull = F.relu((mean[assigned] - embedding[inside]).abs().sum(1) - margins[0]).square()
+    pull = (pull / size[assigned]).sum() / len(mean)
     apart = ~torch.eye(len(mean), dtype=torch.bool, device=mean.device)
     push = F.relu(margins[1] - (mean[:, None] - mean).abs().sum(2))[apart].square()
     return pull + (push.mean() if len(mean) > 1 else 0)
@@ -203,13 +204,13 @@ def instance_probability(embedding: Tensor, log_sigma: Tensor, position: Tensor,
     """
     share = member.float() / member.sum(1, keepdim=True)
     mean = F.normalize(share @ embedding, dim=1)
-    reach, spatial_reach = share @ log_sigma, share @ spatial_log_sigma
+    mean_log_sigma, mean_spatial = share @ log_sigma, share @ spatial_log_sigma
     phi = []
     for features, rho, inside in zip(pixel_features(embedding, position).split(pixels), position.split(pixels),
                                      member.split(pixels, 1), strict=True):
         cells = inside.sum(1, keepdim=True)
         centre = (inside.float() / cells.clamp(min=1)) @ rho
-        log_phi = log_instance_kernel(features, mean, centre, reach, spatial_reach).T.contiguous()
+        log_phi = log_instance_kernel(features, mean, centre, mean_log_sigma, mean_spatial).T.contiguous()
         phi.append(log_phi.clamp(max=0).exp() * (cells > 0))
     return torch.cat(phi, 1)
 

@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panoptic_ros.decoding.panoptic_merge import panoptic_merge
-from panoptic_ros.decoding.segments import make_segments
-from panoptic_ros.decoding.upsampling import upsample_labels
+from panoptic_ros.decoding.segments import Decoded, segments_of_cells
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods.dense_detections.boxes import (
     absolute_boxes,
@@ -52,17 +51,15 @@ class Thresholds:
 
 
 def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
-           output_size: tuple[int, int]) -> tuple[Tensor, list[Segments[Tensor]]]:
-    """Network outputs -> segment map (B, H, W) int32 and B Segments, on the device of the outputs.
+           output_size: tuple[int, int]) -> Decoded:
+    """Network outputs -> segments, on the device of the outputs.
 
     outputs: what `Network.forward` returns. is_thing: (C,) bool. output_size: (H, W). Segments come as things, best
     box first, then stuff by class; they have no embedding.
     """
     names = list(outputs)
-    decoded = [_decode_one(dict(zip(names, image, strict=True)), is_thing, thresholds, output_size)
-               for image in zip(*outputs.values(), strict=True)]
-    segment_maps, rows = zip(*decoded, strict=True)
-    return segment_maps[0][None] if len(rows) == 1 else torch.stack(segment_maps), list(rows)
+    return Decoded.of_images(_decode_one(dict(zip(names, image, strict=True)), is_thing, thresholds, output_size)
+                             for image in zip(*outputs.values(), strict=True))
 
 
 def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
@@ -71,37 +68,21 @@ def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresh
     height, width = (2 * n for n in outputs["semantic_logits"].shape[1:])
     logits = F.interpolate(outputs["semantic_logits"][None], (height, width), mode="bilinear", align_corners=False)
     semantic = logits[0].softmax(0)  # P_sem of Eq. 2, (C, h, w)
-    score, class_id = (values.flatten() for values in semantic.max(0))
-    label = torch.zeros_like(class_id)
+    class_score, class_id = (values.flatten() for values in semantic.max(0))
+    instance, score = torch.zeros_like(class_id), class_score
     thing_class = is_thing.nonzero()[:, 0]
     box_class, box_score = thing_class[:0], score[:0]
     if "class_logits" in outputs:
         query, box_class, box_score, dense = _queries(outputs, thresholds, height, width)
         box_class = thing_class[box_class]
-        pixel, owner, probability = mask_pixels(dense, semantic, query, box_class, thresholds.mask,
-                                                thresholds.mask_score == "generalised")
-        label = panoptic_merge(pixel, owner, len(label), len(query), thresholds.overlap)
-        first = label[pixel] == owner + 1
-        score[pixel[first]] = probability[first]
+        pixel, assigned, probability = mask_pixels(dense, semantic, query, box_class, thresholds.mask,
+                                                   thresholds.mask_score == "generalised")
+        instance = panoptic_merge(pixel, assigned, len(instance), len(query), thresholds.overlap)
+        visible = instance[pixel] == assigned + 1
+        score = score.index_put((pixel[visible],), probability[visible])
     # What no instance took is stuff where stuff is the likeliest class, as one segment a class.
-    stuff_label = torch.where(is_thing, 0, torch.cumsum(~is_thing, 0) + len(box_class))
-    label = torch.where(label == 0, stuff_label[class_id], label)
-
-    segment_class = torch.cat([box_class, (~is_thing).nonzero()[:, 0]])
-    segment_is_thing = is_thing[segment_class]
-    count = len(segment_class) + 1
-    area = torch.zeros(count, device=score.device).scatter_add_(0, label, torch.ones_like(score))[1:]
-    confidence = torch.zeros(count, device=score.device).scatter_add_(0, label, score)[1:] / area.clamp(min=1)
-    confidence[:len(box_score)] = box_score
-
-    smallest = torch.where(segment_is_thing, thresholds.thing_area, thresholds.stuff_area)
-    pixels_per_cell = output_size[0] * output_size[1] / (height * width)
-    kept = (area > 0) & (area * pixels_per_cell >= smallest)
-    number = F.pad(kept.cumsum(0) * kept, (1, 0)).int()
-    segment_map = number[label].view(height, width)
-    if (height, width) != output_size:
-        segment_map = upsample_labels(segment_map, score.view(height, width), output_size)
-    return make_segments(segment_map, segment_class[kept], segment_is_thing[kept], confidence[kept], None)
+    return segments_of_cells(instance, box_class, box_score, class_id, class_score, score, is_thing, (height, width),
+                             output_size, thresholds.thing_area, thresholds.stuff_area)
 
 
 def _queries(outputs: dict[str, Tensor], thresholds: Thresholds, height: int,

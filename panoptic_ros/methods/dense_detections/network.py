@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from panoptic_ros.errors import InputError
-from panoptic_ros.networks.backbones import MultiScaleBackbone
+from panoptic_ros.networks.backbones import Backbone
 from panoptic_ros.networks.feature_pyramid import STRIDES, FeaturePyramid, upsample
+from panoptic_ros.networks.panoptic_network import PanopticNetwork
 
 FINEST_STRIDES = (4, 8)
 LAST_STRIDE = 32  # of an encoder's maps
@@ -54,7 +55,7 @@ class Hyperparameters:
                                  "group of the group normalisation")
 
 
-class Network(nn.Module):
+class Network(PanopticNetwork):
     """Image (B, 3, H, W) -> class logits, box offsets and centerness at every location of five levels; semantic logits
     at the first level's places and levelness at twice as many a side.
 
@@ -65,12 +66,13 @@ class Network(nn.Module):
     The class table decides what there is: without things there are no boxes, only semantic logits.
     """
 
-    def __init__(self, hyperparameters: Hyperparameters, is_thing: Sequence[bool], pretrained: bool = False) -> None:
+    def __init__(self, hyperparameters: Hyperparameters, is_thing: Sequence[bool],
+                 pretrained: bool | Mapping[str, Tensor] = False) -> None:
         super().__init__()
         h = hyperparameters
         self.has_things = any(is_thing)
         strides = tuple(h.finest_stride * 2**i for i in range(len(STRIDES)))
-        self.backbone = MultiScaleBackbone(h.backbone, tuple(s for s in strides if s <= LAST_STRIDE), pretrained)
+        self.backbone = Backbone(h.backbone, [s for s in strides if s <= LAST_STRIDE], pretrained=pretrained)
         self.pyramid = FeaturePyramid(self.backbone.channels, h.channels)
         class_channels = h.class_channels if h.two_towers else h.box_channels
         self.class_tower = _tower(h.channels, class_channels, h.depth)
@@ -87,6 +89,8 @@ class Network(nn.Module):
                 # Of nine taps for each output, every one to the place that it belongs to: (outputs, 9 outputs, 3, 3).
                 places = torch.eye(9).view(1, 9, 1, 3, 3) * torch.eye(outputs).view(outputs, 1, outputs, 1, 1)
                 self.register_buffer("tap_places", places.flatten(1, 2), persistent=False)
+        self.pixel_outputs = frozenset({"semantic_logits", "levelness"} if self.has_things and h.levelness
+                                       else {"semantic_logits"})
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d) and not name.startswith(("backbone", "pyramid")):
                 nn.init.normal_(module.weight, std=0.01)

@@ -9,12 +9,14 @@ from torch import Tensor
 
 from panoptic_ros.errors import InputError
 from panoptic_ros.networks.feature_pyramid import STRIDES, level_sizes
-from panoptic_ros.networks.test_time_augmentation import View, views
+from panoptic_ros.networks.test_time_augmentation import AugmentedOutputs, augmented
+
+MAPS = ("semantic_logits", "levelness")  # the other outputs are lists of the locations of all levels
 
 
 def test_time_augmentation(network: Callable[[Tensor], dict[str, Tensor]], image: Tensor, scales: Sequence[float],
-                  flip: bool) -> dict[str, Tensor]:
-    """See `panoptic_ros.methods.Method`.
+                           flip: bool, stride: int) -> dict[str, Tensor]:
+    """See `panoptic_ros.methods.AugmentedNetwork`.
 
     Raises InputError for scales: objects are found at the level of their size, and what several scales say of a level
     does not belong together.
@@ -22,21 +24,21 @@ def test_time_augmentation(network: Callable[[Tensor], dict[str, Tensor]], image
     if tuple(scales) != (1.0,):
         raise InputError(f"scales are {list(scales)}, but dense detections find objects of another size at another "
                          "level of the pyramid: they take flip alone")
-    plain, *mirrored = views(network, image, scales, flip, STRIDES[-1])
+    plain, *mirrored = augmented(network, image, scales, flip, stride, STRIDES[-1])
     return _mean(plain.outputs, mirrored[0]) if mirrored else plain.outputs
 
 
-def _mean(plain: dict[str, Tensor], mirrored: View) -> dict[str, Tensor]:
+def _mean(plain: dict[str, Tensor], mirrored: AugmentedOutputs) -> dict[str, Tensor]:
     """Of maps, and of what there is at the locations of all levels."""
     means = {}
     for name, output in plain.items():
-        if output.dim() == 4:
-            means[name] = (output + mirrored.upright(mirrored.outputs[name], output.shape[3])) / 2
+        if name in MAPS:
+            means[name] = (output + mirrored.unmirrored(mirrored.outputs[name], output.shape[3])) / 2
             continue
         parts = []
         for own, other in zip(_level_maps(output, plain), _level_maps(mirrored.outputs[name], mirrored.outputs),
                               strict=True):
-            turned = mirrored.upright(other, own.shape[3])
+            turned = mirrored.unmirrored(other, own.shape[3])
             if name == "offsets":
                 turned = turned[:, [2, 1, 0, 3]]  # the side on the left is on the right in the mirror
             parts.append((own + turned).flatten(2) / 2)

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panoptic_ros.decoding.peaks import greedy_suppression, local_maxima
-from panoptic_ros.decoding.segments import make_segments
-from panoptic_ros.decoding.upsampling import upsample_labels
+from panoptic_ros.decoding.segments import Decoded, segments_of_cells
 from panoptic_ros.methods.hle.kernels import (
     CELLS_PER_UNIT,
     log_class_kernel,
@@ -24,6 +23,8 @@ from panoptic_ros.methods.hle.kernels import (
 from panoptic_ros.segments import Segments
 from panoptic_ros.settings import check_ranges, setting
 
+# Of the outputs: what is no map of the image, see `Network.decode_parameters`.
+PARAMETERS = ("class_mean", "class_log_sigma", "shared_spatial_log_sigma")
 # Pixels whose kernels are computed at once. On a CPU what fits into its cache, on a GPU what bounds the memory of a
 # full-resolution decode.
 PIXELS_AT_ONCE = {"cpu": 1 << 12, "cuda": 1 << 18}
@@ -54,14 +55,14 @@ class Thresholds:
 
 
 def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
-           output_size: tuple[int, int]) -> tuple[Tensor, list[Segments[Tensor]]]:
-    """Network outputs -> segment map (B, H, W) int32 and B Segments, on the device of the outputs.
+           output_size: tuple[int, int]) -> Decoded:
+    """Network outputs -> segments, on the device of the outputs.
 
-    outputs: what `Network.forward` returns. is_thing: (C,) bool. output_size: (H, W). Segments come as things, best
-    seed first, then stuff by class; their embedding is the unit mean over their pixels.
+    outputs: what `Network.forward` and `Network.decode_parameters` return. is_thing: (C,) bool. output_size: (H, W).
+    Segments come as things, best seed first, then stuff by class; their embedding is the unit mean over their pixels.
     """
-    names = [name for name, output in outputs.items() if output.dim() == 4]
-    parameters = {name: output for name, output in outputs.items() if name not in names}
+    parameters = {name: outputs[name] for name in PARAMETERS if name in outputs}
+    names = [name for name in outputs if name not in parameters]
     decoded, cells = [], float(CELLS_PER_UNIT)
     if thresholds.full_resolution:
         cells *= output_size[0] / outputs["seed"].shape[2]
@@ -72,18 +73,17 @@ def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
                     for name, x in maps.items()}
             maps.update({name: F.normalize(maps[name], dim=0) for name in names if name.endswith("embedding")})
         decoded.append(_decode_one({**maps, **parameters}, is_thing, thresholds, output_size, cells))
-    segment_maps, rows = zip(*decoded, strict=True)
-    return segment_maps[0][None] if len(rows) == 1 else torch.stack(segment_maps), list(rows)
+    return Decoded.of_images(decoded)
 
 
-def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
-                output_size: tuple[int, int], cells: float) -> tuple[Tensor, Segments[Tensor]]:
-    """One image: maps without the dimension of the batch, so many pixels to a unit of position, the rest as in
-    `decode`."""
+def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds, output_size: tuple[int, int],
+                cells: float) -> tuple[Tensor, Segments[Tensor]]:
+    """One image: maps without the dimension of the batch; cells: of the maps to one unit of position."""
     size = (outputs["embedding"].shape[1], outputs["embedding"].shape[2])
     embedding, log_sigma = _pixels(outputs["embedding"]), outputs["log_sigma"].flatten()
-    # One for all (1,), or a map.
-    seed, spatial_log_sigma = outputs["seed"][0], outputs["spatial_log_sigma"].flatten()
+    seed = outputs["seed"][0]
+    spatial_log_sigma = (outputs["spatial_log_sigma"].flatten() if "spatial_log_sigma" in outputs
+                         else outputs["shared_spatial_log_sigma"].expand(len(embedding)))
     features = pixel_features(embedding, position_grid(*size, embedding.device, cells).view(-1, 2))
     parts = [slice(start, start + PIXELS_AT_ONCE[embedding.device.type])
              for start in range(0, len(embedding), PIXELS_AT_ONCE[embedding.device.type])]
@@ -97,39 +97,19 @@ def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresh
 
     def log_phi(pixels: Any, seeds: Tensor) -> Tensor:
         return log_instance_kernel(features[pixels], embedding[seeds], features[seeds, -3:-1], log_sigma[seeds],
-                                   spatial_log_sigma.expand(len(features))[seeds])
+                                   spatial_log_sigma[seeds])
 
     similarity = log_phi(candidates, candidates).T
     seeds = candidates[greedy_suppression(similarity > _log(thresholds.merge))]
-    label, score = torch.zeros_like(class_id), torch.zeros_like(psi)
+    instance, score = torch.zeros_like(class_id), torch.zeros_like(psi)
     if len(seeds):
-        owned = [log_phi(part, seeds).max(1) for part in parts]
-        best, owner = (torch.cat(values) for values in zip(*owned, strict=True))
+        compared = [log_phi(part, seeds).max(1) for part in parts]
+        best, nearest = (torch.cat(values) for values in zip(*compared, strict=True))
         inside = best > _log(thresholds.mask)
-        label, score = torch.where(inside, owner + 1, 0), torch.where(inside, best.exp(), 0)
+        instance, score = torch.where(inside, nearest + 1, 0), torch.where(inside, best.exp(), 0)
     # What no instance took is stuff where psi is sure of it (section 3.5), as one segment a class.
-    stuff_label = torch.cumsum(~is_thing, 0) + len(seeds)
-    is_stuff = (label == 0) & ~on_thing & (psi > thresholds.stuff)
-    label = torch.where(is_stuff, stuff_label.index_select(0, class_id), label)
-    score = torch.where(is_stuff, psi, score)
-
-    segment_class = torch.cat([class_id[seeds], (~is_thing).nonzero()[:, 0]])
-    segment_is_thing = is_thing[segment_class]
-    count = len(segment_class) + 1
-    area = torch.zeros(count, device=psi.device).scatter_add_(0, label, torch.ones_like(psi))[1:]
-    mean = torch.zeros(count, embedding.shape[1], device=psi.device).index_add_(0, label, embedding)[1:]
-    confidence = torch.zeros(count, device=psi.device).scatter_add_(0, label, psi)[1:] / area.clamp(min=1)
-    confidence[:len(seeds)] = seed.flatten()[seeds]
-
-    pixels_per_cell = output_size[0] * output_size[1] / (size[0] * size[1])
-    smallest = torch.where(segment_is_thing, thresholds.thing_area, thresholds.stuff_area)
-    kept = (area > 0) & (area * pixels_per_cell >= smallest)
-    number = F.pad(kept.cumsum(0) * kept, (1, 0)).int()
-    segment_map = number.index_select(0, label).view(size)
-    if size != output_size:
-        segment_map = upsample_labels(segment_map, score.view(size), output_size)
-    return make_segments(segment_map, segment_class[kept], segment_is_thing[kept], confidence[kept],
-                         F.normalize(mean[kept], dim=1))
+    return segments_of_cells(instance, class_id[seeds], seed.flatten()[seeds], class_id, psi, score, is_thing, size,
+                             output_size, thresholds.thing_area, thresholds.stuff_area, thresholds.stuff, embedding)
 
 
 def _class_kernel(outputs: dict[str, Tensor], embedding: Tensor) -> Callable[[slice], Tensor]:

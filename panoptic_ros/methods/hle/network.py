@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from panoptic_ros.errors import InputError
 from panoptic_ros.networks.backbones import Backbone
 from panoptic_ros.networks.deeplabv3plus import DeepLabV3PlusDecoder
+from panoptic_ros.networks.panoptic_network import PanopticNetwork
 
 
 @dataclass(frozen=True)
@@ -49,25 +50,24 @@ class Hyperparameters:
             raise InputError(f"an embedding of {self.embedding_dimension} dimensions cannot be split into halves")
 
 
-class Network(nn.Module):
+class Network(PanopticNetwork):
     """Image (B, 3, H, W) -> embedding, log sigma and seed per pixel at a quarter of its size.
 
     Besides the weights it holds the parameters of the embedding space: the class means mu_k, the logarithms of the
     class deviations sigma_k, and the logarithm of the spatial deviation, where one serves all instances.
     """
 
-    # The embedding space's own parameters, which weight decay would pull to its middle.
-    undecayed = ("class_mean",)
-
-    def __init__(self, hyperparameters: Hyperparameters, is_thing: Sequence[bool], pretrained: bool = False) -> None:
+    def __init__(self, hyperparameters: Hyperparameters, is_thing: Sequence[bool],
+                 pretrained: bool | Mapping[str, Tensor] = False) -> None:
         super().__init__()
         h, classes = hyperparameters, len(is_thing)
         self.dimension, self.semantics = h.embedding_dimension, h.semantics
         class_dimension = h.embedding_dimension // 2 if h.semantics == "split" else h.embedding_dimension
-        self.backbone = Backbone(h.backbone, h.output_stride, pretrained)
-        light = self.backbone.channels < 1024
+        self.backbone = Backbone(h.backbone, (4, h.output_stride), h.output_stride, pretrained=pretrained)
+        low_level_channels, encoder_channels = self.backbone.channels
+        light = encoder_channels < 1024
         channels = h.decoder_channels or (128 if light else 256)
-        self.decoder = DeepLabV3PlusDecoder(self.backbone.channels, self.backbone.low_level_channels, channels,
+        self.decoder = DeepLabV3PlusDecoder(encoder_channels, low_level_channels, channels,
                                             24 if light else 48, h.atrous_rates, separable=light)
         self.head = nn.Conv2d(channels, h.embedding_dimension + 2, 1)
         if h.semantics == "branch":
@@ -81,30 +81,41 @@ class Network(nn.Module):
         else:
             self.spatial_log_sigma = nn.Parameter(torch.tensor(-0.7))
         nn.init.constant_(self.head.bias[h.embedding_dimension], -1.15)  # type: ignore[index]
+        self.pixel_outputs = frozenset({"embedding", "log_sigma", "seed"} | (
+            {"spatial_log_sigma"} if h.spatial_sigma == "predicted" else set()) | {
+            "split": {"class_embedding"}, "branch": {"class_logits"}}.get(h.semantics, set()))
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """
         image: (B, 3, H, W) float, normalised; H and W multiples of 32.
 
         Returns embedding (B, D, H/4, W/4) of unit length, log_sigma (B, 1, H/4, W/4), seed (B, 1, H/4, W/4) in [0, 1],
-        and the parameters that the decode needs: class_mean (C, D) of unit length, class_log_sigma (C,),
-        spatial_log_sigma (1,), or (B, 1, H/4, W/4) where it is predicted. Where semantics are split off:
-        class_embedding (B, D / 2, H/4, W/4) of unit length, and embedding and class_mean have D / 2 dimensions; in a
-        branch: class_logits (B, C, H/4, W/4).
+        and, where it is predicted, spatial_log_sigma (B, 1, H/4, W/4). Where semantics are split off: class_embedding
+        (B, D / 2, H/4, W/4) of unit length, and embedding has D / 2 dimensions; in a branch: class_logits
+        (B, C, H/4, W/4).
         """
         low_level, features = self.backbone(image)
         decoded = self.decoder(features, low_level)
         # The embedding space is in single precision also where the rest is trained in half.
         embedding, log_sigma, seed_logit = self.head(decoded).float().split([self.dimension, 1, 1], 1)
-        outputs = {"log_sigma": log_sigma, "seed": seed_logit.sigmoid(),
-                   "class_mean": F.normalize(self.class_mean, dim=1), "class_log_sigma": self.class_log_sigma}
+        outputs = {"log_sigma": log_sigma, "seed": seed_logit.sigmoid()}
         if hasattr(self, "spatial_head"):
             outputs["spatial_log_sigma"] = self.spatial_head(decoded).float()
-        else:
-            outputs["spatial_log_sigma"] = self.spatial_log_sigma.reshape(1)
         if self.semantics == "split":
             half = self.class_mean.shape[1]
             outputs["class_embedding"], embedding = F.normalize(embedding[:, :half], dim=1), embedding[:, half:]
         elif self.semantics == "branch":
             outputs["class_logits"] = self.classifier(decoded).float()
         return {"embedding": F.normalize(embedding, dim=1), **outputs}
+
+    def decode_parameters(self) -> dict[str, Tensor]:
+        """class_mean (C, D) of unit length, class_log_sigma (C,), and, where all instances share it,
+        shared_spatial_log_sigma ()."""
+        parameters = {"class_mean": F.normalize(self.class_mean, dim=1), "class_log_sigma": self.class_log_sigma}
+        if not hasattr(self, "spatial_head"):
+            parameters["shared_spatial_log_sigma"] = self.spatial_log_sigma
+        return parameters
+
+    def no_weight_decay(self) -> set[str]:
+        """The class means too, which decay would pull to the middle of the embedding space."""
+        return super().no_weight_decay() | {"class_mean"}

@@ -1,0 +1,84 @@
+"""The network that a run begins with: random, ImageNet's backbone, another model's backbone, or a whole model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from panoptic_ros.classes import ClassTable
+from panoptic_ros.errors import InputError
+from panoptic_ros.methods import METHODS
+from panoptic_ros.model import Model, load_model
+from training.objectives import OBJECTIVES, Objective
+from training.pretrained import pretrained_weights, unavailable
+from training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """objective: with the network in it. mean, std: of the colours that its weights are made for.
+
+    new_layers: parameters of the head that initial_model did not have.
+    """
+
+    objective: Objective
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    new_layers: tuple[str, ...] = ()
+
+
+def begin(recipe: Recipe, classes: ClassTable, initial_model: str = "") -> Beginning:
+    """What a recipe says that a run begins with.
+
+    initial_model: in place of the recipe's: the model of the stage before.
+    Raises InputError where a model to begin with does not fit, or weights cannot be had.
+    """
+    torch.manual_seed(recipe.seed)
+    objective = OBJECTIVES[recipe.method](_network(recipe, classes, bool(initial_model)), recipe.objective, classes)
+    objective.initialise(recipe.seed)
+    network = objective.network
+    if path := initial_model or recipe.initial_model:
+        initial = load_model(path)
+        return Beginning(objective, initial.mean, initial.std, _take_model(network, initial, recipe, path))
+    if recipe.initial_backbone:
+        initial = load_model(recipe.initial_backbone)
+        try:
+            network.backbone.load_state_dict(initial.network.backbone.state_dict())
+        except RuntimeError as error:
+            raise InputError(f"initial_backbone {recipe.initial_backbone} has another backbone than the recipe's: "
+                             f"{error}") from error
+        return Beginning(objective, initial.mean, initial.std)
+    return Beginning(objective, network.mean, network.std)
+
+
+def _network(recipe: Recipe, classes: ClassTable, has_weights: bool) -> Any:
+    method = METHODS[recipe.method]
+    if not recipe.pretrained or has_weights:
+        return method.network(recipe.hyperparameters, classes.is_thing)
+    backbone = recipe.hyperparameters.backbone
+    weights = pretrained_weights(backbone)
+    try:
+        return method.network(recipe.hyperparameters, classes.is_thing, weights)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the hub's client raises
+        raise unavailable(backbone, error) from error
+
+
+def _take_model(network: Any, initial: Model, recipe: Recipe, path: str) -> tuple[str, ...]:
+    """Give the network the weights of a model; returns the names of what the model has not."""
+    theirs, ours = initial.network.state_dict(), network.state_dict()
+    wrong = next((name for name in theirs.keys() & ours.keys() if theirs[name].shape != ours[name].shape), None)
+    missing = sorted(name for name in ours.keys() - theirs.keys() if not name.endswith("num_batches_tracked"))
+    backbones = [{name for name in names if name.startswith("backbone.")} for names in (theirs, ours)]
+    if initial.method != recipe.method or wrong or backbones[0] != backbones[1]:
+        why = (f"it is of the method {initial.method}" if initial.method != recipe.method else
+               f"its backbone is {getattr(initial.hyperparameters, 'backbone', 'another')}"
+               if backbones[0] != backbones[1] else f"{wrong} is {tuple(theirs[wrong or ''].shape)}, here "
+               f"{tuple(ours[wrong or ''].shape)}: other hyper-parameters or another number of classes")
+        raise InputError(f"initial_model {path} does not fit the recipe: {why}; begin with its backbone alone "
+                         "(initial_backbone), or give the recipe the model's hyper-parameters and classes")
+    network.load_state_dict(theirs, strict=False)
+    return tuple(missing)

@@ -1,0 +1,169 @@
+"""Run: what a recipe makes (data, objective, optimiser, EMA), and how far its training has come."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from panoptic_ros.classes import load_class_table
+from panoptic_ros.datasets import Dataset, Truth, open_dataset
+from panoptic_ros.errors import InputError
+from panoptic_ros.model import Model, save_model
+from training.checkpoints import check_same_run, load_checkpoint, save_checkpoint
+from training.devices import memory_format
+from training.ema import Ema
+from training.export import trained_model, with_scores
+from training.initialisation import begin
+from training.monitor import Monitor
+from training.optimisers import freeze_batch_norm, freeze_layers, make_optimiser
+from training.recipe import Recipe
+from training.samples import Samples
+from training.schedules import rate_factor
+from training.validation import selection_score, validate
+
+
+class Run:
+    """A training run of one recipe, in the folder `out`."""
+
+    def __init__(self, recipe: Recipe, out: Path, fabric: Fabric, initial_model: str = "") -> None:
+        """initial_model: begin with it in place of what the recipe begins with: the model of the stage before."""
+        self.recipe, self.out, self.fabric = recipe, out, fabric
+        self.dataset = _open(recipe.data.train, for_training=True)
+        self.classes = load_class_table(recipe.data.classes) if recipe.data.classes else self.dataset.classes
+        self.validation = _open(recipe.data.validation) if recipe.data.validation else None
+        beginning = begin(recipe, self.classes, initial_model)
+        self.mean, self.std, self.new_layers = beginning.mean, beginning.std, beginning.new_layers
+        self._memory_format = memory_format(fabric)
+        objective = beginning.objective.to(fabric.device, memory_format=self._memory_format)  # type: ignore[call-overload]
+        if recipe.sync_batch_norm:
+            objective.network = nn.SyncBatchNorm.convert_sync_batchnorm(objective.network)
+        crop, stride = recipe.augmentation.crop, objective.network.stride
+        if any(side % stride for side in crop):
+            raise InputError(f"augmentation.crop is {crop[0]} x {crop[1]}; both sides must be multiples of {stride}, "
+                             "the stride of the network")
+        self._freeze(objective.network)
+        optimiser = make_optimiser(recipe.optimiser, objective.network)
+        self.ema = Ema(objective.network, recipe.ema_decay, recipe.schedule.warm_up) if recipe.ema_decay else None
+        self.objective, self.optimiser = fabric.setup(objective, optimiser)
+        self.step, self.best = 0, -float("inf")
+        mean, std = (torch.tensor(v, device=fabric.device).view(3, 1, 1) for v in (self.mean, self.std))
+        self._shift, self._scale = -mean / std, 1 / (255 * std)
+
+    @property
+    def network(self) -> Any:
+        """The network that learns, a `panoptic_ros.methods.Network`."""
+        return self.objective.module.network
+
+    def samples(self) -> Samples:
+        """The training samples."""
+        recipe = self.recipe
+        return Samples(self.dataset, recipe.augmentation, recipe.seed, self.classes,
+                       Path(recipe.data.cache) if recipe.data.cache else None, recipe.clip_length,
+                       sampling=recipe.sampling, fill=self.mean, with_depth=self.objective.module.uses_depth)
+
+    def train_step(self, batches: Iterator[dict[str, Any]]) -> dict[str, float]:
+        """One update from `accumulate` batches; returns the loss's terms. Raises InputError when it is not finite."""
+        recipe = self.recipe
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.optimiser.learning_rate * group["rate"] * rate_factor(
+                recipe.schedule, self.step, recipe.steps)
+        sums: dict[str, Tensor] = {}
+        for part in range(recipe.accumulate):
+            batch = self.fabric.to_device(next(batches))
+            image = torch.addcmul(self._shift, batch["image"], self._scale)
+            with self.fabric.no_backward_sync(self.objective, enabled=part < recipe.accumulate - 1):
+                terms = self.objective(image.contiguous(memory_format=self._memory_format), batch)
+                self.fabric.backward(terms["total"] / recipe.accumulate)
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0) + value.detach() / recipe.accumulate
+        values = {name: float(value) for name, value in sums.items()}
+        if not all(abs(value) < float("inf") for value in values.values()):  # NaN compares as false
+            raise InputError(f"the loss is not finite at step {self.step}: lower optimiser.learning_rate or "
+                             "optimiser.max_grad_norm; the last checkpoint is kept, and the run goes on from there")
+        if recipe.optimiser.max_grad_norm:
+            self.fabric.clip_gradients(self.objective, self.optimiser, max_norm=recipe.optimiser.max_grad_norm,
+                                       error_if_nonfinite=False)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.ema is not None:
+            self.ema.update(self.network, self.step)
+        return values
+
+    def train_mode(self) -> None:
+        """Ready for a step."""
+        self.objective.train()
+        self._freeze(self.network)
+
+    def save(self) -> None:
+        """Write the checkpoint; the first process does."""
+        if self.fabric.is_global_zero:
+            save_checkpoint(self.out / "checkpoint.pt", {
+                "recipe": self.recipe.plain(), "processes": self.fabric.world_size, "step": self.step,
+                "best": self.best, "objective": self.objective.module.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "ema": None if self.ema is None else self.ema.state_dict()})
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, where there is one. Raises InputError when it is of another run."""
+        state = load_checkpoint(self.out / "checkpoint.pt", self.fabric.device)
+        if state is None:
+            return
+        check_same_run(state, self.recipe, self.fabric.world_size, self.out)
+        self.objective.module.load_state_dict(state["objective"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self.step, self.best = state["step"], state["best"]
+
+    def model(self) -> Model:
+        """The model as it stands: the EMA of the weights, where there is one, and default thresholds."""
+        network = self.network if self.ema is None else self.ema.network
+        return trained_model(network, self.recipe, self.classes, self.mean, self.std, self.dataset.name, self.step,
+                             self.fabric.world_size)
+
+    def validate(self, monitor: Monitor | None) -> None:
+        """Score the model and export it to OUT/model, when it is the best so far or nothing can be scored."""
+        if monitor is None:
+            return
+        model, settings = self.model(), self.recipe.validation
+        if self.validation is not None and settings.images:
+            model.network.eval()
+            scores, images = validate(model, self._execute(model.network), self.validation, settings.images,
+                                      self.fabric.device)
+            monitor.scores(self.step, scores)
+            for image in images:
+                monitor.pictures(self.step, image.name, image.overlay, image.maps)
+            score = selection_score(scores, settings.metric)
+            if score < self.best:
+                return
+            self.best = score
+            model = dataclasses.replace(model, training=with_scores(model.training, scores, self.validation.name,
+                                                                    settings.images))
+        save_model(model, self.out / "model")
+
+    def _execute(self, network: nn.Module) -> Callable[[Tensor], dict[str, Tensor]]:
+        def execute(image: Tensor) -> dict[str, Tensor]:
+            with self.fabric.autocast():
+                outputs = network(image.contiguous(memory_format=self._memory_format))
+            return {name: output.float() for name, output in outputs.items()}
+        return execute
+
+    def _freeze(self, network: Any) -> None:
+        if self.recipe.freeze:
+            freeze_layers(network, self.recipe.freeze)
+        if self.recipe.freeze_batch_norm:
+            freeze_batch_norm(network)
+
+
+def _open(path: str, for_training: bool = False) -> Dataset:
+    dataset = open_dataset(path, for_training=for_training)
+    if not dataset.truth & {Truth.PANOPTIC, Truth.SEMANTIC}:
+        raise InputError(f"{dataset.name} has objects alone as its truth: training needs a class for every pixel")
+    return dataset
