@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from panoptic_ros import __version__
-from panoptic_ros.commands.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
+from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 from panoptic_ros.datasets.coco_layout import find_panoptic_json
 from panoptic_ros.datasets.coco_panoptic import CocoPanoptic
 from panoptic_ros.datasets.dataset import Dataset, Truth

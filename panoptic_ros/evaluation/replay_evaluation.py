@@ -13,7 +13,7 @@ from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.content_hash import hash_settings
-from panoptic_ros.evaluation.report import Report
+from panoptic_ros.evaluation.report import Report, render
 from panoptic_ros.evaluation.results import write_result
 from panoptic_ros.evaluation.scorer import FrameScore, Scorer
 from panoptic_ros.evaluation.truth_sources import MatchedTruth
@@ -45,11 +45,11 @@ class ReplayEvaluation:
         self._scored = 0
         self._scorer: Scorer | None = None
         if truth is None:
-            self._report = Report(classes, out, frozenset())
+            self._report = Report(classes, frozenset())
         else:
             dataset = truth.dataset
             self._scorer = Scorer(dataset.classes, dataset.truth, classes)
-            self._report = Report(dataset.classes, out, dataset.truth)
+            self._report = Report(dataset.classes, dataset.truth)
 
     def add(self, frame: PanopticFrame, latency_ms: Mapping[str, float]) -> None:
         """Score a frame. Raises InputError where its truth cannot be read or does not fit."""
@@ -110,7 +110,7 @@ class ReplayEvaluation:
         evaluation = {**summary, "frames": frames, "settings": settings, "settings_hash": hash_settings(settings),
                       **self._facts, **quality}
         write_result(self._out / "evaluation.json", evaluation)
-        self._report.write(evaluation)
+        (self._out / "report.html").write_text(render(self._report, evaluation), encoding="utf-8")
         return {**evaluation, "files": list(OUTPUTS)}
 
     def _nothing_scored(self, frames: Mapping[str, Any]) -> str:

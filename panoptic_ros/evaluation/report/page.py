@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -15,11 +15,9 @@ from panoptic_ros.datasets.dataset import Truth
 from panoptic_ros.evaluation.report.clips import Clip, make_clip
 from panoptic_ros.evaluation.report.pictures import ERROR_KINDS, as_uri
 from panoptic_ros.evaluation.report.plots import MOST_ROWS, histogram, line_plot, track_plot
+from panoptic_ros.evaluation.report.report import Report
 from panoptic_ros.evaluation.report.tracks import TrackRow
 from panoptic_ros.evaluation.results import METRICS
-
-if TYPE_CHECKING:
-    from panoptic_ros.evaluation.report.report import Report
 
 TOTAL = "end_to_end"  # the latency of a frame as a whole, among those of its stages
 MOST_CLIPPED_CAMERAS = 4
@@ -76,7 +74,10 @@ class Card:
 
 
 def render(report: Report, evaluation: Mapping[str, Any]) -> str:
-    """The whole page as HTML."""
+    """The whole page as HTML.
+
+    evaluation: the result as evaluation.json has it; what it lacks is not shown.
+    """
     # The folder itself, not the package by name: colcon puts generated messages beside the modules.
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
                               lstrip_blocks=True, undefined=StrictUndefined)
