@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from panoptic_ros import __version__
 from panoptic_ros.camera_image import CameraImage
-from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 from panoptic_ros.datasets import Dataset, open_dataset
 from panoptic_ros.errors import InputError
+from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 from panoptic_ros.evaluation.content_hash import hash_path, hash_settings
 from panoptic_ros.evaluation.results import format_table, write_result
 from panoptic_ros.evaluation.scorer import Scorer

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 from panoptic_ros.commands.replay import add_replay_arguments, open_input, replay_into, speed
+from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,8 +14,8 @@ from scipy.ndimage import find_objects
 from panoptic_ros.datasets.coco_format import MAX_ID, read_ids, read_panoptic_json
 from panoptic_ros.datasets.coco_layout import image_places
 from panoptic_ros.datasets.findings import Findings, Tally
-from panoptic_ros.datasets.pictures import read_image
 from panoptic_ros.errors import InputError
+from panoptic_ros.image_files import read_image
 
 Pair = tuple[Mapping[str, Any], Mapping[str, Any]]  # an image's entry and its annotation's
 _BOX_TOLERANCE = 1  # pixels; converters do not agree on where a box ends
@@ -50,13 +50,13 @@ class CocoCheck:
         return [*videos.values(), *[0] * alone]
 
     def check_image(self, pair: Pair) -> Tally:
-        """One image: its PNG against its segments, and the picture against both."""
+        """One image: its PNG against its segments, and the camera image against both."""
         image, annotation = pair
         tally = Tally.of_classes(len(self.class_names))
         rows = self._check_segments(annotation, tally.findings)
         png = self.png_folder / annotation["file_name"]
         size = self._check_png(png, rows, tally)
-        self._check_picture(image, annotation["file_name"], size, tally.findings)
+        self._check_image_file(image, annotation["file_name"], size, tally.findings)
         said = (image.get("height"), image.get("width"))
         if size is not None and None not in said and said != size:
             tally.findings.add("JSON file and PNG differ in size",
@@ -184,7 +184,7 @@ class CocoCheck:
             findings.add("a label is void everywhere", png.name)
         return ids.shape[0], ids.shape[1]
 
-    def _check_picture(self, image: Mapping[str, Any], png_name: str, size: tuple[int, int] | None,
+    def _check_image_file(self, image: Mapping[str, Any], png_name: str, size: tuple[int, int] | None,
                        findings: Findings) -> None:
         name = str(image.get("file_name", png_name))
         places = image_places(self.json_file, self.png_folder, png_name, name)

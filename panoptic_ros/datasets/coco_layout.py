@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
-from panoptic_ros.datasets.pictures import IMAGE_SUFFIXES
 from panoptic_ros.errors import InputError
+from panoptic_ros.image_files import IMAGE_SUFFIXES
 
 # Where a dataset's root or split keeps its JSON files: our own and Cityscapes' gtFine, COCO, Mapillary Vistas.
 _JSON_FOLDERS = ("", "annotations", "gtFine", "panoptic", "v2.0/panoptic", "v1.2/panoptic")

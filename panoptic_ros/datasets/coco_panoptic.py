@@ -15,8 +15,8 @@ from panoptic_ros.classes import ClassTable
 from panoptic_ros.datasets.coco_format import MAX_ID, class_table_of, encode_ids, read_ids, read_panoptic_json
 from panoptic_ros.datasets.coco_layout import bare_name, image_places
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
-from panoptic_ros.datasets.pictures import check_size, read_image, read_label_picture, trailing_number
 from panoptic_ros.errors import InputError
+from panoptic_ros.image_files import check_size, read_image, read_label_image, trailing_number
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
 
 DEPTH_STEPS = 256  # of a depth PNG's value per metre
@@ -100,7 +100,7 @@ class CocoPanoptic(Dataset):
     def depth(self, index: int) -> np.ndarray:
         if not self._has_depth:
             return super().depth(index)
-        return (read_label_picture(self._depth_file(index)) / np.float32(DEPTH_STEPS)).astype(np.float32)
+        return (read_label_image(self._depth_file(index)) / np.float32(DEPTH_STEPS)).astype(np.float32)
 
     def image_file(self, index: int) -> Path | None:
         """Where the image is, None where it is in none of the places where it is looked for."""
@@ -194,8 +194,8 @@ class CocoPanopticWriter:
         written = np.where(label.class_id == NO_CLASS, 0, ids)
         place = self.folder / "panoptic" / file
         place.parent.mkdir(parents=True, exist_ok=True)
-        picture = encode_ids(np.concatenate([[0], written]).astype(np.int32)[label.segment_map])
-        if not cv2.imwrite(str(place), picture, [cv2.IMWRITE_PNG_COMPRESSION, 2]):
+        id_image = encode_ids(np.concatenate([[0], written]).astype(np.int32)[label.segment_map])
+        if not cv2.imwrite(str(place), id_image, [cv2.IMWRITE_PNG_COMPRESSION, 2]):
             raise InputError(f"{place} cannot be written: is the disk full?")
         image: dict[str, Any] = {"id": len(self._images) if image_id is None else image_id, "file_name": image_file,
                                  "width": width, "height": height}

@@ -12,8 +12,8 @@ from pycocotools import mask as coco_mask
 
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
-from panoptic_ros.datasets.pictures import check_size, image_files, read_image, trailing_number
 from panoptic_ros.errors import InputError
+from panoptic_ros.image_files import check_size, image_files, read_image, trailing_number
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
 from panoptic_ros.timestamps import read_timestamps
 

@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from panoptic_ros.bags.read_images import image_files
 from panoptic_ros.bags.recording import BrokenFrame, Recording
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
@@ -18,6 +17,7 @@ from panoptic_ros.datasets.dataset import Dataset
 from panoptic_ros.datasets.open import open_dataset
 from panoptic_ros.datasets.truth_topics import TruthTopics, find_truth_topics
 from panoptic_ros.errors import InputError
+from panoptic_ros.image_files import image_files
 from panoptic_ros.labels import PanopticLabel
 
 MATCHES = ("stamp", "name", "number")
