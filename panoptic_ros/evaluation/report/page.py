@@ -18,6 +18,7 @@ from panoptic_ros.evaluation.report.plots import MOST_ROWS, histogram, line_plot
 from panoptic_ros.evaluation.report.report import Report
 from panoptic_ros.evaluation.report.tracks import TrackRow
 from panoptic_ros.evaluation.results import METRICS
+from panoptic_ros.latency import latency_percentiles
 
 TOTAL = "end_to_end"  # the latency of a frame as a whole, among those of its stages
 MOST_CLIPPED_CAMERAS = 4
@@ -223,9 +224,8 @@ def _latency_rows(report: Report) -> list[dict[str, Any]]:
         values = np.array(report.latency_ms[stage])
         values = values[~np.isnan(values)]
         if len(values):
-            p50, p95, p99 = np.percentile(values, (50, 95, 99)).tolist()
             rows.append({"stage": stage.replace("_", " "), "total": stage == TOTAL, "mean": float(values.mean()),
-                         "p50": p50, "p95": p95, "p99": p99, "max": float(values.max())})
+                         **latency_percentiles(values), "max": float(values.max())})
     return rows
 
 
@@ -234,8 +234,7 @@ def _latency_histogram(report: Report) -> Markup | None:
     values = values[~np.isnan(values)]
     if len(values) < 2:
         return None
-    marks = dict(zip(("p50", "p95", "p99"), np.percentile(values, (50, 95, 99)).tolist(), strict=True))
-    return Markup(histogram(values, "frame time (ms)", marks))
+    return Markup(histogram(values, "frame time (ms)", latency_percentiles(values)))
 
 
 def _timelines(report: Report, time: np.ndarray, time_label: str) -> Iterator[dict[str, Any]]:
