@@ -159,7 +159,7 @@ class Scorer:
         if self._class_of is not None:
             names = np.array(self._predicted_classes.names)
             known = np.isin(np.arange(len(self.classes)), self._class_of)
-            notes["classes_without_counterpart"] = names[self._class_of == NO_CLASS].tolist()
+            notes["unmapped_classes"] = names[self._class_of == NO_CLASS].tolist()
             notes["classes_not_predicted"] = np.array(self.classes.names)[~known].tolist()
         if self._unranked:
             notes["warnings"] = ["mask_ap ranks all things alike: the predictions have no scores"]
