@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
-from panoptic_ros.classes import ClassTable, counterparts
+from panoptic_ros.classes import ClassTable, class_mapping
 from panoptic_ros.datasets.dataset import Dataset, Truth
 from panoptic_ros.errors import InputError
 from training.augmentation import Augmentation, as_sample
@@ -42,7 +42,7 @@ class Samples(TorchDataset[dict[str, Tensor]]):
         self._starts = _starts_of_clips(dataset, clip_length)
         self.transform = augmentation.transform()
         self.classes = classes or dataset.classes
-        self._class_of = None if self.classes == dataset.classes else counterparts(dataset.classes, self.classes)
+        self._class_of = None if self.classes == dataset.classes else class_mapping(dataset.classes, self.classes)
         self._cached = None if cache is None else CachedMaps(dataset, cache)
         self._order: tuple[int, np.ndarray] | None = None
         self._view: tuple[int, dict[str, Tensor]] | None = None

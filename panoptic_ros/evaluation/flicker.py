@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from panoptic_ros.classes import VOID
 from panoptic_ros.errors import InputError
 from panoptic_ros.labels import PanopticLabel
-
-_VOID = 255
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Flicker:
 
     def add(self, predicted: PanopticLabel, truth: PanopticLabel) -> None:
         """Raises InputError where the size of the images changes."""
-        maps = predicted.class_map(_VOID), truth.class_map(_VOID)
+        maps = predicted.class_map(VOID), truth.class_map(VOID)
         if self._last is not None:
             if not self._last[0].shape == self._last[1].shape == maps[0].shape == maps[1].shape:
                 raise InputError(f"an image of {maps[1].shape[1]} x {maps[1].shape[0]} pixels follows one of "
@@ -77,7 +76,7 @@ def flicker(predicted_before: np.ndarray, predicted: np.ndarray, truth_before: n
             truth: np.ndarray) -> FlickerTotals:
     """The counts of two consecutive images; class maps (H, W) uint8, 255 = void."""
     changed = predicted_before != predicted
-    known = (truth_before != _VOID) & (truth != _VOID)
+    known = (truth_before != VOID) & (truth != VOID)
     steady = truth_before == truth
     steady &= known
     pixels, still = int(np.count_nonzero(known)), int(np.count_nonzero(steady))

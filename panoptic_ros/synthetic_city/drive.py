@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from panoptic_ros.classes import VOID
 from panoptic_ros.synthetic_city import photography
 from panoptic_ros.synthetic_city.camera import CityCamera
 from panoptic_ros.synthetic_city.cast import Cast, radius
@@ -26,7 +27,6 @@ from panoptic_ros.synthetic_city.town import Town
 from panoptic_ros.synthetic_city.traffic import Actor, Traffic
 from panoptic_ros.synthetic_city.weather import choose_weather
 
-VOID = 255
 SKY = 10
 _STREET_RANGE = 170.0  # metres; the street ahead is built as far as this
 _SIDE_RANGE = 95.0  # side streets of junctions up to here

@@ -6,10 +6,10 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from panoptic_ros.camera_image import CameraImage
-from panoptic_ros.classes import ClassTable
+from panoptic_ros.classes import VOID, ClassTable
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.segments import Segments
-from panoptic_ros.synthetic_city.drive import VOID, CityFrame
+from panoptic_ros.synthetic_city.drive import CityFrame
 
 FIRST_THING = 1000  # ids of things begin here; stuff has its class id + 1, so that 0 stays void
 
