@@ -62,15 +62,15 @@ class Tally:
 
     def count(self, label: PanopticLabel) -> None:
         """Add the segments and pixels of one label."""
-        area = np.bincount(label.segment_map.reshape(-1), minlength=len(label) + 1)
+        area = np.bincount(label.segment_map.reshape(-1), minlength=len(label) + 1)[1:]
         self.count_segments(label.class_id, area, label.segment_map.shape)
 
     def count_segments(self, class_id: np.ndarray, area: np.ndarray, size: Sequence[int]) -> None:
-        """Add segments of these classes (N,), NO_CLASS among them, with these areas (N + 1,); the first is void."""
+        """Add the segments of an image of this size (H, W): class ids (N,), NO_CLASS among them, and areas (N,)."""
         classes = len(self.segments)
-        np.add.at(self.pixels, np.where(class_id < 0, classes, class_id), area[1:])
-        self.pixels[-1] += area[0]
-        per_class = np.bincount(class_id[(class_id >= 0) & (area[1:] > 0)], minlength=classes)
+        np.add.at(self.pixels, np.where(class_id < 0, classes, class_id), area)
+        self.pixels[-1] += size[0] * size[1] - int(area.sum())  # what is of no segment is void
+        per_class = np.bincount(class_id[(class_id >= 0) & (area > 0)], minlength=classes)
         self.segments += per_class
         self.images += per_class > 0
         self.sizes[(size[0], size[1])] += 1

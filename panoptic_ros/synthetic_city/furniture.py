@@ -79,6 +79,7 @@ def _add_sign(scene: Scene, plot: Plot, s: float, side: int, d: float, rng: np.r
 
 
 def _add_bins(scene: Scene, plot: Plot, side: int, rng: np.random.Generator) -> None:
+    """Bins and boxes, for which Cityscapes has no class: void."""
     count = int(rng.poisson(1.2))
     s, d = rng.uniform(1, plot.length - 1, count), side * (plot.walk - rng.uniform(0.3, 0.6, count))
     half = np.stack([rng.uniform(0.2, 0.7, count), rng.uniform(0.2, 0.35, count), rng.uniform(0.7, 1.5, count)], 1)

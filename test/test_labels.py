@@ -1,15 +1,8 @@
 """PanopticLabel: maps to segments and back, and into other class tables."""
 
 import numpy as np
-import pytest
 
-from panoptic_ros.classes import ClassTable, class_mapping
-from panoptic_ros.errors import InputError
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
-
-
-def table(name, names, things, includes=()):
-    return ClassTable(name, tuple(names), tuple(things), tuple((i, i, i) for i in range(len(names))), tuple(includes))
 
 
 def test_a_label_of_maps_has_one_segment_for_each_object_and_each_stuff_class():
@@ -22,18 +15,6 @@ def test_a_label_of_maps_has_one_segment_for_each_object_and_each_stuff_class():
     assert label.class_id.tolist() == [0, 1, 1]
     assert label.object_id.tolist() == [0, 7, 300]
     assert label.class_map().tolist() == class_map.tolist()
-
-
-def test_a_class_is_mapped_by_its_name_or_by_what_the_other_includes():
-    model = table("model", ["road", "truck", "car", "rail"], [False, True, True, False])
-    truth = table("truth", ["car", "road"], [False, False], [("truck", "bus"), ()])
-
-    assert class_mapping(model, truth).tolist() == [1, 0, 0, NO_CLASS]
-
-
-def test_tables_without_a_common_class_are_refused():
-    with pytest.raises(InputError, match="no class in common"):
-        class_mapping(table("a", ["cat"], [True]), table("b", ["dog"], [True]))
 
 
 def test_stuff_that_becomes_one_class_becomes_one_segment_and_things_stay_apart():
