@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from panoptic_ros.errors import InputError
+from panoptic_ros.evaluation.sums import Sums
 
 
 @dataclass(frozen=True)
-class DepthErrors:
+class DepthErrors(Sums):
     """Sums over pixels.
 
     pixels: how many. squared: of squared errors, square metres. relative: of |error| / truth.
@@ -21,10 +22,6 @@ class DepthErrors:
     squared: float
     relative: float
     within: np.ndarray
-
-    def __add__(self, other: DepthErrors) -> DepthErrors:
-        return DepthErrors(self.pixels + other.pixels, self.squared + other.squared, self.relative + other.relative,
-                           self.within + other.within)
 
     def result(self) -> dict[str, float]:
         """{"rmse" in metres, "abs_rel", "delta1", "delta2", "delta3" as fractions}, over all pixels of all images.

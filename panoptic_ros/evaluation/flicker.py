@@ -8,11 +8,12 @@ import numpy as np
 
 from panoptic_ros.classes import VOID
 from panoptic_ros.errors import InputError
+from panoptic_ros.evaluation.sums import Sums
 from panoptic_ros.labels import PanopticLabel
 
 
 @dataclass(frozen=True)
-class FlickerTotals:
+class FlickerTotals(Sums):
     """Pixels of pairs of consecutive images that are void in neither truth; `+` joins sequences.
 
     steady: the true class stays the same. steady_changed: of these, the predicted class changes.
@@ -23,10 +24,6 @@ class FlickerTotals:
     steady_changed: int = 0
     moving: int = 0
     moving_changed: int = 0
-
-    def __add__(self, other: FlickerTotals) -> FlickerTotals:
-        return FlickerTotals(self.steady + other.steady, self.steady_changed + other.steady_changed,
-                             self.moving + other.moving, self.moving_changed + other.moving_changed)
 
     def result(self) -> dict[str, float]:
         """`flicker`: share of the steady pixels whose predicted class changes; 0 is best. To judge it by:
