@@ -1,4 +1,4 @@
-"""PanopticLabel: what is in each pixel of one image, as a truth or a prediction says it; what metrics compare."""
+"""PanopticLabel: the segments of one image as ground truth or prediction; what metrics compare."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ NO_CLASS = -1  # class of a segment that is known to be none of the table's clas
 class PanopticLabel:
     """The N segments of one image.
 
-    segment_map: (H, W) integers; 0 = void: nobody knows, never judged; k = row k - 1 of the arrays below.
+    segment_map: (H, W) integers; 0 = void (unlabelled), never scored; k = row k - 1 of the arrays below.
     class_id: (N,) int32, index into a class table, or NO_CLASS.
     object_id: (N,) int64, the same for the same object in every image of a sequence; 0 = none (stuff, an image alone).
     is_crowd: (N,) bool, several objects of the class that are not told apart.
-    score: (N,) float32, how sure a prediction is, NaN where it does not say; 1 in a truth.
+    score: (N,) float32, confidence of a prediction, NaN where it has none; 1 in a truth.
     """
 
     segment_map: np.ndarray
@@ -44,7 +44,7 @@ class PanopticLabel:
 
     @staticmethod
     def of_frame(frame: PanopticFrame) -> PanopticLabel:
-        """What the perception made of an image; the track ids are the object ids."""
+        """The prediction of a frame; its track ids are the object ids."""
         segments = frame.segments
         return PanopticLabel.of(frame.segment_map, segments.class_id, segments.track_id, score=segments.score)
 

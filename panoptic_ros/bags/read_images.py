@@ -1,4 +1,4 @@
-"""Folders of images as a recording: one camera, or one for each subfolder as in the drives of KITTI."""
+"""Folders of images as a recording: one camera, or one for each subfolder as in KITTI's drives."""
 
 from __future__ import annotations
 

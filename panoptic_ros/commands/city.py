@@ -1,4 +1,4 @@
-"""`panoptic-ros city`: a drive through a made-up city, written as images with truth or as a rosbag2."""
+"""`panoptic-ros city`: a drive through a synthetic city, written as images with truth or as a rosbag2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be wrong in a COCO-panoptic dataset: the JSON file in itself, and each PNG against it."""
+"""Checks of a COCO-panoptic dataset: the JSON file in itself, and each PNG and image against it."""
 
 from __future__ import annotations
 

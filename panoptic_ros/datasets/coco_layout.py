@@ -1,4 +1,4 @@
-"""Where the files of a COCO-panoptic dataset lie: people's folders differ, the JSON file says only half of it."""
+"""Finds the files of a COCO-panoptic dataset in the folder layouts that are in use."""
 
 from __future__ import annotations
 

@@ -146,9 +146,7 @@ class _SegmentTable:
 
 
 class CocoPanopticWriter:
-    """Writes FOLDER/panoptic.json and FOLDER/panoptic/*.png, an image at a time.
-
-    """
+    """Writes FOLDER/panoptic.json and FOLDER/panoptic/*.png, an image at a time."""
 
     def __init__(self, folder: Path, classes: ClassTable, scores: bool = False,
                  category_ids: Sequence[int] | None = None) -> None:

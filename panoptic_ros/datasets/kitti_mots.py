@@ -116,10 +116,7 @@ def label_of_masks(masks: Sequence[ObjectMask], size: tuple[int, int]) -> Panopt
 
 @dataclass(frozen=True)
 class MotsSequence:
-    """One file of masks and, where they are there, the images that belong to it.
-
-    images: in the order of their frame numbers. timestamps: one line for each image.
-    """
+    """One file of masks and, where they are there, the folder of its images, which are named by frame numbers."""
 
     name: str
     file: Path

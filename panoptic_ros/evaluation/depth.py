@@ -26,7 +26,7 @@ class DepthErrors(Sums):
     def result(self) -> dict[str, float]:
         """{"rmse" in metres, "abs_rel", "delta1", "delta2", "delta3" as fractions}, over all pixels of all images.
 
-        Empty where the truth knew the depth of no pixel.
+        Empty where no pixel has a true depth.
         """
         if self.pixels == 0:
             return {}
@@ -37,7 +37,7 @@ class DepthErrors(Sums):
 def compare_depth(predicted: np.ndarray, truth: np.ndarray) -> DepthErrors:
     """The errors of one image, where the truth is known.
 
-    predicted, truth: (H, W) metres; the truth is 0 or not finite where nobody knows.
+    predicted, truth: (H, W) metres; the truth is 0 or not finite where it is unknown.
     Raises InputError where the sizes differ, or where a depth is missing that the truth knows.
     """
     if predicted.shape != truth.shape:

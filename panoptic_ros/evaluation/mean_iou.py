@@ -1,4 +1,4 @@
-"""Mean IoU: how well the classes of the pixels are found, whatever the objects."""
+"""Mean IoU of semantic segmentation: the classes of pixels, whatever the objects."""
 
 from __future__ import annotations
 

@@ -87,11 +87,11 @@ class ReplayEvaluation:
         if self._truth is None or self._scorer is None:
             quality = self._changes.result()
         else:
-            alone = self._truth.alone()
+            unmatched = self._truth.unmatched()
             if interrupted:
-                del alone["truth_without_frame"]  # the truth of images that were not read any more is not missing
+                del unmatched["truth_without_frame"]  # the truth of images that were not read any more is not missing
             frames["scored"] = self._scored
-            frames |= {kind: one.total for kind, one in alone.items()}
+            frames |= {kind: one.total for kind, one in unmatched.items()}
             try:
                 if not self._scored:
                     raise InputError(self._nothing_scored(frames))
@@ -102,9 +102,8 @@ class ReplayEvaluation:
                 quality = {"warnings": [str(error)]}
             # In the account, `warnings` are counted; these are told once.
             summary["notices"] += quality.pop("warnings", [])
-            unmatched = {kind: one.first for kind, one in alone.items() if one.first}
-            if unmatched:
-                quality["unmatched"] = unmatched
+            if listed := {kind: one.first for kind, one in unmatched.items() if one.first}:
+                quality["unmatched"] = listed
         settings: dict[str, Any] = dict(self._settings)
         settings |= {key: summary[key] for key in ("mode", "rate", "engine", "device", "precision") if key in summary}
         evaluation = {**summary, "frames": frames, "settings": settings, "settings_hash": hash_settings(settings),
@@ -115,13 +114,13 @@ class ReplayEvaluation:
 
     def _nothing_scored(self, frames: Mapping[str, Any]) -> str:
         assert self._truth is not None
-        alone = self._truth.alone()
+        unmatched = self._truth.unmatched()
         if not frames["out"]:
             return f"not one of the {frames['in']} images of {self._recording.path} could be segmented"
         return (f"not one of the {frames['out']} segmented images of {self._recording.path} has truth in "
                 f"{self._truth.source} (matched by {self._truth.match}: {self._truth.reason}). Images: "
-                f"{'; '.join(alone['without_truth'].first[:2])}. Truth: "
-                f"{', '.join(alone['truth_without_frame'].first[:2])}. Choose another way with --match, or another "
+                f"{'; '.join(unmatched['without_truth'].first[:2])}. Truth: "
+                f"{', '.join(unmatched['truth_without_frame'].first[:2])}. Choose another way with --match, or another "
                 "truth with --truth")
 
 

@@ -37,8 +37,8 @@ class Scorer:
     """Takes predictions with their truth, image by image; its size grows with the tracks of the sequences in progress
     and with mask AP's few bytes per thing, not with pixels.
 
-    The images of a sequence come in order; several sequences may come interleaved. Which metrics run follows from what
-    the truth can judge and is written in `panoptic_ros.evaluation.results`. Scorers of different images add up with
+    The images of a sequence come in order; several sequences may come interleaved. Which metrics run follows from the
+    kinds of truth and is written in `panoptic_ros.evaluation.results`. Scorers of different images add up with
     `+` or `+=`, each with whole sequences.
     """
 

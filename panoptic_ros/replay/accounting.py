@@ -1,4 +1,4 @@
-"""What a replay gives its results to, and the account of it: frames in and out, drops, latencies, tracks, oddities."""
+"""ReplaySink, what a replay gives its results to; ReplayAccount: frames in and out, drops, latencies, tracks."""
 
 from __future__ import annotations
 

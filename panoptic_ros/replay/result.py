@@ -1,4 +1,4 @@
-"""What a replay leaves behind, in process and live alike: result.mcap, overlay.mp4 and summary.json."""
+"""Writes the results of a replay, in process or live: result.mcap, overlay.mp4 and summary.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The truth of a city drive as panoptic frames, numbered as data sets and messages need it."""
+"""The ground truth of a city drive as panoptic frames, numbered as data sets and messages need it."""
 
 from __future__ import annotations
 

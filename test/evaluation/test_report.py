@@ -280,7 +280,8 @@ def test_the_timeline_knows_gaps_and_where_another_track_follows() -> None:
         truth = PanopticLabel.of(np.ones((4, 4), int), np.array([CAR]), np.array([3]))
         timeline.add(number, "camera", predicted, truth)
     (followed,) = timeline.objects
-    assert [(stay.first, stay.last, stay.follower) for stay in followed.stays] == [(0, 1, 7), (2, 2, 0), (3, 3, 9)]
+    assert [(interval.first, interval.last, interval.matched_track) for interval in followed.intervals] == [
+        (0, 1, 7), (2, 2, 0), (3, 3, 9)]
     assert followed.switches == [3]
     assert [(row.object_id, row.frames) for row in timeline.tracks] == [(7, 2), (9, 1)]
 
@@ -290,7 +291,7 @@ def test_a_track_that_comes_back_has_two_bars() -> None:
     for number, track in enumerate([7, 7, 8, 7]):
         predicted = PanopticLabel.of(np.ones((4, 4), int), np.array([CAR]), np.array([track]))
         timeline.add(number, "camera", predicted, None)
-    assert [(stay.first, stay.last) for stay in timeline.tracks[0].stays] == [(0, 1), (3, 3)]
+    assert [(interval.first, interval.last) for interval in timeline.tracks[0].intervals] == [(0, 1), (3, 3)]
 
 
 def test_cameras_that_come_in_turns_do_not_break_each_others_tracks() -> None:
@@ -298,7 +299,7 @@ def test_cameras_that_come_in_turns_do_not_break_each_others_tracks() -> None:
     for number in range(6):
         predicted = PanopticLabel.of(np.ones((4, 4), int), np.array([CAR]), np.array([7]))
         timeline.add(number, ("left", "right")[number % 2], predicted, None)
-    assert [(row.camera, [(s.first, s.last) for s in row.stays]) for row in timeline.tracks] == [
+    assert [(row.camera, [(s.first, s.last) for s in row.intervals]) for row in timeline.tracks] == [
         ("left", [(0, 4)]), ("right", [(1, 5)])]
 
 

@@ -165,7 +165,7 @@ def _quality_plot(report: Report, time: np.ndarray, time_label: str) -> Markup |
 
 
 def _frame_time(report: Report) -> np.ndarray:
-    """Milliseconds of each frame, (N,), NaN where nobody knows: the whole, else the sum of its stages."""
+    """Milliseconds of each frame, (N,), NaN where it was not measured: the whole, else the sum of its stages."""
     if TOTAL in report.latency_ms:
         return np.array(report.latency_ms[TOTAL])
     stages = np.array(list(report.latency_ms.values()))
