@@ -11,8 +11,8 @@ def feature_picture(maps: np.ndarray) -> np.ndarray:
     """An image (h, w, 3) uint8 of feature maps (D, h, w) by PCA.
 
     Three or more dimensions are shown by their first three principal components as red, green and blue: what lies
-    close in the space has a similar colour. Fewer are shown as brightness by the first. Each spans the range of its 1st to 99th
-    percentile.
+    close in the space has a similar colour. Fewer are shown as brightness by the first. Each spans the range of its
+    1st to 99th percentile.
     """
     dimension = len(maps)
     pixels = maps.reshape(dimension, -1).T
