@@ -16,17 +16,17 @@ import cv2
 from benchmarks.command import run_benchmark
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.datasets import open_dataset
+from panoptic_ros.evaluation.metrics import METRICS
 from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
 from training.evaluate import evaluate
 
 # What is scored besides the city: its name in the table, and where it lies among the recordings.
 RECORDED = {"CamVid validation clip": "camvid/val", "KITTI tracking 0000": "kitti_0000"}
-# Column -> where it is in a result.
-COLUMNS = {"PQ": ("panoptic", "all", "pq"), "PQ things": ("panoptic", "things", "pq"),
-           "PQ stuff": ("panoptic", "stuff", "pq"), "mIoU": ("miou",), "STQ": ("stq", "stq"), "VPQ": ("vpq", "mean"),
-           "flicker": ("flicker",), "HOTA": ("mots", "hota"), "IDF1": ("mots", "idf1"), "sMOTSA": ("mots", "smotsa"),
-           "sMOTSA car": ("mots", "classes", "car", "smotsa")}
+# Column -> metric and, where it is of one class, which.
+COLUMNS = {METRICS[key].name: (METRICS[key], "") for key in (
+    "panoptic.all.pq", "panoptic.things.pq", "panoptic.stuff.pq", "miou", "stq.stq", "vpq.mean", "flicker", "mots.hota",
+    "mots.idf1", "mots.smotsa")} | {"sMOTSA car": (METRICS["mots.classes.*.smotsa"], "car")}
 
 
 def measure(quick: bool, model: str, recordings: str) -> dict[str, Any]:
@@ -42,16 +42,9 @@ def measure(quick: bool, model: str, recordings: str) -> dict[str, Any]:
             continue
         dataset = open_dataset(path)
         result = evaluate(Perception(loaded), dataset, min(len(dataset), 12) if quick else len(dataset), 1)
-        scores[name] = {column: value for column, keys in COLUMNS.items() if (value := _at(result, keys)) is not None}
+        scores[name] = {column: value for column, (metric, class_name) in COLUMNS.items()
+                        if (value := metric.value(result, class_name)) is not None}
     return {"model": loaded.model_id, "scores": scores, "frames_per_second": _speed(Perception(loaded), quick)}
-
-
-def _at(result: Any, keys: tuple[str, ...]) -> float | None:
-    for key in keys:
-        if not isinstance(result, dict) or key not in result:
-            return None
-        result = result[key]
-    return float(result)
 
 
 def _speed(perception: Perception, quick: bool) -> float:

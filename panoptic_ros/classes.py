@@ -13,6 +13,8 @@ import yaml
 from panoptic_ros.errors import InputError
 from panoptic_ros.paths import shared_folder
 
+VOID = 255  # in class maps: the class of the pixel is unknown, and nothing is judged or learned there
+
 
 @dataclass(frozen=True)
 class ClassTable:
@@ -35,8 +37,9 @@ class ClassTable:
             object.__setattr__(self, "includes", ((),) * len(self.names))
         if not self.names or not len(self.names) == len(self.is_thing) == len(self.colors) == len(self.includes):
             raise InputError(f"class table '{self.name}': needs a name, a kind and a colour for each of its classes")
-        if len(self.names) > 255:
-            raise InputError(f"class table '{self.name}': {len(self.names)} classes, at most 255 fit (255 is void)")
+        if len(self.names) > VOID:
+            raise InputError(f"class table '{self.name}': {len(self.names)} classes, at most {VOID} fit ({VOID} is "
+                             "void)")
         if len(set(self.names)) != len(self.names):
             raise InputError(f"class table '{self.name}': a class name is there twice")
 
@@ -76,10 +79,10 @@ class ClassTable:
                              f"[r, g, b]; this one has a fault at: {error}") from error
 
 
-def counterparts(table: ClassTable, other: ClassTable) -> np.ndarray:
-    """The class of `other` for each class of `table`, (C,) int32; NO_CLASS of panoptic_ros.labels (-1) for none.
+def class_mapping(table: ClassTable, other: ClassTable) -> np.ndarray:
+    """The class id in `other` of each class of `table`, (C,) int32; -1 (`labels.NO_CLASS`) where it has none.
 
-    A class has a counterpart where `other` has its name, or a class that includes its name.
+    A class is mapped to the class of its name, else to the one that includes its name.
     Raises InputError when the tables have nothing in common.
     """
     by_name = {part: k for k, parts in enumerate(other.includes) for part in parts}

@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("panoptic_ros.commands.evaluate",
                  "replay a bag, a video or a folder of images and score it: evaluation.json and report.html"),
     "bag": ("panoptic_ros.commands.bag", "make a rosbag2 from a video or a folder of images"),
-    "city": ("panoptic_ros.commands.city", "drive through a made-up city: images or a bag, with exact truth"),
+    "city": ("panoptic_ros.commands.city", "drive through a synthetic city: images or a bag, with exact truth"),
     "score": ("panoptic_ros.commands.score",
               "score what any system wrote to disk: COCO-panoptic folders or KITTI-MOTS text files"),
     "dataset": ("panoptic_ros.commands.dataset",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from panoptic_ros.camera_image import CameraImage
-from panoptic_ros.classes import ClassTable
+from panoptic_ros.classes import VOID, ClassTable
 from panoptic_ros.segments import Segment, Segments
 from panoptic_ros.viewing.overlay import OverlayStyle, draw_overlay
 
@@ -53,9 +53,9 @@ class PanopticFrame:
         """As `overlay`, blue first: the order of OpenCV and of the camera messages, without a copy."""
         return draw_overlay(self.image, self.segment_map, self.segments, self.classes, style)
 
-    def semantic_map(self, void: int = 255) -> np.ndarray:
-        """Class ids (H, W) uint8, `void` where there is no segment."""
-        table = np.concatenate([[void], self.segments.class_id]).astype(np.uint8)
+    def semantic_map(self) -> np.ndarray:
+        """Class ids (H, W) uint8, 255 (`classes.VOID`) where there is no segment."""
+        table = np.concatenate([[VOID], self.segments.class_id]).astype(np.uint8)
         return table[self.segment_map]
 
     def with_tracks(self, track_id: np.ndarray, track_age: np.ndarray) -> PanopticFrame:

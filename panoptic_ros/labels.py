@@ -1,4 +1,4 @@
-"""PanopticLabel: what is in each pixel of one image, as a truth or a prediction says it; what metrics compare."""
+"""PanopticLabel: the segments of one image as ground truth or prediction; what metrics compare."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from panoptic_ros.classes import VOID
 from panoptic_ros.frame import PanopticFrame
 
 NO_CLASS = -1  # class of a segment that is known to be none of the table's classes: the background of KITTI-MOTS
@@ -15,11 +16,11 @@ NO_CLASS = -1  # class of a segment that is known to be none of the table's clas
 class PanopticLabel:
     """The N segments of one image.
 
-    segment_map: (H, W) integers; 0 = void: nobody knows, never judged; k = row k - 1 of the arrays below.
+    segment_map: (H, W) integers; 0 = void (unlabelled), never scored; k = row k - 1 of the arrays below.
     class_id: (N,) int32, index into a class table, or NO_CLASS.
     object_id: (N,) int64, the same for the same object in every image of a sequence; 0 = none (stuff, an image alone).
     is_crowd: (N,) bool, several objects of the class that are not told apart.
-    score: (N,) float32, how sure a prediction is, NaN where it does not say; 1 in a truth.
+    score: (N,) float32, confidence of a prediction, NaN where it has none; 1 in a truth.
     """
 
     segment_map: np.ndarray
@@ -43,15 +44,15 @@ class PanopticLabel:
 
     @staticmethod
     def of_frame(frame: PanopticFrame) -> PanopticLabel:
-        """What the perception made of an image; the track ids are the object ids."""
+        """The prediction of a frame; its track ids are the object ids."""
         segments = frame.segments
         return PanopticLabel.of(frame.segment_map, segments.class_id, segments.track_id, score=segments.score)
 
     @staticmethod
-    def of_maps(class_map: np.ndarray, instance_map: np.ndarray | None = None, void: int = 255) -> PanopticLabel:
-        """From class ids (H, W) with `void`, and object ids (H, W), 0 = none, or None where there are only classes."""
+    def of_maps(class_map: np.ndarray, instance_map: np.ndarray | None = None) -> PanopticLabel:
+        """From class ids (H, W) with VOID, and object ids (H, W), 0 = none, or None where there are only classes."""
         instance = 0 if instance_map is None else instance_map.astype(np.int64) << 8
-        key = np.where(class_map == void, -1, class_map.astype(np.int64) + instance).reshape(-1)
+        key = np.where(class_map == VOID, -1, class_map.astype(np.int64) + instance).reshape(-1)
         # Segments are wide: sorting runs of equal pixels takes a tenth of the time of sorting pixels.
         start = np.flatnonzero(np.diff(key, prepend=key[0] - 1))
         values, index = np.unique(key[start], return_inverse=True)
@@ -60,19 +61,19 @@ class PanopticLabel:
         number = np.repeat((index + 1 - has_void).astype(np.int32), np.diff(start, append=key.size))
         return PanopticLabel.of(number.reshape(class_map.shape), values & 255, values >> 8)
 
-    def class_map(self, void: int = 255) -> np.ndarray:
+    def class_map(self, void: int = VOID) -> np.ndarray:
         """Class ids (H, W) uint8; `void` where the label is void or of NO_CLASS."""
         table = np.concatenate([[void], np.where(self.class_id == NO_CLASS, void, self.class_id)])
         return table.astype(np.uint8)[self.segment_map]
 
-    def translated(self, class_of: np.ndarray, is_thing: np.ndarray) -> PanopticLabel:
+    def translated(self, mapping: np.ndarray, is_thing: np.ndarray) -> PanopticLabel:
         """The label in another class table.
 
-        class_of: (C,) the other table's class for each class of this one, or NO_CLASS (see `classes.counterparts`).
-        is_thing: (C',) of the other table. Stuff segments that come to be of one class become one segment; what has no
-        counterpart stays as a segment of NO_CLASS, so that its pixels count as not found.
+        mapping: (C,) the other table's class for each class of this one, or NO_CLASS; see `classes.class_mapping`.
+        is_thing: (C',) of the other table. Stuff segments that come to be of one class become one segment; a segment
+        whose class is not mapped becomes one of NO_CLASS, so that its pixels count as not found.
         """
-        class_id = np.concatenate([class_of, [NO_CLASS]])[self.class_id].astype(np.int32)
+        class_id = np.concatenate([mapping, [NO_CLASS]])[self.class_id].astype(np.int32)
         is_stuff = (class_id != NO_CLASS) & ~np.concatenate([is_thing, [True]])[class_id]
         first = np.arange(len(self))
         for k in np.unique(class_id[is_stuff]):  # at most one turn for each class

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from panoptic_ros.camera_image import CameraImage
-from panoptic_ros.classes import ClassTable
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.segments import Segments
@@ -102,14 +101,14 @@ def semantic_image_message(frame: PanopticFrame, types: MessageTypes) -> Any:
     return image_message(frame.semantic_map(), "mono8", header(frame.image, types), types)
 
 
-def segments_message(frame: PanopticFrame, classes: ClassTable, model_id: str, types: MessageTypes) -> Any:
+def segments_message(frame: PanopticFrame, model_id: str, types: MessageTypes) -> Any:
     """All segments of the frame as a PanopticSegmentArray; ids are the pixel values of the panoptic image."""
     rows = frame.segments
     columns = zip(rows.class_id.tolist(), rows.is_thing.tolist(), rows.score.tolist(), rows.area.tolist(),
                   rows.box.tolist(), rows.track_id.tolist(), rows.track_age.tolist(), strict=True)
     segments = [
         types.create("panoptic_ros/msg/PanopticSegment", id=number, class_id=class_id,
-                     class_name=classes.names[class_id], is_thing=is_thing, score=score, area=area,
+                     class_name=frame.classes.names[class_id], is_thing=is_thing, score=score, area=area,
                      roi=types.create("sensor_msgs/msg/RegionOfInterest", x_offset=x0, y_offset=y0, height=y1 - y0,
                                       width=x1 - x0, do_rectify=False),
                      track_id=track_id, track_age=track_age)

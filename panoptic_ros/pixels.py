@@ -1,4 +1,4 @@
-"""The pixels of image messages: every encoding that is taken, checked, without a copy where there need not be one."""
+"""The pixels of image messages: every supported encoding, checked, without a copy where there need not be one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _CONVERTED = {
     "nv12": (1, "bgr8"), "nv21": (1, "bgr8"),
     "rgb16": (6, "bgr8"), "bgr16": (6, "bgr8"), "rgba16": (8, "bgra8"), "bgra16": (8, "bgra8"), "mono16": (2, "mono8"),
 }
-# OpenCV's names for 8-bit pixels whose colours nobody has named; OpenCV's own order is taken.
+# OpenCV's type names, which do not say the order of the colours: OpenCV's own, blue first, is assumed.
 _GENERIC = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
 
-TAKEN_ENCODINGS = (*PIXEL_ENCODINGS, *_GENERIC, *_CONVERTED)
+SUPPORTED_ENCODINGS = (*PIXEL_ENCODINGS, *_GENERIC, *_CONVERTED)
 
 
 class BrokenImageError(InputError):
@@ -40,7 +40,7 @@ def image_pixels(height: int, width: int, encoding: str, step: int, is_bigendian
     """The pixels of a sensor_msgs/Image, as (H, W, C) uint8, and their encoding, a key of PIXEL_ENCODINGS.
 
     rgb8, bgr8, rgba8, bgra8, mono8 and OpenCV's 8UC1, 8UC3, 8UC4 are views of `buffer` (anything with the buffer
-    protocol), row padding and all; the other TAKEN_ENCODINGS are converted.
+    protocol), row padding and all; the other SUPPORTED_ENCODINGS are converted.
     Raises BrokenImageError for zero size, a step or a length that does not match, and for any other encoding.
     """
     name = _GENERIC.get(encoding, encoding)
@@ -50,7 +50,8 @@ def image_pixels(height: int, width: int, encoding: str, step: int, is_bigendian
     if encoding in _CONVERTED:
         return _converted(height, width, encoding, step, bool(is_bigendian), buffer)
     raise BrokenImageError("unknown encoding",
-                           f"the image encoding '{encoding}' is not taken; these are: {', '.join(TAKEN_ENCODINGS)}")
+                           f"the image encoding '{encoding}' is not supported; these are: "
+                           f"{', '.join(SUPPORTED_ENCODINGS)}")
 
 
 def compressed_pixels(image_format: str, buffer: Any) -> tuple[np.ndarray, str]:

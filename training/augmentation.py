@@ -13,9 +13,10 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from panoptic_ros.classes import VOID
 from panoptic_ros.errors import InputError
 from training.batches import Objects
-from training.image_maps import VOID, instances_of
+from training.image_maps import instances_of
 
 _LOOK_EVERY = 4  # for a thing to cut around, every fourth pixel is looked at
 GREY = (0.5, 0.5, 0.5)

@@ -14,18 +14,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from panoptic_ros import __version__
 from panoptic_ros.camera_image import CameraImage
-from panoptic_ros.commands.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 from panoptic_ros.datasets import Dataset, open_dataset
 from panoptic_ros.errors import InputError
+from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 from panoptic_ros.evaluation.content_hash import hash_path, hash_settings
 from panoptic_ros.evaluation.results import format_table, write_result
 from panoptic_ros.evaluation.scorer import Scorer
 from panoptic_ros.labels import PanopticLabel
+from panoptic_ros.latency import latency_percentiles
 from panoptic_ros.model import load_model
 from panoptic_ros.paths import model_folder
 from panoptic_ros.perception import Perception
@@ -77,7 +77,8 @@ def evaluate(perception: Perception, dataset: Dataset, count: int, workers: int,
                 waiting.popleft().result()
         for rest in waiting:
             rest.result()
-    return {**scorer.result(), "latency_ms": {stage: _percentiles(values) for stage, values in latency_ms.items()}}
+    latency = {stage: latency_percentiles(values) for stage, values in latency_ms.items()}
+    return {**scorer.result(), "latency_ms": latency}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -125,10 +126,6 @@ def _make_room(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"results cannot be written to {out}: {error.strerror}") from error
-
-
-def _percentiles(values: Sequence[float]) -> dict[str, float]:
-    return {f"p{p}": round(float(np.percentile(values, p)), 3) for p in (50, 95, 99)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,14 +11,13 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 
-from panoptic_ros.classes import ClassTable
+from panoptic_ros.classes import VOID, ClassTable
 from panoptic_ros.datasets.dataset import Dataset, Truth
 from panoptic_ros.errors import InputError
 from panoptic_ros.labels import PanopticLabel
 
 Maps = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-VOID = 255
 _JPEG_QUALITY = 95
 _KEYS, _DEPTH = ".npy", ".depth.png"
 _DEPTH_STEPS = 256  # to a metre

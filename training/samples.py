@@ -12,12 +12,12 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
-from panoptic_ros.classes import ClassTable, counterparts
+from panoptic_ros.classes import VOID, ClassTable, class_mapping
 from panoptic_ros.datasets.dataset import Dataset, Truth
 from panoptic_ros.errors import InputError
 from training.augmentation import GREY, Augmentation, Focus, as_sample
 from training.batches import collate
-from training.image_maps import VOID, CachedMaps, Maps, instance_keys, read_maps
+from training.image_maps import CachedMaps, Maps, instance_keys, read_maps
 from training.reading import start
 from training.sampling import Sampling, make_policy
 from training.statistics import cached_statistics, measure_images, statistics_file
@@ -45,7 +45,7 @@ class Samples(TorchDataset[dict[str, Any]]):
             raise InputError(f"{dataset.name} has no depth in its truth, and the method learns from it")
         self.transform = augmentation.transform(fill)
         self.classes = classes or dataset.classes
-        self._class_of = None if self.classes == dataset.classes else counterparts(dataset.classes, self.classes)
+        self._class_of = None if self.classes == dataset.classes else class_mapping(dataset.classes, self.classes)
         self._cached = None if cache is None else CachedMaps(dataset, cache, with_depth)
         self._with_depth = with_depth
         self._clip: tuple[int, dict[str, Any]] | None = None

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from panoptic_ros.classes import ClassTable
+from panoptic_ros.classes import VOID, ClassTable
 from panoptic_ros.errors import InputError
-from training.image_maps import VOID, Maps, instances_of
+from training.image_maps import Maps, instances_of
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from panoptic_ros.camera_image import CameraImage
-from panoptic_ros.classes import ClassTable, counterparts
+from panoptic_ros.classes import ClassTable, class_mapping
 from panoptic_ros.datasets import Dataset, Truth, open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.mean_iou import class_pixels
@@ -80,7 +80,7 @@ def tuning_images(perception: Perception, dataset: Dataset, count: int, workers:
 def quality(model: Model, thresholds: Any, images: TuningImages) -> float:
     """What the decode with these thresholds reaches: PQ, or mean IoU where the truth is semantic; 0 to 1."""
     is_panoptic, classes = Truth.PANOPTIC in images.truth, images.classes
-    class_of = None if model.classes.names == classes.names else counterparts(model.classes, classes)
+    class_of = None if model.classes.names == classes.names else class_mapping(model.classes, classes)
 
     def part(example: Example) -> Any:
         truth = example.truth

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from panoptic_ros import synthetic_city
 from panoptic_ros.camera_image import CameraImage
-from panoptic_ros.classes import ClassTable, counterparts
+from panoptic_ros.classes import ClassTable, class_mapping
 from panoptic_ros.datasets import Dataset
 from panoptic_ros.decoding.segments import make_segments
 from panoptic_ros.evaluation.content_hash import hash_path, hash_settings
@@ -47,7 +47,7 @@ def segmented_sequences(perception: Perception, dataset: Dataset) -> Iterator[Se
     """The sequences of a dataset as the model sees them, from the cache where they are there."""
     model = perception.model
     world = [hash_path(file) for file in sorted(Path(synthetic_city.__file__).parent.glob("*.py"))]
-    class_of = counterparts(dataset.classes, model.classes)
+    class_of = class_mapping(dataset.classes, model.classes)
     for name, rows in dataset.sequences():
         key = hash_settings({"model": model.model_id, "precision": perception.engine.precision, "world": world,
                              "images": [dataset.entries[row].name for row in rows]})

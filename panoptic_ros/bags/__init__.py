@@ -1,1 +1,1 @@
-"""Recordings: bags, videos and image folders are read, replayed and written."""
+"""Recordings: bags, videos and image folders are read and written."""

@@ -1,4 +1,4 @@
-"""Opens a recording of any kind that is taken: a bag, a video or a folder of images."""
+"""Opens a recording of any supported kind: a bag, a video or a folder of images."""
 
 from __future__ import annotations
 

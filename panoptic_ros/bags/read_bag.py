@@ -17,7 +17,7 @@ from panoptic_ros.bags.types import bag_typestore
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
 from panoptic_ros.messages import COMPRESSED_IMAGE, IMAGE, stamp_in_ns
-from panoptic_ros.pixels import TAKEN_ENCODINGS, BrokenImageError, compressed_pixels, image_pixels
+from panoptic_ros.pixels import SUPPORTED_ENCODINGS, BrokenImageError, compressed_pixels, image_pixels
 
 BAG_SUFFIXES = {".mcap", ".db3"}
 
@@ -37,7 +37,7 @@ class BagTopic:
         if self.message_type == COMPRESSED_IMAGE:
             return self.count > 0 and "compressedDepth" not in self.pixels
         # mono16 is taken when asked for, but is mostly depth or labels.
-        return self.count > 0 and self.pixels in TAKEN_ENCODINGS and self.pixels != "mono16"
+        return self.count > 0 and self.pixels in SUPPORTED_ENCODINGS and self.pixels != "mono16"
 
     def __str__(self) -> str:
         return f"{self.name} ({self.message_type}{', ' + self.pixels if self.pixels else ''}, {self.count} messages)"

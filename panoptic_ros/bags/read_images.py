@@ -1,4 +1,4 @@
-"""Folders of images as a recording: one camera, or one for each subfolder as in the drives of KITTI."""
+"""Folders of images as a recording: one camera, or one for each subfolder as in KITTI's drives."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from statistics import median
 from panoptic_ros.bags.recording import DEFAULT_FRAME_RATE, BrokenFrame, Recording, Stream
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
+from panoptic_ros.image_files import IMAGE_SUFFIXES, image_files
 from panoptic_ros.pixels import BrokenImageError, decode_image_file
 from panoptic_ros.timestamps import read_timestamps
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 # Subfolders that hold a camera's images; others beside them hold truth, depth or scans.
 _CAMERA_FOLDER = re.compile(r"(image|cam|rgb|left|right|data$)", re.IGNORECASE)
 
@@ -60,13 +60,6 @@ def open_images(path: Path, cameras: tuple[str, ...] = ()) -> Recording:
     streams = tuple(Stream(f.camera, str(f.files[0].parent), "images", len(f.files), _frame_rate(f.stamps_ns))
                     for f in opened)
     return Recording(path, "images", streams, frames, (notice,) if untimed else ())
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The images of a folder in the order of their names, numbers by value."""
-    files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
-    return sorted(files, key=lambda file: ([int(part) if part.isdigit() else part
-                                            for part in re.split(r"(\d+)", file.stem)], file.name))
 
 
 def _image_folders(path: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What every kind of recording is to those who read it: streams of camera images, with a report where one is broken."""
+"""Recording: the interface of bags, videos and image folders: streams of camera images, broken ones reported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Stream:
     camera: its name, unique in the recording and allowed as part of a ROS topic's name.
     topic: where they come from: a topic, a folder or a file.
     kind: type of the messages, `images` or `video`.
-    frames: how many there should be, or None where nobody knows.
+    frames: how many there should be, or None where that is unknown.
     frame_rate: images per second, for writing them as a video.
     """
 
@@ -36,7 +36,7 @@ class BrokenFrame:
 
     reason: in a few words, the same for all frames that are broken in the same way; they are counted by it.
     detail: what exactly is wrong.
-    frames: how many images are lost here, 0 where nobody knows.
+    frames: how many images are lost here, 0 where that is unknown.
     """
 
     camera: str
@@ -62,6 +62,6 @@ class Recording:
 
     @property
     def frame_count(self) -> int | None:
-        """How many images there should be in all, or None where nobody knows."""
+        """How many images there should be in all, or None where that is unknown."""
         counts = [stream.frames for stream in self.streams]
         return sum(count for count in counts if count is not None) if None not in counts else None

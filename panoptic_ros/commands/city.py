@@ -1,4 +1,4 @@
-"""`panoptic-ros city`: a drive through a made-up city, written as images with truth or as a rosbag2."""
+"""`panoptic-ros city`: a drive through a synthetic city, written as images with truth or as a rosbag2."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _write_bag(out: Path, frames: Iterable[CityFrame], camera: CityCamera, class
             bag.write("/camera/image", camera_image_message(panoptic.image, bag.types), stamp)
             bag.write("/camera/camera_info", calibration.message(head, bag.types), stamp)
             bag.write("/camera/truth/panoptic/image", panoptic_image_message(panoptic, bag.types), stamp)
-            bag.write("/camera/truth/segments", segments_message(panoptic, classes, "truth", bag.types), stamp)
+            bag.write("/camera/truth/segments", segments_message(panoptic, "truth", bag.types), stamp)
             bag.write("/camera/truth/depth", image_message(frame.depth, "32FC1", head, bag.types), stamp)
             count += 1
     return count

@@ -1,4 +1,4 @@
-"""What is installed, which engine and device would be used and why, which ROS, and what to do about what is missing."""
+"""`panoptic-ros doctor`: what is installed, which engine, device and ROS are used and why, and what is missing."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from panoptic_ros.commands.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 from panoptic_ros.commands.replay import add_replay_arguments, open_input, replay_into, speed
+from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     truth = open_truth(args.truth, recording, model.classes, args.match)
     if truth is not None:
         print(f"truth: {truth.source}, matched by {truth.match}: {truth.reason}", file=sys.stderr)
-        recording = truth.follow()
+        recording = truth.matched_recording()
     facts: dict[str, Any] = {"bag_hash": hash_path(recording.path), "model_hash": hash_path(model_folder(args.model)),
              "truth": truth.facts() if truth else None}
     if args.truth and Path(args.truth).exists():

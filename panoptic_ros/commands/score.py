@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from panoptic_ros import __version__
-from panoptic_ros.commands.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 from panoptic_ros.datasets.coco_layout import find_panoptic_json
 from panoptic_ros.datasets.coco_panoptic import CocoPanoptic
 from panoptic_ros.datasets.dataset import Dataset, Truth
 from panoptic_ros.datasets.open import open_dataset
 from panoptic_ros.errors import InputError
+from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 from panoptic_ros.evaluation.content_hash import hash_settings
 from panoptic_ros.evaluation.parallel_scoring import score_in_parallel
 from panoptic_ros.evaluation.prediction_pairs import PredictionPairs, pair_predictions

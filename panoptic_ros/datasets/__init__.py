@@ -1,4 +1,4 @@
-"""Truth on disk: what a person or a renderer says is in each pixel."""
+"""Datasets: images with ground truth from disk, from a bag or rendered."""
 
 from __future__ import annotations
 

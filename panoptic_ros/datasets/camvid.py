@@ -9,20 +9,13 @@ import numpy as np
 
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
-from panoptic_ros.datasets.pictures import (
-    check_size,
-    image_files,
-    png_size,
-    read_image,
-    read_label_picture,
-    trailing_number,
-)
 from panoptic_ros.errors import InputError
+from panoptic_ros.image_files import check_size, image_files, png_size, read_image, read_label_image, trailing_number
 from panoptic_ros.labels import PanopticLabel
 
 SPLITS = ("train", "val", "test")
-VOID = 11
-# The drive of the validation clip (0016E5_07959 to 08159): its labelled frames from a few seconds before to as many
+VOID_VALUE = 11  # of unlabelled pixels in the label images
+# The recording of the validation clip (0016E5_07959 to 08159): its labelled frames from a few seconds before to as many
 # after show the same places.
 NEAR_VALIDATION = ("0016E5", range(7500, 8641))
 FRAME_RATE = 30.0  # of the videos that the names count
@@ -64,10 +57,11 @@ class CamVid(Dataset):
 
     def label(self, index: int) -> PanopticLabel:
         file = self.label_file(index)
-        class_map = read_label_picture(file)
-        if class_map.ndim != 2 or class_map.max() > VOID:
-            raise InputError(f"{file} is no label of CamVid's 11 classes: one channel with values from 0 to {VOID} is")
-        present = np.bincount(class_map.reshape(-1), minlength=VOID + 1)[:VOID] > 0
+        class_map = read_label_image(file)
+        if class_map.ndim != 2 or class_map.max() > VOID_VALUE:
+            raise InputError(f"{file} is no label of CamVid's 11 classes: one channel with values from 0 to "
+                             f"{VOID_VALUE} is")
+        present = np.bincount(class_map.reshape(-1), minlength=VOID_VALUE + 1)[:VOID_VALUE] > 0
         number = np.append(np.where(present, np.cumsum(present), 0), 0).astype(np.uint16)
         return PanopticLabel.of(number[class_map], np.nonzero(present)[0])
 
@@ -90,12 +84,12 @@ def _splits(path: Path) -> list[Path]:
 
 
 def _entries(files: list[Path]) -> list[Entry]:
-    """Names like 0016E5_07961 and 0006R0_f00930 count the frames of a drive's video."""
+    """Names like 0016E5_07961 and 0006R0_f00930 count the frames of a recording."""
     places = [(file.stem.rstrip("0123456789"), trailing_number(file.stem)) for file in files]
     clip = [0] * len(files)
     for i in range(1, len(files)):
-        (before, last), (drive, number) = places[i - 1], places[i]
-        clip[i] = clip[i - 1] + int(before != drive or not 0 < number - last <= _FARTHEST_IN_CLIP)
+        (before, last), (recording, number) = places[i - 1], places[i]
+        clip[i] = clip[i - 1] + int(before != recording or not 0 < number - last <= _FARTHEST_IN_CLIP)
     entries: list[Entry] = []
     for _, group in groupby(range(len(files)), key=lambda i: clip[i]):
         rows = list(group)

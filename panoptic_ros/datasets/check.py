@@ -1,4 +1,4 @@
-"""Checks a dataset before anyone spends a day on it: every file is read, every fault is counted."""
+"""Checks a dataset before it is used: every file is read, every fault is counted."""
 
 from __future__ import annotations
 

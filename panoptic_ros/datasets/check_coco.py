@@ -1,4 +1,4 @@
-"""What can be wrong in a COCO-panoptic dataset: the JSON file in itself, and each PNG against it."""
+"""Checks of a COCO-panoptic dataset: the JSON file in itself, and each PNG and image against it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import find_objects
 
 from panoptic_ros.datasets.coco_format import MAX_ID, read_ids, read_panoptic_json
 from panoptic_ros.datasets.coco_layout import image_places
 from panoptic_ros.datasets.findings import Findings, Tally
-from panoptic_ros.datasets.pictures import read_image
 from panoptic_ros.errors import InputError
+from panoptic_ros.geometry.numpy_label_maps import label_areas_and_boxes
+from panoptic_ros.image_files import read_image
 
 Pair = tuple[Mapping[str, Any], Mapping[str, Any]]  # an image's entry and its annotation's
 _BOX_TOLERANCE = 1  # pixels; converters do not agree on where a box ends
@@ -50,13 +50,13 @@ class CocoCheck:
         return [*videos.values(), *[0] * alone]
 
     def check_image(self, pair: Pair) -> Tally:
-        """One image: its PNG against its segments, and the picture against both."""
+        """One image: its PNG against its segments, and the camera image against both."""
         image, annotation = pair
         tally = Tally.of_classes(len(self.class_names))
         rows = self._check_segments(annotation, tally.findings)
         png = self.png_folder / annotation["file_name"]
         size = self._check_png(png, rows, tally)
-        self._check_picture(image, annotation["file_name"], size, tally.findings)
+        self._check_image_file(image, annotation["file_name"], size, tally.findings)
         said = (image.get("height"), image.get("width"))
         if size is not None and None not in said and said != size:
             tally.findings.add("JSON file and PNG differ in size",
@@ -165,26 +165,24 @@ class CocoCheck:
             lost = ids[(segment_map == 0) & (ids != 0)]
             for number in np.unique(lost).tolist():
                 findings.add("a segment is in the PNG, but not in the JSON file", f"{png.name}: id {number}")
-        area = np.bincount(segment_map.reshape(-1), minlength=len(numbers) + 1)
-        for segment, pixels, place in zip(segments, area[1:].tolist(), find_objects(segment_map, len(numbers)),
-                                          strict=True):
+        areas, boxes = label_areas_and_boxes(segment_map, len(numbers))
+        for segment, pixels, (x0, y0, x1, y1) in zip(segments, areas.tolist(), boxes.tolist(), strict=True):
             where = f"{png.name}: segment {segment['id']}"
-            if place is None:
+            if not pixels:
                 findings.add("a segment is in the JSON file, but not in the PNG", where)
                 continue
             if "area" in segment and segment["area"] != pixels:
                 findings.add("an area is wrong", f"{where}: {segment['area']} in the JSON file, {pixels} pixels")
-            y, x = place
-            box = [x.start, y.start, x.stop - x.start, y.stop - y.start]
+            box = [x0, y0, x1 - x0, y1 - y0]
             if "bbox" in segment and not _close(segment["bbox"], box):
                 findings.add("a box is wrong", f"{where}: {segment['bbox']} in the JSON file, it is {box}")
         class_id = np.array([self._row.get(segment.get("category_id"), -1) for segment in segments], np.int64)
-        tally.count_segments(class_id, area, ids.shape)
-        if area[0] == ids.size:
+        tally.count_segments(class_id, areas, ids.shape)
+        if not areas.any():
             findings.add("a label is void everywhere", png.name)
         return ids.shape[0], ids.shape[1]
 
-    def _check_picture(self, image: Mapping[str, Any], png_name: str, size: tuple[int, int] | None,
+    def _check_image_file(self, image: Mapping[str, Any], png_name: str, size: tuple[int, int] | None,
                        findings: Findings) -> None:
         name = str(image.get("file_name", png_name))
         places = image_places(self.json_file, self.png_folder, png_name, name)

@@ -1,4 +1,4 @@
-"""What can be wrong in KITTI-MOTS files: lines, masks, and objects that change their class."""
+"""Checks of KITTI-MOTS files: lines, masks, and objects that change their class."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def check_frame(dataset: KittiMots, index: int) -> Tally:
     except InputError as error:
         findings.add("the image cannot be read", str(error))
         return tally
-    owner, objects = np.zeros(size, np.int64), set()
+    object_map, objects = np.zeros(size, np.int64), set()
     area = np.zeros(len(dataset.classes), np.int64)
     ignored = 0
     for mask in dataset.masks(index):
@@ -75,18 +75,18 @@ def check_frame(dataset: KittiMots, index: int) -> Tally:
         if mask.class_id != IGNORE_CLASS and mask.object_id in objects:
             findings.add("an object is twice in one frame", where)
         objects.add(mask.object_id)
-        others = owner[inside]
+        others = object_map[inside]
         if others.any():
-            rivals = ", ".join(str(number - 1) for number in np.unique(others[others > 0]).tolist())
-            findings.add("masks overlap", f"{where}: {np.count_nonzero(others)} pixels are of {rivals} as well")
-        owner[inside & (owner == 0)] = mask.object_id + 1
+            ids = ", ".join(str(number - 1) for number in np.unique(others[others > 0]).tolist())
+            findings.add("masks overlap", f"{where}: {np.count_nonzero(others)} pixels are of {ids} as well")
+        object_map[inside & (object_map == 0)] = mask.object_id + 1
         if mask.class_id == IGNORE_CLASS:
             ignored += int((others == 0).sum())
         else:
             area[mask.class_id - 1] += int((others == 0).sum())
             tally.segments[mask.class_id - 1] += 1
     tally.images += area > 0
-    tally.pixels += [*area, owner.size - int(area.sum()) - ignored, ignored]
+    tally.pixels += [*area, object_map.size - int(area.sum()) - ignored, ignored]
     tally.sizes[size] += 1
     if dataset.image_file(index) is not None:
         try:

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from panoptic_ros.classes import ClassTable, load_class_table
-from panoptic_ros.datasets.pictures import read_label_picture
 from panoptic_ros.errors import InputError
+from panoptic_ros.image_files import read_label_image
 from panoptic_ros.paths import shared_folder
 
 MAX_ID = (1 << 24) - 1  # a pixel's id is red + 256 green + 65536 blue
@@ -45,10 +45,10 @@ def read_panoptic_json(json_file: Path, truth_file: Path | None = None) -> dict[
 
 def read_ids(png_file: Path) -> np.ndarray:
     """The segment ids (H, W) of a PNG. Raises InputError where it is not one of 3 channels with 8 bits."""
-    picture = read_label_picture(png_file)
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+    pixels = read_label_image(png_file)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise InputError(f"{png_file} has not the three 8-bit channels that a segment id is made of")
-    return decode_ids(picture)
+    return decode_ids(pixels)
 
 
 def class_table_of(categories: Sequence[Mapping[str, Any]], name: str) -> tuple[ClassTable, dict[int, int]]:
@@ -78,9 +78,9 @@ def encode_ids(id_map: np.ndarray) -> np.ndarray:
     return np.stack([id_map >> 16 & 255, id_map >> 8 & 255, id_map & 255], 2).astype(np.uint8)
 
 
-def decode_ids(picture: np.ndarray) -> np.ndarray:
+def decode_ids(pixels: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 in OpenCV's order -> segment ids (H, W) uint32."""
-    four = cv2.cvtColor(picture, cv2.COLOR_BGR2RGBA)
+    four = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGBA)
     return four.view("<u4")[..., 0] & np.uint32(MAX_ID)
 
 

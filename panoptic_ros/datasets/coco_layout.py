@@ -1,4 +1,4 @@
-"""Where the files of a COCO-panoptic dataset lie: people's folders differ, the JSON file says only half of it."""
+"""Finds the files of a COCO-panoptic dataset in the folder layouts that are in use."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
-from panoptic_ros.datasets.pictures import IMAGE_SUFFIXES
 from panoptic_ros.errors import InputError
+from panoptic_ros.image_files import IMAGE_SUFFIXES
 
 # Where a dataset's root or split keeps its JSON files: our own and Cityscapes' gtFine, COCO, Mapillary Vistas.
 _JSON_FOLDERS = ("", "annotations", "gtFine", "panoptic", "v2.0/panoptic", "v1.2/panoptic")

@@ -9,14 +9,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-from scipy.ndimage import find_objects
 
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.datasets.coco_format import MAX_ID, class_table_of, encode_ids, read_ids, read_panoptic_json
 from panoptic_ros.datasets.coco_layout import bare_name, image_places
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
-from panoptic_ros.datasets.pictures import check_size, read_image, read_label_picture, trailing_number
 from panoptic_ros.errors import InputError
+from panoptic_ros.geometry.numpy_label_maps import label_areas_and_boxes
+from panoptic_ros.image_files import check_size, read_image, read_label_image, trailing_number
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
 
 DEPTH_STEPS = 256  # of a depth PNG's value per metre
@@ -100,7 +100,7 @@ class CocoPanoptic(Dataset):
     def depth(self, index: int) -> np.ndarray:
         if not self._has_depth:
             return super().depth(index)
-        return (read_label_picture(self._depth_file(index)) / np.float32(DEPTH_STEPS)).astype(np.float32)
+        return (read_label_image(self._depth_file(index)) / np.float32(DEPTH_STEPS)).astype(np.float32)
 
     def image_file(self, index: int) -> Path | None:
         """Where the image is, None where it is in none of the places where it is looked for."""
@@ -146,9 +146,7 @@ class _SegmentTable:
 
 
 class CocoPanopticWriter:
-    """Writes FOLDER/panoptic.json and FOLDER/panoptic/*.png, an image at a time.
-
-    """
+    """Writes FOLDER/panoptic.json and FOLDER/panoptic/*.png, an image at a time."""
 
     def __init__(self, folder: Path, classes: ClassTable, scores: bool = False,
                  category_ids: Sequence[int] | None = None) -> None:
@@ -194,8 +192,8 @@ class CocoPanopticWriter:
         written = np.where(label.class_id == NO_CLASS, 0, ids)
         place = self.folder / "panoptic" / file
         place.parent.mkdir(parents=True, exist_ok=True)
-        picture = encode_ids(np.concatenate([[0], written]).astype(np.int32)[label.segment_map])
-        if not cv2.imwrite(str(place), picture, [cv2.IMWRITE_PNG_COMPRESSION, 2]):
+        id_image = encode_ids(np.concatenate([[0], written]).astype(np.int32)[label.segment_map])
+        if not cv2.imwrite(str(place), id_image, [cv2.IMWRITE_PNG_COMPRESSION, 2]):
             raise InputError(f"{place} cannot be written: is the disk full?")
         image: dict[str, Any] = {"id": len(self._images) if image_id is None else image_id, "file_name": image_file,
                                  "width": width, "height": height}
@@ -218,15 +216,12 @@ class CocoPanopticWriter:
         (self.folder / "panoptic.json").write_text(json.dumps(content))
 
     def _segments_info(self, label: PanopticLabel, ids: np.ndarray) -> list[dict[str, Any]]:
-        area = np.bincount(label.segment_map.reshape(-1), minlength=len(ids) + 1)[1:]
-        slices = find_objects(label.segment_map.astype(np.int32, copy=False), len(ids))
+        areas, boxes = label_areas_and_boxes(label.segment_map, len(ids))
         infos: list[dict[str, Any]] = []
-        for row, place in enumerate(slices):
-            if place is not None and label.class_id[row] != NO_CLASS:
-                y, x = place
+        for row, (area, (x0, y0, x1, y1)) in enumerate(zip(areas.tolist(), boxes.tolist(), strict=True)):
+            if area and label.class_id[row] != NO_CLASS:
                 info = {"id": int(ids[row]), "category_id": self._category_ids[label.class_id[row]],
-                        "area": int(area[row]), "bbox": [x.start, y.start, x.stop - x.start, y.stop - y.start],
-                        "iscrowd": int(label.is_crowd[row])}
+                        "area": area, "bbox": [x0, y0, x1 - x0, y1 - y0], "iscrowd": int(label.is_crowd[row])}
                 scored = self._scores and not np.isnan(label.score[row])
                 infos.append({**info, "score": round(float(label.score[row]), 5)} if scored else info)
         return infos

@@ -1,4 +1,4 @@
-"""What every dataset is to those who train on it or score with it: images with truth, some of them in sequences."""
+"""Dataset: the interface of all datasets: images with ground truth, some of them in sequences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from panoptic_ros.labels import PanopticLabel
 
 
 class Truth(Enum):
-    """What a dataset's labels can judge."""
+    """A kind of ground truth; which metrics can be computed follows from it."""
 
     PANOPTIC = "panoptic"  # every pixel is a segment or void: PQ, PC, mask AP
     SEMANTIC = "semantic"  # a class for every pixel that is not void: mIoU, flicker
@@ -29,8 +29,8 @@ class Entry:
 
     name: unique in the dataset, fit to be a file's stem.
     sequence: the video it belongs to, or None for an image alone. Entries of a sequence follow each other in time.
-    stamp_ns: time in nanoseconds, 0 where nobody knows.
-    number: frame number, as a recording of the sequence counts it; -1 where nobody knows.
+    stamp_ns: time in nanoseconds, 0 where it is unknown.
+    number: frame number, as a recording of the sequence counts it; -1 where it is unknown.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Dataset(ABC):
         """The truth of this image."""
 
     def depth(self, index: int) -> np.ndarray:
-        """(H, W) float32 metres, not finite or 0 where nobody knows; of datasets whose truth has DEPTH."""
+        """(H, W) float32 metres, not finite or 0 where it is unknown; of datasets whose truth has DEPTH."""
         raise TypeError(f"{self.name} has no depth")
 
     def focal_length(self, index: int) -> float:

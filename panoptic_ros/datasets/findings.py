@@ -1,4 +1,4 @@
-"""What a check finds wrong in a dataset, and what it counts on the way."""
+"""The outcome of a dataset check: faults by kind, and counts of pixels, segments and images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from panoptic_ros.labels import PanopticLabel
 
-SHOWN = 5  # offenders that are named of each kind
+SHOWN = 5  # examples that are named of each kind
 
 
 class Findings:
@@ -20,22 +20,22 @@ class Findings:
         self._count: Counter[str] = Counter()
         self._first: dict[str, list[str]] = {}
 
-    def add(self, kind: str, offender: str) -> None:
-        """One fault. kind: what is wrong, the same words for all of its kind; offender: where, with the numbers."""
+    def add(self, kind: str, place: str) -> None:
+        """One fault. kind: what is wrong, the same words for all of its kind; place: where, with the numbers."""
         self._count[kind] += 1
         first = self._first.setdefault(kind, [])
         if len(first) < SHOWN:
-            first.append(offender)
+            first.append(place)
 
     def merge(self, other: Findings) -> None:
         """Take over what was found elsewhere, after what is here already."""
         self._count.update(other._count)
-        for kind, offenders in other._first.items():
+        for kind, places in other._first.items():
             first = self._first.setdefault(kind, [])
-            first += offenders[:SHOWN - len(first)]
+            first += places[:SHOWN - len(first)]
 
     def kinds(self) -> list[tuple[str, int, list[str]]]:
-        """Kind, number and first offenders, the most frequent first."""
+        """Kind, number and first places, the most frequent first."""
         return [(kind, count, self._first[kind]) for kind, count in self._count.most_common()]
 
     def total(self) -> int:
@@ -62,15 +62,15 @@ class Tally:
 
     def count(self, label: PanopticLabel) -> None:
         """Add the segments and pixels of one label."""
-        area = np.bincount(label.segment_map.reshape(-1), minlength=len(label) + 1)
+        area = np.bincount(label.segment_map.reshape(-1), minlength=len(label) + 1)[1:]
         self.count_segments(label.class_id, area, label.segment_map.shape)
 
     def count_segments(self, class_id: np.ndarray, area: np.ndarray, size: Sequence[int]) -> None:
-        """Add segments of these classes (N,), NO_CLASS among them, with these areas (N + 1,); the first is void."""
+        """Add the segments of an image of this size (H, W): class ids (N,), NO_CLASS among them, and areas (N,)."""
         classes = len(self.segments)
-        np.add.at(self.pixels, np.where(class_id < 0, classes, class_id), area[1:])
-        self.pixels[-1] += area[0]
-        per_class = np.bincount(class_id[(class_id >= 0) & (area[1:] > 0)], minlength=classes)
+        np.add.at(self.pixels, np.where(class_id < 0, classes, class_id), area)
+        self.pixels[-1] += size[0] * size[1] - int(area.sum())  # what is of no segment is void
+        per_class = np.bincount(class_id[(class_id >= 0) & (area > 0)], minlength=classes)
         self.segments += per_class
         self.images += per_class > 0
         self.sizes[(size[0], size[1])] += 1
@@ -130,7 +130,7 @@ class Check:
         total = self.findings.total()
         lines.append(f"{total} {'faults' if total > 1 else 'fault'}:")
         for kind, count, first in kinds:
-            lines += [f"{count:>7} x {kind}", *(f"{'':>10}{offender}" for offender in first)]
+            lines += [f"{count:>7} x {kind}", *(f"{'':>10}{place}" for place in first)]
             if count > len(first):
                 lines.append(f"{'':>10}... and {count - len(first)} more")
         return "\n".join(lines)

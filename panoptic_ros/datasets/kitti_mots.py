@@ -12,8 +12,8 @@ from pycocotools import mask as coco_mask
 
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
-from panoptic_ros.datasets.pictures import check_size, image_files, read_image, trailing_number
 from panoptic_ros.errors import InputError
+from panoptic_ros.image_files import check_size, image_files, read_image, trailing_number
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
 from panoptic_ros.timestamps import read_timestamps
 
@@ -116,10 +116,7 @@ def label_of_masks(masks: Sequence[ObjectMask], size: tuple[int, int]) -> Panopt
 
 @dataclass(frozen=True)
 class MotsSequence:
-    """One file of masks and, where they are there, the images that belong to it.
-
-    images: in the order of their frame numbers. timestamps: one line for each image.
-    """
+    """One file of masks and, where they are there, the folder of its images, which are named by frame numbers."""
 
     name: str
     file: Path

@@ -1,4 +1,4 @@
-"""Opens any dataset: the format is found by what is there."""
+"""Opens a dataset of any supported format, which is found by the files that are there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Truth topics of a rosbag2 as a dataset: label images and segment lists beside a camera's images."""
+"""Ground truth in topics of a rosbag2 as a dataset: label images and segment lists beside a camera's images."""
 
 from __future__ import annotations
 
@@ -152,8 +152,8 @@ class TruthTopics(Dataset):
                 kinds.update(_Kind(s.class_id, s.class_name, s.is_thing, s.track_id > 0)
                              for s in _content(item).segments)
         if repeated:
-            raise InputError(f"{self._path}: the truth has {_first(repeated)} more than once, so nobody knows which of "
-                             "them belongs to the image with that stamp")
+            raise InputError(f"{self._path}: the truth has {_first(repeated)} more than once: it is ambiguous "
+                             "which of them belongs to the image with that stamp")
         for pair in self._pairs.values():
             for one, other in ((pair.panoptic, pair.segments), (pair.segments, pair.panoptic)):
                 alone = sorted(self._times.get(one, {}).keys() - self._times.get(other, {}).keys())

@@ -7,13 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from panoptic_ros.errors import InputError
-from panoptic_ros.evaluation.results import CLASS_COLUMNS, COUNTS, METRES, align, format_number, numbers
-
-# Parts of another metric that trade against each other, and counts: shown, but worse ones alone are no regression.
-# A segment that is found in addition raises RQ and PQ, and lowers SQ where it is a difficult one.
-_PARTS = frozenset({"sq", "rq", "aq", "motsp", "deta", "assa", "fragmentations", "truth_change", "predicted_change",
-                    "followed"}) | (COUNTS - {"id_switches"})
-_LOWER_IS_BETTER = frozenset({"flicker", "id_switches", "rmse", "abs_rel"})
+from panoptic_ros.evaluation.metrics import CLASS_COLUMNS, find_metric
+from panoptic_ros.evaluation.results import align, numbers
 
 
 @dataclass(frozen=True)
@@ -73,10 +68,10 @@ def compare(result: Mapping[str, Any], other: Mapping[str, Any], tolerance: floa
 def format_comparison(comparison: Comparison) -> str:
     """For a terminal: the headline numbers that changed, the classes that did, and how it ends."""
     lines = [f"note: {note}" for note in comparison.notes]
-    headlines = [row for row in comparison.rows if not _is_of_class(row.key) and _is_visible(row)]
+    headlines = [row for row in comparison.rows if find_metric(row.key)[1] is None and _is_visible(row)]
     if headlines:
         lines += align([["metric", "before", "now", "change", ""],
-                        *([row.key, format_number(row.key, row.old), format_number(row.key, row.new), _signed(row),
+                        *([row.key, _format(row.key, row.old), _format(row.key, row.new), _signed(row),
                            "REGRESSION" if row.is_regression else ""] for row in headlines)])
     if table := _class_table(comparison.rows):
         lines += ["", *table, "(now, and its change; ! is a regression)"]
@@ -88,37 +83,31 @@ def format_comparison(comparison: Comparison) -> str:
 
 
 def _is_regression(key: str, old: float | None, new: float | None, tolerance: float) -> bool:
-    name = key.rsplit(".", 1)[-1]
-    if old is None or name in _PARTS:
+    metric, _ = find_metric(key)
+    if old is None or metric.better is None:
         return False
-    lower_is_better = name in _LOWER_IS_BETTER
     if new is None:
         # A class that is neither in the truth nor predicted any more had 0.
-        return lower_is_better or old > 0
-    allowed = tolerance * old if name in COUNTS | METRES else tolerance
-    worse_by = new - old if lower_is_better else old - new
+        return metric.better == "lower" or old > 0
+    allowed = tolerance if metric.unit == "%" else tolerance * old
+    worse_by = new - old if metric.better == "lower" else old - new
     return worse_by > allowed + 1e-9  # results are written with nine digits
 
 
-def _is_of_class(key: str) -> bool:
-    return ".classes." in key or key.startswith("iou.")
-
-
 def _is_visible(row: Change) -> bool:
-    return row.is_regression or format_number(row.key, row.old) != format_number(row.key, row.new)
+    return row.is_regression or _format(row.key, row.old) != _format(row.key, row.new)
 
 
 def _class_table(rows: Sequence[Change]) -> list[str]:
     """The judged numbers of each class of which one changed."""
-    by_key = {row.key: row for row in rows}
-    columns = [(heading, place, "." + key if key else "") for heading, place, key in CLASS_COLUMNS if key not in _PARTS]
     cells: dict[str, dict[str, Change]] = {}
-    for heading, place, end in columns:
-        for key, row in by_key.items():
-            if key.startswith(place + ".") and key.endswith(end):
-                cells.setdefault(key[len(place) + 1:len(key) - len(end)], {})[heading] = row
+    columns = [metric for metric in CLASS_COLUMNS if metric.better is not None]
+    for row in rows:
+        metric, name = find_metric(row.key)
+        if name is not None and metric in columns:
+            cells.setdefault(name, {})[metric.label] = row
     changed = {name: row for name, row in cells.items() if any(map(_is_visible, row.values()))}
-    headings = [heading for heading, _, _ in columns if any(heading in row for row in changed.values())]
+    headings = [metric.label for metric in columns if any(metric.label in row for row in changed.values())]
     return align([["class", *headings], *([name, *(_cell(row.get(heading)) for heading in headings)]
                                           for name, row in changed.items())]) if changed else []
 
@@ -127,13 +116,17 @@ def _cell(row: Change | None) -> str:
     if row is None:
         return "-"
     if row.new is None:
-        return f"- (was {format_number(row.key, row.old)})" + "!" * row.is_regression
+        return f"- (was {_format(row.key, row.old)})" + "!" * row.is_regression
     change = "new" if row.old is None else _signed(row)
-    return f"{format_number(row.key, row.new)} ({change})" + "!" * row.is_regression
+    return f"{_format(row.key, row.new)} ({change})" + "!" * row.is_regression
 
 
 def _signed(row: Change) -> str:
     if row.change is None:
         return ""
-    text = format_number(row.key, row.change)
+    text = _format(row.key, row.change)
     return f"+{text}" if row.change > 0 else text
+
+
+def _format(key: str, value: float | None) -> str:
+    return find_metric(key)[0].format(value)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from panoptic_ros.errors import InputError
+from panoptic_ros.evaluation.sums import Sums
 
 
 @dataclass(frozen=True)
-class DepthErrors:
+class DepthErrors(Sums):
     """Sums over pixels.
 
     pixels: how many. squared: of squared errors, square metres. relative: of |error| / truth.
@@ -22,14 +23,10 @@ class DepthErrors:
     relative: float
     within: np.ndarray
 
-    def __add__(self, other: DepthErrors) -> DepthErrors:
-        return DepthErrors(self.pixels + other.pixels, self.squared + other.squared, self.relative + other.relative,
-                           self.within + other.within)
-
     def result(self) -> dict[str, float]:
         """{"rmse" in metres, "abs_rel", "delta1", "delta2", "delta3" as fractions}, over all pixels of all images.
 
-        Empty where the truth knew the depth of no pixel.
+        Empty where no pixel has a true depth.
         """
         if self.pixels == 0:
             return {}
@@ -40,7 +37,7 @@ class DepthErrors:
 def compare_depth(predicted: np.ndarray, truth: np.ndarray) -> DepthErrors:
     """The errors of one image, where the truth is known.
 
-    predicted, truth: (H, W) metres; the truth is 0 or not finite where nobody knows.
+    predicted, truth: (H, W) metres; the truth is 0 or not finite where it is unknown.
     Raises InputError where the sizes differ, or where a depth is missing that the truth knows.
     """
     if predicted.shape != truth.shape:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from panoptic_ros.classes import VOID
 from panoptic_ros.errors import InputError
+from panoptic_ros.evaluation.sums import Sums
 from panoptic_ros.labels import PanopticLabel
-
-_VOID = 255
 
 
 @dataclass(frozen=True)
-class FlickerTotals:
+class FlickerTotals(Sums):
     """Pixels of pairs of consecutive images that are void in neither truth; `+` joins sequences.
 
     steady: the true class stays the same. steady_changed: of these, the predicted class changes.
@@ -24,10 +24,6 @@ class FlickerTotals:
     steady_changed: int = 0
     moving: int = 0
     moving_changed: int = 0
-
-    def __add__(self, other: FlickerTotals) -> FlickerTotals:
-        return FlickerTotals(self.steady + other.steady, self.steady_changed + other.steady_changed,
-                             self.moving + other.moving, self.moving_changed + other.moving_changed)
 
     def result(self) -> dict[str, float]:
         """`flicker`: share of the steady pixels whose predicted class changes; 0 is best. To judge it by:
@@ -60,7 +56,7 @@ class Flicker:
 
     def add(self, predicted: PanopticLabel, truth: PanopticLabel) -> None:
         """Raises InputError where the size of the images changes."""
-        maps = predicted.class_map(_VOID), truth.class_map(_VOID)
+        maps = predicted.class_map(VOID), truth.class_map(VOID)
         if self._last is not None:
             if not self._last[0].shape == self._last[1].shape == maps[0].shape == maps[1].shape:
                 raise InputError(f"an image of {maps[1].shape[1]} x {maps[1].shape[0]} pixels follows one of "
@@ -77,7 +73,7 @@ def flicker(predicted_before: np.ndarray, predicted: np.ndarray, truth_before: n
             truth: np.ndarray) -> FlickerTotals:
     """The counts of two consecutive images; class maps (H, W) uint8, 255 = void."""
     changed = predicted_before != predicted
-    known = (truth_before != _VOID) & (truth != _VOID)
+    known = (truth_before != VOID) & (truth != VOID)
     steady = truth_before == truth
     steady &= known
     pixels, still = int(np.count_nonzero(known)), int(np.count_nonzero(steady))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from panoptic_ros.evaluation.sums import Sums
 from panoptic_ros.evaluation.tracked_masks import TrackedMasks, tracked_masks
 from panoptic_ros.evaluation.tubes import tube_class
 from panoptic_ros.labels import PanopticLabel
@@ -16,7 +17,7 @@ _TOLERANCE = np.finfo(float).eps
 
 
 @dataclass(frozen=True)
-class HotaTotals:
+class HotaTotals(Sums):
     """Sums per class and threshold, (C, 19) each; `+` joins sequences.
 
     association: sum over the true positives of A(c), the share of its two tracks in which they are matched (Eq. 6).
@@ -26,10 +27,6 @@ class HotaTotals:
     false_positive: np.ndarray
     false_negative: np.ndarray
     association: np.ndarray
-
-    def __add__(self, other: HotaTotals) -> HotaTotals:
-        return HotaTotals(self.true_positive + other.true_positive, self.false_positive + other.false_positive,
-                          self.false_negative + other.false_negative, self.association + other.association)
 
     def result(self, class_id: int | None = None) -> dict[str, float]:
         """`hota`, `deta`, `assa` of one class, or of all by their sums ("detection averaged"); means over thresholds.

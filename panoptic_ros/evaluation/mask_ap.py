@@ -1,4 +1,4 @@
-"""Average precision of the masks of things, judged by pycocotools as COCO judges instance segmentation."""
+"""Mask AP: average precision of the masks of things by COCO's evaluator (pycocotools)."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class MaskAP:
         if not classes:
             return {}
         with redirect_stdout(io.StringIO()):  # pycocotools reports its progress
-            judge = _Judge(self.images, classes)
-            judge.evaluate()
-            judge.accumulate()
-        precision = judge.eval["precision"][..., -1]  # (thresholds, recalls, classes, sizes), -1 = nothing to find
+            evaluator = _Evaluator(self.images, classes)
+            evaluator.evaluate()
+            evaluator.accumulate()
+        precision = evaluator.eval["precision"][..., -1]  # (thresholds, recalls, classes, sizes), -1 = nothing to find
         parts = {"ap": precision[..., 0], "ap50": precision[0, ..., 0],
                  **{name: precision[..., k] for k, name in enumerate(SIZES) if k > 0}}
         # Rounded, because pycocotools adds an epsilon to the denominator: perfect is 1 - 2e-16 there.
@@ -104,7 +104,7 @@ def pair_things(shared: np.ndarray, predicted_class: np.ndarray, predicted_score
         row.astype(np.uint16), column.astype(np.uint16), intersection / union)])
 
 
-class _Judge(COCOeval):
+class _Evaluator(COCOeval):
     """COCO's evaluator, given areas and IoU in place of masks."""
 
     def __init__(self, images: list[ThingPairs], classes: list[int]) -> None:

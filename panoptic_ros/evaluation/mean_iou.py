@@ -1,4 +1,4 @@
-"""Mean IoU: how well the classes of the pixels are found, whatever the objects."""
+"""Mean IoU of semantic segmentation: the classes of pixels, whatever the objects."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from panoptic_ros.evaluation.overlap import check_classes
+from panoptic_ros.evaluation.sums import Sums
 
 
 @dataclass(frozen=True)
-class ClassPixels:
+class ClassPixels(Sums):
     """Pixels per class outside the truth's void, (C,) int64 each: rightly predicted, predicted, and in the truth."""
 
     right: np.ndarray
     predicted: np.ndarray
     truth: np.ndarray
-
-    def __add__(self, other: ClassPixels) -> ClassPixels:
-        return ClassPixels(self.right + other.right, self.predicted + other.predicted, self.truth + other.truth)
 
     def iou(self) -> np.ndarray:
         """IoU of each class, (C,), NaN for classes that are neither predicted nor in the truth."""

@@ -7,13 +7,14 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from panoptic_ros.evaluation.sums import Sums
 from panoptic_ros.evaluation.tracked_masks import TrackedMasks, tracked_masks
 from panoptic_ros.evaluation.tubes import PairSums, tube_class
 from panoptic_ros.labels import PanopticLabel
 
 
 @dataclass(frozen=True)
-class MultiObjectTrackingTotals:
+class MultiObjectTrackingTotals(Sums):
     """Counts per class, (C,) each, of one image, of a sequence or of several; `+` joins them.
 
     iou: sum of the IoU of matched masks. id_true_positive: masks on which truth track and predicted track agree, under
@@ -31,9 +32,6 @@ class MultiObjectTrackingTotals:
     @staticmethod
     def zeros(classes: int) -> MultiObjectTrackingTotals:
         return MultiObjectTrackingTotals(*np.zeros((len(fields(MultiObjectTrackingTotals)), classes)))
-
-    def __add__(self, other: MultiObjectTrackingTotals) -> MultiObjectTrackingTotals:
-        return MultiObjectTrackingTotals(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     def result(self, class_id: int | None = None) -> dict[str, float]:
         """Of one class, or of all by the sums of their counts; empty where the truth has no mask.

@@ -7,20 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from panoptic_ros.evaluation.overlap import check_classes, overlap
+from panoptic_ros.evaluation.sums import Sums
 
 
 @dataclass(frozen=True)
-class Matches:
+class Matches(Sums):
     """Counts per class, (C,) each: sum of the IoU of matched segments, and the numbers of matches and errors."""
 
     iou: np.ndarray
     true_positive: np.ndarray
     false_positive: np.ndarray
     false_negative: np.ndarray
-
-    def __add__(self, other: Matches) -> Matches:
-        return Matches(self.iou + other.iou, self.true_positive + other.true_positive,
-                       self.false_positive + other.false_positive, self.false_negative + other.false_negative)
 
     def quality(self) -> np.ndarray:
         """PQ of each class, (C,), NaN for classes that occur neither in the truth nor in the prediction."""

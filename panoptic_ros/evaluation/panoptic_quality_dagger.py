@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from panoptic_ros.evaluation.panoptic_quality import Matches
+from panoptic_ros.evaluation.sums import Sums
 
 
 @dataclass(frozen=True)
-class DaggerQuality:
+class DaggerQuality(Sums):
     """Per class, (C,) each: sum of IoU, and by how much it is divided.
 
     Of things as in PQ: matches plus half the errors. Of stuff: the images in whose truth the class is.
@@ -18,9 +19,6 @@ class DaggerQuality:
 
     iou: np.ndarray
     occurrences: np.ndarray
-
-    def __add__(self, other: DaggerQuality) -> DaggerQuality:
-        return DaggerQuality(self.iou + other.iou, self.occurrences + other.occurrences)
 
     def result(self) -> dict[str, float]:
         """{"pq_dagger": mean over the classes that occur}; empty where none does."""

@@ -1,4 +1,4 @@
-"""Scores in several processes; the result is the same, bit for bit, whatever their number."""
+"""Scoring in several processes; the result is the same, bit for bit, whatever their number."""
 
 from __future__ import annotations
 

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from panoptic_ros.evaluation.overlap import check_classes
+from panoptic_ros.evaluation.sums import Sums
 
 
 @dataclass(frozen=True)
-class Covering:
+class Covering(Sums):
     """Per class, (C,) each: sum over the regions R of the truth of |R| max IoU(R, R'), and of |R|, in pixels."""
 
     covered: np.ndarray
     area: np.ndarray
-
-    def __add__(self, other: Covering) -> Covering:
-        return Covering(self.covered + other.covered, self.area + other.area)
 
     def covering(self) -> np.ndarray:
         """Covering of each class, (C,), NaN for classes that are not in the truth."""

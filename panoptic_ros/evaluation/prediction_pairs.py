@@ -1,4 +1,4 @@
-"""Which prediction on disk belongs to which image of a truth."""
+"""Pairs predictions on disk with the images of a ground truth, by name or frame number."""
 
 from __future__ import annotations
 

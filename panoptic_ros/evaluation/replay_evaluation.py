@@ -13,7 +13,7 @@ from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.content_hash import hash_settings
-from panoptic_ros.evaluation.report import Report
+from panoptic_ros.evaluation.report import Report, render
 from panoptic_ros.evaluation.results import write_result
 from panoptic_ros.evaluation.scorer import FrameScore, Scorer
 from panoptic_ros.evaluation.truth_sources import MatchedTruth
@@ -45,11 +45,11 @@ class ReplayEvaluation:
         self._scored = 0
         self._scorer: Scorer | None = None
         if truth is None:
-            self._report = Report(classes, out, frozenset())
+            self._report = Report(classes, frozenset())
         else:
             dataset = truth.dataset
             self._scorer = Scorer(dataset.classes, dataset.truth, classes)
-            self._report = Report(dataset.classes, out, dataset.truth)
+            self._report = Report(dataset.classes, dataset.truth)
 
     def add(self, frame: PanopticFrame, latency_ms: Mapping[str, float]) -> None:
         """Score a frame. Raises InputError where its truth cannot be read or does not fit."""
@@ -87,11 +87,11 @@ class ReplayEvaluation:
         if self._truth is None or self._scorer is None:
             quality = self._changes.result()
         else:
-            alone = self._truth.alone()
+            unmatched = self._truth.unmatched()
             if interrupted:
-                del alone["truth_without_frame"]  # the truth of images that were not read any more is not missing
+                del unmatched["truth_without_frame"]  # the truth of images that were not read any more is not missing
             frames["scored"] = self._scored
-            frames |= {kind: one.total for kind, one in alone.items()}
+            frames |= {kind: one.total for kind, one in unmatched.items()}
             try:
                 if not self._scored:
                     raise InputError(self._nothing_scored(frames))
@@ -102,26 +102,25 @@ class ReplayEvaluation:
                 quality = {"warnings": [str(error)]}
             # In the account, `warnings` are counted; these are told once.
             summary["notices"] += quality.pop("warnings", [])
-            unmatched = {kind: one.first for kind, one in alone.items() if one.first}
-            if unmatched:
-                quality["unmatched"] = unmatched
+            if listed := {kind: one.first for kind, one in unmatched.items() if one.first}:
+                quality["unmatched"] = listed
         settings: dict[str, Any] = dict(self._settings)
         settings |= {key: summary[key] for key in ("mode", "rate", "engine", "device", "precision") if key in summary}
         evaluation = {**summary, "frames": frames, "settings": settings, "settings_hash": hash_settings(settings),
                       **self._facts, **quality}
         write_result(self._out / "evaluation.json", evaluation)
-        self._report.write(evaluation)
+        (self._out / "report.html").write_text(render(self._report, evaluation), encoding="utf-8")
         return {**evaluation, "files": list(OUTPUTS)}
 
     def _nothing_scored(self, frames: Mapping[str, Any]) -> str:
         assert self._truth is not None
-        alone = self._truth.alone()
+        unmatched = self._truth.unmatched()
         if not frames["out"]:
             return f"not one of the {frames['in']} images of {self._recording.path} could be segmented"
         return (f"not one of the {frames['out']} segmented images of {self._recording.path} has truth in "
                 f"{self._truth.source} (matched by {self._truth.match}: {self._truth.reason}). Images: "
-                f"{'; '.join(alone['without_truth'].first[:2])}. Truth: "
-                f"{', '.join(alone['truth_without_frame'].first[:2])}. Choose another way with --match, or another "
+                f"{'; '.join(unmatched['without_truth'].first[:2])}. Truth: "
+                f"{', '.join(unmatched['truth_without_frame'].first[:2])}. Choose another way with --match, or another "
                 "truth with --truth")
 
 

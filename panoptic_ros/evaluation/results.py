@@ -16,7 +16,7 @@ Quality is a fraction from 0 to 1 (MOTSA and sMOTSA may fall below 0); what coul
     depth.{rmse, abs_rel, delta1, delta2, delta3}             rmse in metres
 
     images, sequences                         how many were scored
-    classes_without_counterpart               classes of the predictions that the truth does not have
+    unmapped_classes                          classes of the predictions that the truth does not have
     classes_not_predicted                     classes of the truth that the predictions cannot have
     warnings                                  what else a reader must know
 
@@ -32,34 +32,22 @@ from pathlib import Path
 from typing import Any
 
 from panoptic_ros.errors import InputError
+from panoptic_ros.evaluation.metrics import CLASS_COLUMNS, GROUPS, METRICS, Metric, find_metric
 
-METRICS = ("panoptic", "pq_dagger", "parsing_covering", "miou", "iou", "mask_ap", "stq", "vpq", "mots", "flicker",
-           "class_change", "depth")
-COUNTS = frozenset({"tp", "fp", "fn", "true_positives", "false_positives", "false_negatives", "id_switches",
-                    "fragmentations"})
-METRES = frozenset({"rmse"})
-
-# Rows of the table of headlines: title, and for each number its heading and its key.
-_HEADLINES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    ("all classes", (("PQ", "panoptic.all.pq"), ("SQ", "panoptic.all.sq"), ("RQ", "panoptic.all.rq"))),
-    ("things", (("PQ", "panoptic.things.pq"), ("SQ", "panoptic.things.sq"), ("RQ", "panoptic.things.rq"))),
-    ("stuff", (("PQ", "panoptic.stuff.pq"), ("SQ", "panoptic.stuff.sq"), ("RQ", "panoptic.stuff.rq"))),
-    ("pixels, segments", (("mIoU", "miou"), ("PQ-dagger", "pq_dagger"), ("PC", "parsing_covering"))),
-    ("masks of things", (("AP", "mask_ap.ap"), ("AP50", "mask_ap.ap50"), ("small", "mask_ap.small"),
-                         ("medium", "mask_ap.medium"), ("large", "mask_ap.large"))),
-    ("video", (("STQ", "stq.stq"), ("AQ", "stq.aq"), ("SQ", "stq.sq"), ("flicker", "flicker"))),
-    ("VPQ by images", (("1", "vpq.1"), ("5", "vpq.5"), ("10", "vpq.10"), ("15", "vpq.15"), ("mean", "vpq.mean"))),
-    ("tracks", (("sMOTSA", "mots.smotsa"), ("MOTSA", "mots.motsa"), ("IDF1", "mots.idf1"), ("HOTA", "mots.hota"),
-                ("switches", "mots.id_switches"))),
-    ("depth", (("RMSE [m]", "depth.rmse"), ("AbsRel", "depth.abs_rel"), ("delta1", "depth.delta1"),
-               ("delta2", "depth.delta2"), ("delta3", "depth.delta3"))),
+# Rows of the table of headlines: title and keys.
+_HEADLINES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("all classes", ("panoptic.all.pq", "panoptic.all.sq", "panoptic.all.rq")),
+    ("things", ("panoptic.things.pq", "panoptic.things.sq", "panoptic.things.rq")),
+    ("stuff", ("panoptic.stuff.pq", "panoptic.stuff.sq", "panoptic.stuff.rq")),
+    ("pixels, segments", ("miou", "pq_dagger", "parsing_covering")),
+    ("masks of things", ("mask_ap.ap", "mask_ap.ap50", "mask_ap.small", "mask_ap.medium", "mask_ap.large")),
+    ("video", ("stq.stq", "stq.aq", "stq.sq", "flicker")),
+    ("VPQ by images", ("vpq.1", "vpq.5", "vpq.10", "vpq.15", "vpq.mean")),
+    ("tracks", ("mots.smotsa", "mots.motsa", "mots.idf1", "mots.hota", "mots.id_switches")),
+    ("depth", ("depth.rmse", "depth.abs_rel", "depth.delta1", "depth.delta2", "depth.delta3")),
 )
-# Columns of the table of classes: heading, where the classes are, and the number's key in each.
-CLASS_COLUMNS = (("PQ", "panoptic.classes", "pq"), ("SQ", "panoptic.classes", "sq"), ("RQ", "panoptic.classes", "rq"),
-            ("TP", "panoptic.classes", "tp"), ("FP", "panoptic.classes", "fp"), ("FN", "panoptic.classes", "fn"),
-            ("IoU", "iou", ""), ("sMOTSA", "mots.classes", "smotsa"), ("MOTSA", "mots.classes", "motsa"),
-            ("IDF1", "mots.classes", "idf1"), ("HOTA", "mots.classes", "hota"),
-            ("switches", "mots.classes", "id_switches"))
+# Notes below the tables; earlier results have the first under the second name.
+_NOTES = ("unmapped_classes", "classes_without_counterpart", "classes_not_predicted", "warnings")
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
@@ -83,40 +71,31 @@ def read_result(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"{path} is no JSON: {error}") from error
-    if not isinstance(result, dict) or not any(name in result for name in METRICS):
-        raise InputError(f"{path} is no result of an evaluation: it has none of {', '.join(METRICS)}")
+    if not isinstance(result, dict) or not any(name in result for name in GROUPS):
+        raise InputError(f"{path} is no result of an evaluation: it has none of {', '.join(GROUPS)}")
     return result
 
 
 def numbers(result: Mapping[str, Any]) -> dict[tuple[str, ...], float]:
-    """All that was measured: the path of its keys -> the number, in the order of METRICS."""
-    return {path: value for name in METRICS if name in result for path, value in _leaves((name,), result[name])}
+    """All that was measured: the path of its keys -> the number, in the order of the table of metrics."""
+    return {path: value for name in GROUPS if name in result for path, value in _leaves((name,), result[name])}
 
 
 def format_table(result: Mapping[str, Any]) -> str:
     """The result for a terminal, in per cent but for counts and metres; a dash is what could not be measured."""
-    measured = {".".join(path): value for path, value in numbers(result).items()}
     lines = []
-    for title, cells in _HEADLINES:
-        if any(key in measured for _, key in cells):
-            row = "  ".join(f"{heading} {format_number(key, measured.get(key)):>5}" for heading, key in cells)
+    for title, keys in _HEADLINES:
+        values = {METRICS[key]: METRICS[key].value(result) for key in keys}
+        if any(value is not None for value in values.values()):
+            row = "  ".join(f"{metric.label}{' [m]' * (metric.unit == 'm')} {metric.format(value):>5}"
+                            for metric, value in values.items())
             lines.append(f"{title:<17} {row}")
     if table := _class_table(result):
         lines += ["", *table]
-    for name in ("classes_without_counterpart", "classes_not_predicted", "warnings"):
+    for name in _NOTES:
         if result.get(name):
             lines += ["", f"{name.replace('_', ' ')}: {'; '.join(result[name])}"]
     return "\n".join(lines)
-
-
-def format_number(key: str, value: float | None) -> str:
-    """A number as tables have it; key: its path, whose last part says whether it is a fraction, a count or metres."""
-    name = key.rsplit(".", 1)[-1]
-    if value is None:
-        return "-"
-    if name in COUNTS:
-        return str(round(value))
-    return f"{value:.2f}" if name in METRES else f"{100 * value:.1f}"
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -127,20 +106,15 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _class_table(result: Mapping[str, Any]) -> list[str]:
-    columns = []
-    names: dict[str, None] = {}
-    for heading, place, key in CLASS_COLUMNS:
-        of_class = result
-        for part in place.split("."):
-            of_class = of_class.get(part, {})
-        values = {name: entry if not key else entry.get(key) for name, entry in of_class.items()}
-        if values:
-            columns.append((heading, key, values))
-            names |= dict.fromkeys(values)
-    if not columns:
-        return []
-    return align([["class", *(heading for heading, _, _ in columns)],
-                  *([name, *(format_number(key, values.get(name)) for _, key, values in columns)] for name in names)])
+    cells: dict[str, dict[Metric, float]] = {}
+    for path, value in numbers(result).items():
+        metric, name = find_metric(".".join(path))
+        if name is not None and metric in CLASS_COLUMNS:
+            cells.setdefault(name, {})[metric] = value
+    columns = [metric for metric in CLASS_COLUMNS if any(metric in row for row in cells.values())]
+    return align([["class", *(metric.label for metric in columns)],
+                  *([name, *(metric.format(row.get(metric)) for metric in columns)]
+                    for name, row in cells.items())]) if cells else []
 
 
 def _leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], float]]:

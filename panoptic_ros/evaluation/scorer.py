@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from panoptic_ros.classes import ClassTable, counterparts
+from panoptic_ros.classes import ClassTable, class_mapping
 from panoptic_ros.datasets.dataset import Truth
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.depth import compare_depth
@@ -37,8 +37,8 @@ class Scorer:
     """Takes predictions with their truth, image by image; its size grows with the tracks of the sequences in progress
     and with mask AP's few bytes per thing, not with pixels.
 
-    The images of a sequence come in order; several sequences may come interleaved. Which metrics run follows from what
-    the truth can judge and is written in `panoptic_ros.evaluation.results`. Scorers of different images add up with
+    The images of a sequence come in order; several sequences may come interleaved. Which metrics run follows from the
+    kinds of truth and is written in `panoptic_ros.evaluation.results`. Scorers of different images add up with
     `+` or `+=`, each with whole sequences.
     """
 
@@ -51,10 +51,10 @@ class Scorer:
         """
         self.classes, self.kinds = classes, truth
         self.images = self.sequences = 0
-        self._class_of: np.ndarray | None = None
+        self._class_mapping: np.ndarray | None = None
         if predicted_classes is not None and (predicted_classes.names, predicted_classes.is_thing) != (
                 classes.names, classes.is_thing):
-            self._class_of = counterparts(predicted_classes, classes)
+            self._class_mapping = class_mapping(predicted_classes, classes)
         self._predicted_classes = predicted_classes or classes
         self._judged_pixels = 0
         self._ranked = self._unranked = 0  # images with predicted things that have scores, and that have none
@@ -64,9 +64,9 @@ class Scorer:
 
     def translated(self, predicted: PanopticLabel) -> PanopticLabel:
         """A prediction in the truth's classes."""
-        if self._class_of is None:
+        if self._class_mapping is None:
             return predicted
-        return predicted.translated(self._class_of, self.classes.thing_mask)
+        return predicted.translated(self._class_mapping, self.classes.thing_mask)
 
     def add(self, predicted: PanopticLabel, truth: PanopticLabel, sequence: str | None = None,
             predicted_depth: np.ndarray | None = None, truth_depth: np.ndarray | None = None,
@@ -156,10 +156,10 @@ class Scorer:
     def _notes(self) -> dict[str, list[str]]:
         """What the numbers do not say, under keys that are there where there is something to be said."""
         notes: dict[str, list[str]] = {}
-        if self._class_of is not None:
+        if self._class_mapping is not None:
             names = np.array(self._predicted_classes.names)
-            known = np.isin(np.arange(len(self.classes)), self._class_of)
-            notes["classes_without_counterpart"] = names[self._class_of == NO_CLASS].tolist()
+            known = np.isin(np.arange(len(self.classes)), self._class_mapping)
+            notes["unmapped_classes"] = names[self._class_mapping == NO_CLASS].tolist()
             notes["classes_not_predicted"] = np.array(self.classes.names)[~known].tolist()
         if self._unranked:
             notes["warnings"] = ["mask_ap ranks all things alike: the predictions have no scores"]

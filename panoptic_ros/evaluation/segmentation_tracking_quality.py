@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from panoptic_ros.evaluation.overlap import overlap
+from panoptic_ros.evaluation.sums import Sums
 from panoptic_ros.evaluation.tubes import PairSums, tube_keys
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
 
 
 @dataclass(frozen=True)
-class SegmentationTrackingTotals:
+class SegmentationTrackingTotals(Sums):
     """What sequences sum up to; `+` joins sequences as the paper does: AQ over all tracks, SQ over all pixels.
 
     association: sum over the truth's tracks of their association quality. tracks: how many there are.
@@ -23,10 +24,6 @@ class SegmentationTrackingTotals:
     association: float
     tracks: int
     confusion: np.ndarray
-
-    def __add__(self, other: SegmentationTrackingTotals) -> SegmentationTrackingTotals:
-        return SegmentationTrackingTotals(self.association + other.association, self.tracks + other.tracks,
-                                          self.confusion + other.confusion)
 
     def result(self) -> dict[str, float]:
         """`stq`, `aq`, `sq`; without `aq` and `stq` where the truth has no track, empty where it is void throughout."""

@@ -71,8 +71,5 @@ def sequence_result(totals: dict[str, Any], classes: ClassTable) -> dict[str, An
 
 
 def _mots(totals: dict[str, Any], class_id: int | None) -> dict[str, float]:
-    values = totals["tracking"].result(class_id) | totals["hota"].result(class_id)
-    return {name: int(value) if name in COUNTS else value for name, value in values.items()}
-
-
-COUNTS = {"id_switches", "fragmentations", "true_positives", "false_positives", "false_negatives"}
+    values: dict[str, float] = totals["tracking"].result(class_id) | totals["hota"].result(class_id)
+    return values

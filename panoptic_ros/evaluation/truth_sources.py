@@ -1,4 +1,4 @@
-"""Where the truth of a recording comes from, and which truth belongs to which of its images."""
+"""Ground truth of a recording: opened from a dataset or from topics, and matched with the recording's images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from panoptic_ros.bags.read_images import image_files
 from panoptic_ros.bags.recording import BrokenFrame, Recording
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
@@ -18,11 +17,12 @@ from panoptic_ros.datasets.dataset import Dataset
 from panoptic_ros.datasets.open import open_dataset
 from panoptic_ros.datasets.truth_topics import TruthTopics, find_truth_topics
 from panoptic_ros.errors import InputError
+from panoptic_ros.image_files import image_files
 from panoptic_ros.labels import PanopticLabel
 
 MATCHES = ("stamp", "name", "number")
 NO_TRUTH = "none"
-# So many of the images and truths that found no counterpart are listed; all are counted.
+# So many of the unmatched images and truths are listed; all are counted.
 _LISTED = 20
 # Stamps count from the same clock where the first image is not farther than this from the truth.
 _SAME_CLOCK_NS = 10_000_000_000
@@ -61,8 +61,8 @@ def open_truth(truth: str | None, recording: Recording, model_classes: ClassTabl
     return MatchedTruth(TruthTopics(place, cameras, pairs, model_classes), recording, match, source)
 
 
-class Alone(NamedTuple):
-    """Images or truths that found no counterpart: how many, and the first of them in words."""
+class Unmatched(NamedTuple):
+    """Images without truth, or truths without image: how many, and the first of them in words."""
 
     total: int
     first: list[str]
@@ -86,7 +86,7 @@ class MatchedTruth:
         self._index = {camera: self._keys(camera, indices) for camera, indices in rows.items()}
         self._begin()
 
-    def follow(self) -> Recording:
+    def matched_recording(self) -> Recording:
         """The same recording, whose images are matched while they are read; then `label` knows them.
 
         So an image that has truth and is lost on its way through a live node does not count as missing.
@@ -116,10 +116,11 @@ class MatchedTruth:
                 "judges": sorted(kind.value for kind in self.dataset.truth), "match": self.match,
                 "reason": self.reason}
 
-    def alone(self) -> dict[str, Alone]:
+    def unmatched(self) -> dict[str, Unmatched]:
         """The images that had no truth, those that repeated another's stamp, and the truths that had no image."""
         missing = (self.dataset.entries[i].name for i, seen in enumerate(self._seen) if not seen)
-        return {**self._alone, "truth_without_frame": Alone(self._seen.count(0), list(islice(missing, _LISTED)))}
+        return {**self._unmatched,
+                "truth_without_frame": Unmatched(self._seen.count(0), list(islice(missing, _LISTED)))}
 
     def _begin(self) -> None:
         # 1 = an image was found for it, 2 = it belongs to no camera of the recording.
@@ -127,7 +128,7 @@ class MatchedTruth:
         for indices in self._index.values():
             for index in indices.values():
                 self._seen[index] = 0
-        self._alone = {"without_truth": Alone(0, []), "repeated": Alone(0, [])}
+        self._unmatched = {"without_truth": Unmatched(0, []), "repeated": Unmatched(0, [])}
         self._current: tuple[CameraImage | None, int | None] = (None, None)
 
     def _frames(self) -> Iterator[CameraImage | BrokenFrame]:
@@ -150,9 +151,9 @@ class MatchedTruth:
             self._seen[index] = 1
             return index
         kind = "without_truth" if index is None else "repeated"
-        total, first = self._alone[kind]
+        total, first = self._unmatched[kind]
         place = f"{image.camera}, frame {number}, {image.stamp_ns} ns"
-        self._alone[kind] = Alone(total + 1, [*first, place] if total < _LISTED else first)
+        self._unmatched[kind] = Unmatched(total + 1, [*first, place] if total < _LISTED else first)
         return None
 
     def _rows_of(self, camera: str) -> list[int]:
@@ -163,8 +164,8 @@ class MatchedTruth:
         names = [camera, self._recording.path.resolve().stem] if is_alone else [camera]
         chosen = next((name for name in names if name in sequences), None)
         if chosen is None and not is_alone:
-            raise InputError(f"nobody knows which of {self.dataset.name}'s sequences ({_some(sequences)}) belongs to "
-                             f"the camera {camera}: evaluate one camera at a time, with --topic")
+            raise InputError(f"it is ambiguous which of {self.dataset.name}'s sequences ({_some(sequences)}) belongs "
+                             f"to the camera {camera}: evaluate one camera at a time, with --topic")
         return [i for i, entry in enumerate(entries) if chosen is None or entry.sequence == chosen]
 
     def _choose(self, rows: Mapping[str, list[int]]) -> tuple[str, str]:
@@ -182,8 +183,8 @@ class MatchedTruth:
             return "number", ("the truth's stamps are of another time than the images'" if any(stamps) else
                               "the truth has no stamps") + "; counted are the images of each camera, from 0"
         raise InputError(f"the images of {self._recording.path} and the truth of {self.dataset.name} have neither file "
-                         "names nor stamps in common, and the truth does not number its frames: nobody knows what "
-                         "belongs together")
+                         "names nor stamps in common, and the truth does not number its frames: they cannot be "
+                         "matched")
 
     def _names(self, index: int) -> set[str]:
         entry = self.dataset.entries[index]
@@ -204,7 +205,7 @@ class MatchedTruth:
                 f"{self.dataset.name} has several truths with the same {self.match} ({len(repeated)} times, first "
                 f"{repeated[0]})" + (f": it has the sequences {_some(sequences)}; give the path of the one that "
                                      f"belongs to {camera}" if len(sequences) > 1 else
-                                     ": nobody knows which of them belongs to an image"))
+                                     ": it is ambiguous which of them belongs to an image"))
         if self.match == "name" and camera not in self._file_names:
             raise InputError(f"--match name goes with a folder of images; {self._recording.path} is none")
         return keys

@@ -1,4 +1,4 @@
-"""What a replay gives its results to, and the account of it: frames in and out, drops, latencies, tracks, oddities."""
+"""ReplaySink, what a replay gives its results to; ReplayAccount: frames in and out, drops, latencies, tracks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import numpy as np
 from tqdm import tqdm
 
 from panoptic_ros import __version__
 from panoptic_ros.bags.recording import BrokenFrame, Recording
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.frame import PanopticFrame
+from panoptic_ros.latency import latency_percentiles
 
 # Of problems of one kind, so many are told in words; all are counted.
 _TOLD = 5
@@ -76,7 +76,7 @@ class ReplayAccount:
             "frames_in": frames_out + sum(self._dropped.values()), "frames_out": frames_out,
             "dropped": {reason: count for reason, count in sorted(self._dropped.items()) if count},
             "fps": round(frames_out / seconds, 2) if seconds > 0 else 0.0,
-            "latency_ms": {stage: _percentiles(values) for stage, values in self._latency_ms.items()},
+            "latency_ms": {stage: latency_percentiles(values) for stage, values in self._latency_ms.items()},
             "tracks": sum(len(camera.tracks) for camera in self._cameras.values()),
             "segments_per_frame": round(self._segments / max(1, frames_out), 2),
             "cameras": {stream.camera: {"source": stream.topic, **self._cameras[stream.camera].summary()}
@@ -118,8 +118,3 @@ class _CameraAccount:
     def summary(self) -> dict[str, Any]:
         """Frames, tracks and the size of the last image (height, width)."""
         return {"frames_out": self.frames, "tracks": len(self.tracks), "size": self._size}
-
-
-def _percentiles(values: array[float]) -> dict[str, float]:
-    p50, p95, p99 = np.percentile(np.frombuffer(values), (50, 95, 99)).tolist()
-    return {"p50": round(p50, 3), "p95": round(p95, 3), "p99": round(p99, 3)}

@@ -1,4 +1,4 @@
-"""Replays a recording in process: every frame, in order, the same results each time."""
+"""Replays a recording in process: every frame, in order, with the same results each time."""
 
 from __future__ import annotations
 

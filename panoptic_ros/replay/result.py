@@ -1,4 +1,4 @@
-"""What a replay leaves behind, in process and live alike: result.mcap, overlay.mp4 and summary.json."""
+"""Writes the results of a replay, in process or live: result.mcap, overlay.mp4 and summary.json."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ResultWriter:
     def add(self, frame: PanopticFrame, latency_ms: Mapping[str, float]) -> None:
         """Write the results of a frame; latency_ms: milliseconds per stage, `end_to_end` among them."""
         messages = (panoptic_image_message(frame, self._bag.types),
-                    segments_message(frame, self._classes, self._model_id, self._bag.types),
+                    segments_message(frame, self._model_id, self._bag.types),
                     embeddings_message(frame, self._model_id, self._bag.types))
         time_ns = self._next_time(frame.image.stamp_ns)
         for topic, message in zip(RESULT_TOPICS, messages, strict=True):

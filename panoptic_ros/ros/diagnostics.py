@@ -60,8 +60,8 @@ def camera_status(name: str, topic: str, publishers: int, report: StreamReport, 
               **{f"dropped: {reason}": count for reason, count in sorted(report.dropped.items())},
               "repeated_stamps": report.repeated_stamps, "backward_stamps": report.backward_stamps,
               "last_problem": report.last_problem,
-              **{f"latency_ms {stage} p{percent}": f"{value:.2f}" for stage, row in report.latency_ms.items()
-                 for percent, value in zip((50, 95, 99), row, strict=True)},
+              **{f"latency_ms {stage} {percentile}": f"{value:.2f}" for stage, row in report.latency_ms.items()
+                 for percentile, value in row.items()},
               **{f"published: {output}": count for output, count in published.items()},
               **{f"subscribers: {output}": count for output, count in subscribers.items()}}
     return _status(name, level, text, values, device)

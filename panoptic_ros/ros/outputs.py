@@ -129,7 +129,7 @@ def _timings(view: _FrameView) -> Any:
 
 
 def _detections(view: _FrameView) -> Any:
-    rows, names = view.frame.segments, view.model.classes.names
+    rows, names = view.frame.segments, view.frame.classes.names
     detections = []
     for k in np.flatnonzero(rows.is_thing).tolist():
         x0, y0, x1, y1 = rows.box[k].tolist()
@@ -156,7 +156,7 @@ def _label_info(model: Model, stamp: Any) -> Any:
 _OUTPUTS: dict[str, tuple[str, Callable[[_FrameView], Any]]] = {
     "panoptic/image": (messages.IMAGE, lambda view: messages.panoptic_image_message(view.frame, TYPES)),
     "panoptic/segments": (messages.SEGMENTS, lambda view: messages.segments_message(
-        view.frame, view.model.classes, view.model.model_id, TYPES)),
+        view.frame, view.model.model_id, TYPES)),
     "panoptic/embeddings": (messages.EMBEDDINGS, lambda view: messages.embeddings_message(
         view.frame, view.model.model_id, TYPES)),
     "semantic/image": (messages.IMAGE, lambda view: messages.semantic_image_message(view.frame, TYPES)),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
 
-import numpy as np
+from panoptic_ros.latency import latency_percentiles
 
 # Latencies are those of the last frames, the rate is that of the last seconds.
 LATENCY_FRAMES = 256
@@ -25,7 +25,7 @@ class StreamReport:
     last_problem: of an image that was dropped; recent when it was within the last RECENT_SECONDS.
     age_s: seconds since the last image came, None before the first.
     rate_hz: results per second over the last RECENT_SECONDS.
-    latency_ms: stage -> (p50, p95, p99) over the last LATENCY_FRAMES results.
+    latency_ms: stage -> p50, p95, p99 over the last LATENCY_FRAMES results.
     """
 
     received: int
@@ -37,7 +37,7 @@ class StreamReport:
     has_recent_problem: bool
     age_s: float | None
     rate_hz: float
-    latency_ms: dict[str, tuple[float, float, float]]
+    latency_ms: dict[str, dict[str, float]]
 
 
 class StreamStatistics:
@@ -89,8 +89,7 @@ class StreamStatistics:
         """The state at this moment."""
         with self._lock:
             self._forget_old_results()
-            latency = {stage: tuple(np.percentile(values, (50, 95, 99)).tolist())
-                       for stage, values in self._latency.items()}
+            latency = {stage: latency_percentiles(values) for stage, values in self._latency.items()}
             age = None if self._last_received is None else monotonic() - self._last_received
             return StreamReport(self._received, self._processed, dict(self._dropped), self._repeated, self._backward,
                                 self._last_problem, monotonic() - self._last_problem_time < RECENT_SECONDS, age,

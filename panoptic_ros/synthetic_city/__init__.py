@@ -1,4 +1,4 @@
-"""Drives through a made-up city in perspective, with exact truth: for the demo, the tests and training."""
+"""Drives through a synthetic city in perspective, with exact truth: for the demo, the tests and training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts those who move, or might, into a scene: each looks the same whenever it is seen."""
+"""Adds actors (vehicles, riders, people) to a scene; an actor has the same appearance in every frame."""
 
 from __future__ import annotations
 
@@ -36,25 +36,26 @@ class Cast:
             footprint = _SQUARE * size[:2] @ np.array([[c, s], [-s, c]]) + actor.position[:2]
             scene.add_casters(footprint[None], 0.1, size[2] * 0.85)
             return
-        looks = self._looks(actor.thing)
-        stance = people.Stance(actor.thing, actor.position, actor.yaw, scale)
-        ridden = people.Stance(actor.thing + 1, actor.position, actor.yaw, scale)
+        appearance = self._appearance(actor.thing)
+        pose = people.ActorPose(actor.thing, actor.position, actor.yaw, scale)
+        ridden = people.ActorPose(actor.thing + 1, actor.position, actor.yaw, scale)
         if actor.kind == "person":
-            people.add_person(scene, stance, looks, actor.travelled)
+            people.add_person(scene, pose, appearance, actor.travelled)
         elif actor.kind == "bicycle":
-            people.add_bicycle(scene, stance, looks)
+            people.add_bicycle(scene, pose, appearance)
         elif actor.kind == "motorcycle":
-            people.add_motorcycle(scene, stance, looks)
+            people.add_motorcycle(scene, pose, appearance)
         elif actor.kind == "cyclist":
-            people.add_bicycle(scene, ridden, looks)
-            people.add_rider(scene, stance, looks, actor.travelled, motorcycle=False)
+            people.add_bicycle(scene, ridden, appearance)
+            people.add_rider(scene, pose, appearance, actor.travelled, motorcycle=False)
         else:
-            people.add_motorcycle(scene, ridden, looks)
-            people.add_rider(scene, stance, looks, actor.travelled, motorcycle=True)
+            people.add_motorcycle(scene, ridden, appearance)
+            people.add_rider(scene, pose, appearance, actor.travelled, motorcycle=True)
         scene.add_casters((_SQUARE * 0.5 + actor.position[:2])[None], 0.0, 1.7)
 
-    def _looks(self, thing: int) -> np.random.Generator:
+    def _appearance(self, thing: int) -> np.random.Generator:
+        """Draws that are the same for the same actor."""
         return np.random.default_rng([self._seed, 40, thing])
 
     def _build_vehicle(self, kind: str, thing: int, level: int) -> tuple[Mesh, np.ndarray]:
-        return build_vehicle(kind, thing, level, self._looks(thing), self._night)
+        return build_vehicle(kind, thing, level, self._appearance(thing), self._night)

@@ -1,4 +1,4 @@
-"""A drive through a made-up city: images with exact truth, a function of seed, camera and time."""
+"""A drive through a synthetic city: images with exact truth, a function of seed, camera and time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from panoptic_ros.classes import VOID
 from panoptic_ros.synthetic_city import photography
 from panoptic_ros.synthetic_city.camera import CityCamera
 from panoptic_ros.synthetic_city.cast import Cast, radius
 from panoptic_ros.synthetic_city.furniture import add_signal, signal_posts
-from panoptic_ros.synthetic_city.light import paint
+from panoptic_ros.synthetic_city.light import shade
 from panoptic_ros.synthetic_city.mesh import COMPACT, TWO_SIDED, Mesh, Scene, join, polygons
 from panoptic_ros.synthetic_city.palette import Palette
 from panoptic_ros.synthetic_city.plots import Plot
@@ -26,7 +27,6 @@ from panoptic_ros.synthetic_city.town import Town
 from panoptic_ros.synthetic_city.traffic import Actor, Traffic
 from panoptic_ros.synthetic_city.weather import choose_weather
 
-VOID = 255
 SKY = 10
 _STREET_RANGE = 170.0  # metres; the street ahead is built as far as this
 _SIDE_RANGE = 95.0  # side streets of junctions up to here
@@ -128,7 +128,7 @@ class CityDrive:
             depth = 1 / (inverse if surfaces.truth_map is surfaces.face_map
                          else inverse_depth(surfaces, surfaces.truth_map, self.camera))
         shadow = shadow_map(scene.casters, self.camera, pose, self.weather)
-        light = paint(mesh, surfaces, inverse, shadow, self.camera, pose, self.weather)
+        light = shade(mesh, surfaces, inverse, shadow, self.camera, pose, self.weather)
         noise = np.random.default_rng([self.seed, 30, k])
         image = photography.photograph(light, self.camera, self.lens, self.weather, noise)
         return CityFrame(image, class_map, instance_map, depth, pose, self.stamp_ns(k))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from panoptic_ros.classes import VOID
 from panoptic_ros.synthetic_city.mesh import COMPACT, NIGHT_LIGHT, TWO_SIDED, Scene, boxes, polygons, surface
 from panoptic_ros.synthetic_city.palette import Palette
 from panoptic_ros.synthetic_city.plots import POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN, UP, Plot
 from panoptic_ros.synthetic_city.textures import tile_of
 from panoptic_ros.synthetic_city.town import KERB, Town
 
-_VOID = 255  # Cityscapes has no class for bins and boxes
 _SIGN_COLORS = np.array([[0.7, 0.05, 0.06], [0.05, 0.16, 0.5], [0.9, 0.9, 0.88], [0.85, 0.65, 0.1], [0.05, 0.32, 0.18]])
 _LAMP_COLORS = {"red": (1.0, 0.12, 0.08), "amber": (1.0, 0.6, 0.1), "green": (0.15, 1.0, 0.5)}
 
@@ -79,12 +79,13 @@ def _add_sign(scene: Scene, plot: Plot, s: float, side: int, d: float, rng: np.r
 
 
 def _add_bins(scene: Scene, plot: Plot, side: int, rng: np.random.Generator) -> None:
+    """Bins and boxes, for which Cityscapes has no class: void."""
     count = int(rng.poisson(1.2))
     s, d = rng.uniform(1, plot.length - 1, count), side * (plot.walk - rng.uniform(0.3, 0.6, count))
     half = np.stack([rng.uniform(0.2, 0.7, count), rng.uniform(0.2, 0.35, count), rng.uniform(0.7, 1.5, count)], 1)
     yaw = np.full(count, plot.yaw(plot.length / 2, 0.0))
     foot = plot.world(s, d, KERB)
-    scene.add(polygons(boxes(foot, half, yaw).reshape(-1, 4, 3), _VOID, COMPACT, tile_of("poster", rng.integers(64)),
+    scene.add(polygons(boxes(foot, half, yaw).reshape(-1, 4, 3), VOID, COMPACT, tile_of("poster", rng.integers(64)),
                        np.repeat(rng.uniform(0.1, 0.8, (count, 3)), 5, 0), tile_size=(1.5, 1.5),
                        anchor=np.repeat(foot[:, :2], 5, 0)))
 

@@ -1,4 +1,4 @@
-"""The colour of every pixel: textures under sun and sky, lamps, fog, wet roads, and the sky itself."""
+"""Shading: the colour of every pixel, textures under sun and sky, lamps, fog, wet roads, and the sky itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _cloud_noise() -> np.ndarray:
     return octave_noise(np.random.default_rng(6), _NOISE_SIZE, 3, 7, 0.55)
 
 
-def paint(mesh: Mesh, surfaces: Surfaces, inverse_depth: np.ndarray, shadow: np.ndarray, camera: CityCamera,
+def shade(mesh: Mesh, surfaces: Surfaces, inverse_depth: np.ndarray, shadow: np.ndarray, camera: CityCamera,
           pose: np.ndarray, weather: Weather) -> np.ndarray:
     """The light that arrives from each pixel, (H, W, 3) float32, about 0 to 1, before any lens or sensor.
 

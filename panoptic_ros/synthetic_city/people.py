@@ -23,7 +23,7 @@ Rod = tuple[Point, Point, float, float, tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
-class Stance:
+class ActorPose:
     """Where someone is: id, position (3,), yaw, and how many pixels a metre has there."""
 
     thing: int
@@ -38,11 +38,11 @@ class Stance:
         return points @ turn + self.position
 
 
-class _Looks:
+class _Appearance:
     """Clothes and build of one person."""
 
-    def __init__(self, looks: np.random.Generator) -> None:
-        u = looks.random(24).tolist()
+    def __init__(self, rng: np.random.Generator) -> None:
+        u = rng.random(24).tolist()
         self.height = 1.52 + 0.4 * (u[0] + u[1]) / 2 if u[2] > 0.1 else 1.05 + 0.4 * u[0]
         self.girth = 0.85 + 0.4 * u[3]
         self.skin = tuple(_SKIN[int(u[4] ** 1.6 * 4)] * (0.9 + 0.2 * u[5]))
@@ -61,21 +61,21 @@ class _Looks:
         self.stride = 0.8 + 0.4 * u[22]
 
 
-def _add_rods(scene: Scene, class_id: int, stance: Stance, rods: list[Rod], cloth: int = 0) -> None:
+def _add_rods(scene: Scene, class_id: int, pose: ActorPose, rods: list[Rod], cloth: int = 0) -> None:
     values = np.array([(*a, *b, w0, w1, *color) for a, b, w0, w1, color in rods], np.float32)
-    ends = stance.world(values[:, :6].reshape(-1, 2, 3))
+    ends = pose.world(values[:, :6].reshape(-1, 2, 3))
     faces = surface(len(rods), class_id, COMPACT, tile_of("cloth", cloth), values[:, 8:], tile_size=(0.6, 0.6),
-                    thing=stance.thing, flags=TWO_SIDED, anchor=stance.position[:2])
+                    thing=pose.thing, flags=TWO_SIDED, anchor=pose.position[:2])
     scene.add_rods(ends[:, 0], ends[:, 1], values[:, 6], values[:, 7], faces)
 
 
-def _add_head(scene: Scene, class_id: int, stance: Stance, x: float, z: float, size: float,
+def _add_head(scene: Scene, class_id: int, pose: ActorPose, x: float, z: float, size: float,
               skin: tuple[float, ...], hair: tuple[float, ...]) -> None:
     """A face and, further back and higher, hair or helmet."""
-    centers = stance.world(np.array([[x + 0.03, 0.0, z], [x - 0.04, 0.0, z + 0.35 * size]]))
+    centers = pose.world(np.array([[x + 0.03, 0.0, z], [x - 0.04, 0.0, z + 0.35 * size]]))
     halves = np.array([[size * 0.78, size], [size * 0.86, size * 0.86]], np.float32)
-    faces = surface(2, class_id, COMPACT, tile_of("plain"), np.array([skin, hair]), thing=stance.thing, flags=TWO_SIDED,
-                    anchor=stance.position[:2])
+    faces = surface(2, class_id, COMPACT, tile_of("plain"), np.array([skin, hair]), thing=pose.thing, flags=TWO_SIDED,
+                    anchor=pose.position[:2])
     scene.add_blobs(centers, halves, np.zeros(2, np.int64), faces)
 
 
@@ -84,9 +84,9 @@ def _along(start: Point, angle: float, length: float) -> Point:
     return start[0] + math.sin(angle) * length, start[1], start[2] - math.cos(angle) * length
 
 
-def add_person(scene: Scene, stance: Stance, looks: np.random.Generator, distance_walked: float) -> None:
+def add_person(scene: Scene, pose: ActorPose, rng: np.random.Generator, distance_walked: float) -> None:
     """Someone who stands or walks; the legs swing with the distance walked, in metres."""
-    who = _Looks(looks)
+    who = _Appearance(rng)
     unit = who.height / 1.75
     broad = unit * who.girth
     phase = distance_walked / (0.72 * who.stride * unit) * math.pi
@@ -100,14 +100,14 @@ def add_person(scene: Scene, stance: Stance, looks: np.random.Generator, distanc
         foot = _along(knee, side * swing - bend, 0.44 * unit)
         rods += [(top, knee, 0.19 * broad, 0.14 * broad, who.legs),
                  (knee, foot, 0.14 * broad, 0.10 * broad, who.skin if who.skirt else who.legs)]
-        if stance.scale < 8:
+        if pose.scale < 8:
             continue
         joint = (0.0, side * 0.21 * unit, shoulder)
         elbow = _along(joint, -side * swing * 0.8, 0.3 * unit)
         hand = _along(elbow, 0.3 - side * swing * 0.8, 0.27 * unit)
         rods += [(joint, elbow, 0.13 * broad, 0.10 * broad, who.top),
                  (elbow, hand, 0.10 * broad, 0.07 * broad, who.top)]
-        if stance.scale > 25:
+        if pose.scale > 25:
             toe = (foot[0] + 0.2 * unit, foot[1], foot[2])
             rods += [(foot, toe, 0.10 * broad, 0.07 * broad, who.shoes),
                      (hand, (hand[0], hand[1], hand[2] - 0.08 * unit), 0.07 * broad, 0.06 * broad, who.skin)]
@@ -117,13 +117,13 @@ def add_person(scene: Scene, stance: Stance, looks: np.random.Generator, distanc
     if who.bag:
         rods.append(((-0.18 * unit, 0.0, shoulder - 0.05), (-0.2 * unit, 0.0, shoulder - 0.48 * unit), 0.28 * unit,
                      0.32 * unit, who.bag_color))
-    _add_rods(scene, PERSON, stance, rods, who.cloth)
-    _add_head(scene, PERSON, stance, 0.0, 1.62 * unit, 0.125 * unit, who.skin, who.hair)
+    _add_rods(scene, PERSON, pose, rods, who.cloth)
+    _add_head(scene, PERSON, pose, 0.0, 1.62 * unit, 0.125 * unit, who.skin, who.hair)
 
 
-def add_bicycle(scene: Scene, stance: Stance, looks: np.random.Generator) -> None:
+def add_bicycle(scene: Scene, pose: ActorPose, rng: np.random.Generator) -> None:
     """A bicycle that stands on its wheels."""
-    u = looks.random(5).tolist()
+    u = rng.random(5).tolist()
     color = (0.05 + 0.65 * u[0], 0.05 + 0.65 * u[1], 0.05 + 0.65 * u[2]) if u[3] < 0.6 else (0.03 + 0.12 * u[0],) * 3
     r = (0.31, 0.335, 0.36)[int(3 * u[4])]
     rods: list[Rod] = [
@@ -136,12 +136,12 @@ def add_bicycle(scene: Scene, stance: Stance, looks: np.random.Generator) -> Non
         ((0.4, 0.28, 1.0), (0.4, -0.28, 1.0), 0.04, 0.04, _BLACK),
         ((-0.36, 0.0, 0.93), (-0.12, 0.0, 0.93), 0.1, 0.07, _BLACK),
         ((0.42, 0.0, 0.92), (0.4, 0.0, 1.02), 0.04, 0.04, _BLACK)]
-    _add_wheeled(scene, BICYCLE, stance, rods, (0.53, -0.52), r, 0.04)
+    _add_wheeled(scene, BICYCLE, pose, rods, (0.53, -0.52), r, 0.04)
 
 
-def add_motorcycle(scene: Scene, stance: Stance, looks: np.random.Generator) -> None:
+def add_motorcycle(scene: Scene, pose: ActorPose, rng: np.random.Generator) -> None:
     """A motorcycle or scooter."""
-    red, green, blue = (0.05 + 0.7 * looks.random(3)).tolist()
+    red, green, blue = (0.05 + 0.7 * rng.random(3)).tolist()
     color = (red, green, blue)
     rods: list[Rod] = [
         ((0.7, 0.0, 0.32), (0.45, 0.0, 0.95), 0.07, 0.07, _STEEL),
@@ -153,19 +153,19 @@ def add_motorcycle(scene: Scene, stance: Stance, looks: np.random.Generator) -> 
         ((0.45, 0.34, 0.95), (0.45, -0.34, 0.95), 0.05, 0.05, _BLACK),
         ((0.55, 0.0, 0.75), (0.52, 0.0, 1.05), 0.26, 0.2, color),
         ((-0.6, 0.0, 0.75), (-0.72, 0.0, 0.6), 0.16, 0.1, (0.6, 0.05, 0.05))]
-    _add_wheeled(scene, MOTORCYCLE, stance, rods, (0.7, -0.68), 0.31, 0.12)
+    _add_wheeled(scene, MOTORCYCLE, pose, rods, (0.7, -0.68), 0.31, 0.12)
 
 
-def _add_wheeled(scene: Scene, class_id: int, stance: Stance, rods: list[Rod], places: tuple[float, float],
+def _add_wheeled(scene: Scene, class_id: int, pose: ActorPose, rods: list[Rod], places: tuple[float, float],
                  radius: float, tyre: float) -> None:
     """A frame of rods on two wheels; the tyres are as thick as they are wide, for those who look along them."""
     rods += [((x, 0.0, 0.0), (x, 0.0, 2 * radius), tyre, tyre, _BLACK) for x in places]
-    _add_rods(scene, class_id, stance, rods)
-    rings, discs = _wheels(places, radius, tyre, 12 if stance.scale > 20 else 8, stance.scale > 40)
-    anchor = stance.position[:2]
-    scene.add(polygons(stance.world(rings), class_id, COMPACT, tile_of("plain"), (0.06, 0.06, 0.07), thing=stance.thing,
+    _add_rods(scene, class_id, pose, rods)
+    rings, discs = _wheels(places, radius, tyre, 12 if pose.scale > 20 else 8, pose.scale > 40)
+    anchor = pose.position[:2]
+    scene.add(polygons(pose.world(rings), class_id, COMPACT, tile_of("plain"), (0.06, 0.06, 0.07), thing=pose.thing,
                        flags=TWO_SIDED, anchor=anchor),
-              polygons(stance.world(discs), class_id, COMPACT, 0, (0, 0, 0), thing=stance.thing,
+              polygons(pose.world(discs), class_id, COMPACT, 0, (0, 0, 0), thing=pose.thing,
                        flags=TWO_SIDED | SEE_THROUGH, anchor=anchor))
 
 
@@ -185,10 +185,10 @@ def _wheels(places: tuple[float, float], radius: float, tyre: float, sides: int,
     return np.concatenate([wheel + hub for hub in hubs]), np.stack([ring[:-1] * radius + hub for hub in hubs])
 
 
-def add_rider(scene: Scene, stance: Stance, looks: np.random.Generator, distance_ridden: float,
+def add_rider(scene: Scene, pose: ActorPose, rng: np.random.Generator, distance_ridden: float,
               motorcycle: bool) -> None:
     """The rider of a bicycle or motorcycle at the same place; the feet turn with the distance ridden."""
-    who = _Looks(looks)
+    who = _Appearance(rng)
     seat, shoulder = ((-0.28, 0.85), (0.02, 1.38)) if motorcycle else ((-0.25, 0.95), (0.06, 1.45))
     rods: list[Rod] = []
     for side in (1, -1):
@@ -208,8 +208,8 @@ def add_rider(scene: Scene, stance: Stance, looks: np.random.Generator, distance
     if who.bag:
         rods.append(((shoulder[0] - 0.16, 0.0, shoulder[1]), (seat[0] - 0.1, 0.0, seat[1] + 0.12), 0.28, 0.3,
                      who.bag_color))
-    _add_rods(scene, RIDER, stance, rods, who.cloth)
+    _add_rods(scene, RIDER, pose, rods, who.cloth)
     covered = motorcycle or who.helmet
     skin = tuple(0.4 * v for v in who.helmet_color) if motorcycle else who.skin
-    _add_head(scene, RIDER, stance, shoulder[0] + 0.05, shoulder[1] + 0.24, 0.15 if covered else 0.125, skin,
+    _add_head(scene, RIDER, pose, shoulder[0] + 0.05, shoulder[1] + 0.24, 0.15 if covered else 0.125, skin,
               who.helmet_color if covered else who.hair)

@@ -1,4 +1,4 @@
-"""What lens, sensor and file format make of the light: blur, exposure, vignetting, noise, rain and JPEG."""
+"""Image formation by lens, sensor and file format: blur, exposure, vignetting, noise, rain and JPEG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which face each pixel shows: faces in camera coordinates, drawn from far to near, and their planes."""
+"""Rasterisation: which face each pixel shows; faces in camera coordinates, drawn from far to near, and their planes."""
 
 from __future__ import annotations
 

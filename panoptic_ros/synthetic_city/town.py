@@ -1,4 +1,4 @@
-"""The plan of a made-up town: its style, its grid of bent streets, and what traffic lights show when."""
+"""The plan of a synthetic town: its style, its grid of bent streets, and what traffic lights show when."""
 
 from __future__ import annotations
 

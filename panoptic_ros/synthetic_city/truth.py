@@ -1,15 +1,15 @@
-"""The truth of a city drive as panoptic frames, numbered as data sets and messages need it."""
+"""The ground truth of a city drive as panoptic frames, numbered as data sets and messages need it."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import find_objects
 
 from panoptic_ros.camera_image import CameraImage
-from panoptic_ros.classes import ClassTable
+from panoptic_ros.classes import VOID, ClassTable
 from panoptic_ros.frame import PanopticFrame
+from panoptic_ros.geometry.numpy_label_maps import label_areas_and_boxes
 from panoptic_ros.segments import Segments
-from panoptic_ros.synthetic_city.drive import VOID, CityFrame
+from panoptic_ros.synthetic_city.drive import CityFrame
 
 FIRST_THING = 1000  # ids of things begin here; stuff has its class id + 1, so that 0 stays void
 
@@ -39,17 +39,16 @@ class DriveTruth:
         kept = found != VOID
         number = np.where(kept, np.cumsum(kept), 0)
         segment_map = number[inverse].astype(np.uint16)
-        boxes = [(s[1].start, s[0].start, s[1].stop, s[0].stop) for s in find_objects(segment_map)]
-        first = np.zeros(len(boxes) + 1, np.int64)
+        area, box = label_areas_and_boxes(segment_map, int(kept.sum()))
+        first = np.zeros(len(area) + 1, np.int64)
         first[segment_map.reshape(-1)[::-1]] = np.arange(segment_map.size)[::-1]
         class_id = frame.class_map.reshape(-1)[first[1:]].astype(np.int32)
         ids = [self._id_of(int(key)) for key in found[kept]]
         ages = [self._frames - self._first_seen.setdefault(i, self._frames) + 1 for i in ids]
         self._frames += 1
         segments = Segments(
-            class_id, is_thing[class_id], np.ones(len(ids), np.float32),
-            np.bincount(segment_map.reshape(-1), minlength=len(ids) + 1)[1:].astype(np.int32),
-            np.array(boxes, np.int32).reshape(-1, 4), None, np.array(ids, np.int32), np.array(ages, np.int32))
+            class_id, is_thing[class_id], np.ones(len(ids), np.float32), area, box, None, np.array(ids, np.int32),
+            np.array(ages, np.int32))
         image = CameraImage(frame.image, "rgb8", frame.stamp_ns, self.camera, self.camera)
         return PanopticFrame(image, segment_map, segments, self.classes, frame.depth)
 

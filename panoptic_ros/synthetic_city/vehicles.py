@@ -89,19 +89,19 @@ def level_of_detail(pixels_high: float) -> int:
     return int(np.searchsorted([7, 15, 36], pixels_high))
 
 
-def build_vehicle(kind: str, thing: int, level: int, looks: np.random.Generator,
+def build_vehicle(kind: str, thing: int, level: int, rng: np.random.Generator,
                   night: bool) -> tuple[Mesh, np.ndarray]:
     """A vehicle in coordinates of its own (x ahead, z up, on the ground), with its own size and colours.
 
-    level: of detail. looks: draws that are the same for the same vehicle. Returns the mesh and its size (3,) in metres.
+    level: of detail. rng: draws that are the same for the same vehicle. Returns the mesh and its size (3,) in metres.
     """
     sort = KINDS[kind]
-    size = np.array(sort.size) * looks.uniform(0.93, 1.07, 3)
-    color = CAR_COLORS[looks.choice(len(CAR_COLORS), p=CAR_COLOR_SHARES)] * looks.uniform(0.8, 1.2)
-    second = color if looks.random() < 0.4 else np.array([0.85, 0.85, 0.83]) * looks.uniform(0.6, 1.1)
-    if sort.class_id in (BUS, TRAIN) and looks.random() < 0.6:
-        color = looks.uniform(0.08, 0.8, 3)
-    tile_shift = int(looks.integers(0, 1 << 16))
+    size = np.array(sort.size) * rng.uniform(0.93, 1.07, 3)
+    color = CAR_COLORS[rng.choice(len(CAR_COLORS), p=CAR_COLOR_SHARES)] * rng.uniform(0.8, 1.2)
+    second = color if rng.random() < 0.4 else np.array([0.85, 0.85, 0.83]) * rng.uniform(0.6, 1.1)
+    if sort.class_id in (BUS, TRAIN) and rng.random() < 0.6:
+        color = rng.uniform(0.08, 0.8, 3)
+    tile_shift = int(rng.integers(0, 1 << 16))
     mesh = placed(_template(kind, level), size, 0.0, np.zeros(3))
     faces = mesh.faces
     mark = faces["color"][:, 0].copy()

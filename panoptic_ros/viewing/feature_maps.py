@@ -1,4 +1,4 @@
-"""Pictures of what a network puts out for each pixel: embeddings as colours, single values as brightness."""
+"""Images of feature maps: embeddings by their principal components as colours, single values as brightness."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ _PIXELS = 20_000  # enough for the principal directions
 
 
 def feature_picture(maps: np.ndarray) -> np.ndarray:
-    """Maps (D, h, w) -> a picture (h, w, 3) uint8.
+    """An image (h, w, 3) uint8 of feature maps (D, h, w) by PCA.
 
-    Three or more dimensions are shown by their three principal components as red, green and blue: what lies close in
-    the space has a similar colour. Fewer are shown as brightness by the first. Each spans the range of its 1st to 99th
-    percentile.
+    Three or more dimensions are shown by their first three principal components as red, green and blue: what lies
+    close in the space has a similar colour. Fewer are shown as brightness by the first. Each spans the range of its
+    1st to 99th percentile.
     """
     dimension = len(maps)
     pixels = maps.reshape(dimension, -1).T

@@ -12,7 +12,6 @@ from panoptic_ros.bags.read import open_recording
 from panoptic_ros.bags.recording import BrokenFrame
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.timestamps import read_timestamps
 
 
 def write_images(folder: Path, names: list[str]) -> None:
@@ -26,29 +25,6 @@ def images_of(path: Path, *cameras: str) -> list[CameraImage]:
     items = list(open_recording(path, cameras).frames())
     assert not [item for item in items if isinstance(item, BrokenFrame)]
     return [item for item in items if isinstance(item, CameraImage)]
-
-
-@pytest.mark.parametrize(("line", "nanoseconds"), [
-    ("1317042272345808896", 1317042272345808896),
-    ("0", 0),
-    ("1317042272.345808896", 1317042272345808896),
-    ("0.1", 100_000_000),
-    ("1.5e0", 1_500_000_000),
-    ("1317042272345808896.0", 1317042272345808896),
-    ("2011-09-26 13:04:32.345808896", 1317042272345808896),
-    ("2011-09-26T13:04:32.5", 1317042272500000000),
-    ("2011-09-26 13:04:32", 1317042272000000000),
-])
-def test_a_time_is_read_in_each_of_its_forms_to_the_nanosecond(tmp_path: Path, line: str, nanoseconds: int) -> None:
-    (tmp_path / "timestamps.txt").write_text(f"# a comment\n\n  {line}\n")
-    assert read_timestamps(tmp_path / "timestamps.txt") == [nanoseconds]
-
-
-@pytest.mark.parametrize("line", ["yesterday", "nan", "inf", "2011-09-26 25:04:32", "12:30", "1 2"])
-def test_a_line_that_is_no_time_is_named(tmp_path: Path, line: str) -> None:
-    (tmp_path / "timestamps.txt").write_text(f"1\n{line}\n")
-    with pytest.raises(InputError, match=f"line 2: '{line}' is not a time"):
-        read_timestamps(tmp_path / "timestamps.txt")
 
 
 def test_images_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:

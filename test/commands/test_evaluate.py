@@ -270,7 +270,7 @@ def test_a_stop_leaves_complete_files_that_say_so(
 
     truth = open_truth(None, replace(recording, frames=stopped_after_three), model.classes)
     assert truth is not None
-    followed = truth.follow()
+    followed = truth.matched_recording()
     sink = ReplayEvaluation(tmp_path, followed, model.classes, model.model_id, truth, {}, {})
     result = replay(followed, Perception(model, "torch", "cpu"), sink, stop)
     assert result["interrupted"]

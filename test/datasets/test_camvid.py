@@ -15,7 +15,7 @@ def test_a_label_has_one_segment_for_each_class_and_11_is_void(tiny_camvid):
     dataset = open_dataset(str(tiny_camvid / "val"))
     assert dataset.truth == {Truth.SEMANTIC}
     label = dataset.label(0)
-    assert label.class_map(255).tolist() == [[3, 3, 3], [8, 255, 0]]
+    assert label.class_map().tolist() == [[3, 3, 3], [8, 255, 0]]
     assert label.class_id.tolist() == [0, 3, 8]
     assert label.segment_map.tolist() == [[2, 2, 2], [3, 0, 1]]
     assert dataset.image(0).shape == (2, 3, 3)

@@ -114,7 +114,7 @@ def test_of_many_faults_the_first_are_named_and_all_are_counted_whatever_process
     tiny_coco.json_file.write_text(json.dumps(tiny_coco.json))
     count, first = _kinds(folder)["an area is wrong"]
     assert count == 41
-    assert [offender.split(":")[0] for offender in first] == ["a.png", "00.png", "01.png", "02.png", "03.png"]
+    assert [place.split(":")[0] for place in first] == ["a.png", "00.png", "01.png", "02.png", "03.png"]
 
 
 def test_what_is_not_of_the_format_at_all_is_refused(tiny_coco, capsys):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,24 @@ def draw() -> Callable[..., PanopticLabel]:
         return PanopticLabel.of(segment_map, [segments[n][0] for n in names], [segments[n][1] for n in names],
                                 [len(segments[n]) > 2 and bool(segments[n][2]) for n in names])
     return draw
+
+
+@pytest.fixture
+def totals(request: pytest.FixtureRequest) -> Callable[[Iterable[Sequence[PanopticLabel]]], Any]:
+    """totals([(prediction, truth), ...]): those of a sequence, by the METRIC of the test's module."""
+    def totals(pairs: Iterable[Sequence[PanopticLabel]]) -> Any:
+        metric = request.module.METRIC(request.module.IS_THING)
+        for predicted, truth in pairs:
+            metric.add(predicted, truth)
+        return metric.totals()
+    return totals
+
+
+@pytest.fixture
+def score(request: pytest.FixtureRequest, draw: Callable[..., PanopticLabel],
+          totals: Callable[..., Any]) -> Callable[..., dict[str, float]]:
+    """score(("aab", "abb"), ...): the result of images (prediction, truth) drawn with the NAMES of the module."""
+    return lambda *images: totals([[draw(text, **request.module.NAMES) for text in image] for image in images]).result()
 
 
 @pytest.fixture

@@ -11,21 +11,10 @@ from panoptic_ros.evaluation.hota import ALPHAS, HigherOrderTrackingAccuracy, ho
 from panoptic_ros.evaluation.tracked_masks import TrackedMasks
 from panoptic_ros.labels import NO_CLASS
 
+METRIC = HigherOrderTrackingAccuracy
 CAR, PERSON = 0, 1
 IS_THING = np.array([True, True])
 NAMES = {"a": (CAR, 1), "b": (CAR, 2), "u": (CAR, 0), "p": (PERSON, 1), "n": (NO_CLASS, 0)}
-
-
-def totals(pairs):
-    tracking = HigherOrderTrackingAccuracy(IS_THING)
-    for predicted, truth in pairs:
-        tracking.add(predicted, truth)
-    return tracking.totals()
-
-
-@pytest.fixture
-def score(draw):
-    return lambda *images: totals([[draw(text, **NAMES) for text in image] for image in images]).result()
 
 
 def test_a_track_in_two_halves_is_detected_and_half_associated(score):
@@ -48,7 +37,7 @@ def test_things_without_object_id_are_tracks_of_one_image(score):
     assert score(("uu", "aa"), ("uu", "aa"))["assa"] == pytest.approx(0.5)
 
 
-def test_another_class_is_no_match_and_classes_pool_by_their_sums(draw):
+def test_another_class_is_no_match_and_classes_pool_by_their_sums(draw, totals):
     total = totals([(draw("ppaa", **NAMES), draw("ppnn", **NAMES)), (draw("ppaa", **NAMES), draw("aaaa", **NAMES))])
     assert total.result(PERSON) == pytest.approx({"deta": 1 / 2, "assa": 1 / 2, "hota": 1 / 2})
     # Persons: one true, one false. Cars: a false one, and one of half the truth's size (thresholds to 0.5).
@@ -59,7 +48,7 @@ def test_another_class_is_no_match_and_classes_pool_by_their_sums(draw):
                                             "hota": np.sqrt(detection * association).mean()})
 
 
-def test_sequences_join_by_their_sums(draw):
+def test_sequences_join_by_their_sums(draw, totals):
     one, other = draw("aa", **NAMES), draw("bb", **NAMES)
     first, second = totals([(one, one)] * 2), totals([(one, other), (other, other)])
     # Association: two masks of 1, and of the second sequence two of 1/2.
@@ -106,7 +95,7 @@ def test_hota_is_that_of_the_best_of_all_matchings(seed):
     assert hota_totals(frames, 1).result()["hota"] == pytest.approx(brute_force(frames))
 
 
-def test_the_numbers_are_those_of_trackeval(crossing):
+def test_the_numbers_are_those_of_trackeval(crossing, totals):
     # trackeval 1.3.0: KittiMOTS and HOTA, with its ignore regions; all = combine_classes_det_averaged.
     total = totals(crossing)
     expected = {CAR: {"hota": 0.4029490590606763, "deta": 0.3958258345872194, "assa": 0.41501066331320574},
@@ -116,7 +105,7 @@ def test_the_numbers_are_those_of_trackeval(crossing):
         assert total.result(class_id) == pytest.approx(numbers, abs=1e-12)
 
 
-def test_the_truth_against_itself_is_perfect_and_without_truth_masks_nothing_is_measured(crossing, score):
+def test_the_truth_against_itself_is_perfect_and_without_truth_masks_nothing_is_measured(crossing, score, totals):
     assert totals([(truth, truth) for _, truth in crossing]).result() == {"hota": 1, "deta": 1, "assa": 1}
     assert score(("aa", "nn")) == {}
     assert totals([]).result() == {}

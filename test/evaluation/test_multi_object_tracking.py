@@ -11,21 +11,10 @@ from panoptic_ros.evaluation.multi_object_tracking import MultiObjectTracking
 from panoptic_ros.evaluation.tracked_masks import TrackedMasks
 from panoptic_ros.labels import NO_CLASS
 
+METRIC = MultiObjectTracking
 CAR, PERSON = 0, 1
 IS_THING = np.array([True, True])
 NAMES = {"a": (CAR, 1), "b": (CAR, 2), "c": (CAR, 3), "u": (CAR, 0), "p": (PERSON, 1), "n": (NO_CLASS, 0)}
-
-
-def totals(pairs):
-    tracking = MultiObjectTracking(IS_THING)
-    for predicted, truth in pairs:
-        tracking.add(predicted, truth)
-    return tracking.totals()
-
-
-@pytest.fixture
-def score(draw):
-    return lambda *images: totals([[draw(text, **NAMES) for text in image] for image in images]).result()
 
 
 def test_matches_misses_and_false_masks_of_one_image(score):
@@ -107,7 +96,7 @@ def test_idf1_is_that_of_the_best_of_all_assignments(seed):
     assert tracking.totals().id_true_positive.tolist() == [same, 0]
 
 
-def test_classes_are_counted_apart_and_pooled_by_their_sums(draw):
+def test_classes_are_counted_apart_and_pooled_by_their_sums(draw, totals):
     total = totals([(draw("aapp", **NAMES), draw("aapp", **NAMES)), (draw("nnpp", **NAMES), draw("aapp", **NAMES)),
                     (draw("bbnn", **NAMES), draw("aann", **NAMES))])
     assert total.result(PERSON)["motsa"] == 1
@@ -115,7 +104,7 @@ def test_classes_are_counted_apart_and_pooled_by_their_sums(draw):
     assert total.result()["motsa"] == pytest.approx((4 - 1) / 5)
 
 
-def test_sequences_join_by_their_counts(draw):
+def test_sequences_join_by_their_counts(draw, totals):
     one = draw("aa", **NAMES)
     first, second = totals([(one, one)] * 3), totals([(draw("bb", **NAMES), one)] * 2)
     assert (first + second).result() == totals([(one, one)] * 5).result()  # no switch between sequences
@@ -128,18 +117,18 @@ def test_the_counts_of_an_image_are_given_as_it_comes(draw):
     assert tracking.add(draw("bb", **NAMES), one).id_switches.tolist() == [1, 0]
 
 
-def test_without_truth_masks_nothing_is_measured(score, draw):
+def test_without_truth_masks_nothing_is_measured(score, draw, totals):
     assert score(("aa", "nn")) == {}
     assert totals([(draw("aa", **NAMES), draw("aa", **NAMES))]).result(PERSON) == {}
 
 
-def test_the_truth_against_itself_is_perfect(crossing):
+def test_the_truth_against_itself_is_perfect(crossing, totals):
     result = totals([(truth, truth) for _, truth in crossing]).result()
     assert result == {"motsa": 1, "smotsa": 1, "motsp": 1, "idf1": 1, "id_switches": 0, "fragmentations": 0,
                       "true_positives": 86, "false_positives": 0, "false_negatives": 0}
 
 
-def test_the_numbers_are_those_of_trackeval(crossing):
+def test_the_numbers_are_those_of_trackeval(crossing, totals):
     # trackeval 1.3.0 (KittiMOTS, CLEAR, Identity), its threshold set above 0.5 by 1e-9: one pair of masks has an IoU of
     # exactly 0.5, which mots_tools (28 true positives of class 0) takes for no match. Fragmentations are by our rule.
     total = totals(crossing)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ import pytest
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.datasets.dataset import Truth
-from panoptic_ros.evaluation.report import Report
+from panoptic_ros.evaluation.report import Report, render
 from panoptic_ros.evaluation.report.clips import CLIP_FRAMES, ClipKeeper
 from panoptic_ros.evaluation.report.pictures import (
     CORRECT,
@@ -100,14 +98,14 @@ def evaluation(**more: Any) -> dict[str, Any]:
 
 
 def written(report: Report, result: dict[str, Any]) -> str:
-    page = report.write(result).read_text(encoding="utf-8")
+    page = render(report, result)
     assert WellFormed(page)
     return page
 
 
 @pytest.fixture
-def report(tmp_path: Path) -> Iterator[Report]:
-    return Report(CLASSES, tmp_path)
+def report() -> Report:
+    return Report(CLASSES)
 
 
 def test_the_page_is_well_formed_and_has_every_section_that_there_is_something_for(report: Report) -> None:
@@ -137,8 +135,8 @@ def test_a_page_is_written_of_no_frame_or_one(report: Report, frames: int) -> No
     assert page.count.get("article", 0) == frames
 
 
-def test_frames_without_tracks_or_latency_make_no_section_of_them(tmp_path: Path) -> None:
-    report = Report(CLASSES, tmp_path, frozenset({Truth.SEMANTIC}))
+def test_frames_without_tracks_or_latency_make_no_section_of_them() -> None:
+    report = Report(CLASSES, frozenset({Truth.SEMANTIC}))
     label = PanopticLabel.of(np.ones((32, 64), np.uint16), np.array([ROAD]))
     report.add(frame(0), label, label, FrameScore(0.5, 0.0, {}), {})
     page = WellFormed(written(report, {}))
@@ -154,10 +152,10 @@ def test_nothing_is_fetched_from_elsewhere(report: Report) -> None:
     assert all(link.startswith(("data:", "#")) for link in WellFormed(text).links)
 
 
-def test_names_from_outside_are_text_and_nothing_else(tmp_path: Path) -> None:
+def test_names_from_outside_are_text_and_nothing_else() -> None:
     evil = "<script>alert('x')</script>\"&"
     classes = ClassTable("evil", ("road", evil), (False, True), CLASSES.colors)
-    report = Report(classes, tmp_path)
+    report = Report(classes)
     for k in range(3):
         add(report, k, camera=evil)
         add(report, k, camera="other")
@@ -170,14 +168,13 @@ def test_names_from_outside_are_text_and_nothing_else(tmp_path: Path) -> None:
     assert WellFormed(page).text.count("alert(") > 10
 
 
-def test_the_same_frames_make_the_same_page(tmp_path: Path) -> None:
+def test_the_same_frames_make_the_same_page() -> None:
     pages = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        report = Report(CLASSES, tmp_path / name)
+    for _ in range(2):
+        report = Report(CLASSES)
         for k in range(6):
             add(report, k, 1 / (k + 1))
-        pages.append(report.write(evaluation()).read_bytes())
+        pages.append(render(report, evaluation()))
     assert pages[0] == pages[1]
 
 
@@ -283,7 +280,8 @@ def test_the_timeline_knows_gaps_and_where_another_track_follows() -> None:
         truth = PanopticLabel.of(np.ones((4, 4), int), np.array([CAR]), np.array([3]))
         timeline.add(number, "camera", predicted, truth)
     (followed,) = timeline.objects
-    assert [(stay.first, stay.last, stay.follower) for stay in followed.stays] == [(0, 1, 7), (2, 2, 0), (3, 3, 9)]
+    assert [(interval.first, interval.last, interval.matched_track) for interval in followed.intervals] == [
+        (0, 1, 7), (2, 2, 0), (3, 3, 9)]
     assert followed.switches == [3]
     assert [(row.object_id, row.frames) for row in timeline.tracks] == [(7, 2), (9, 1)]
 
@@ -293,7 +291,7 @@ def test_a_track_that_comes_back_has_two_bars() -> None:
     for number, track in enumerate([7, 7, 8, 7]):
         predicted = PanopticLabel.of(np.ones((4, 4), int), np.array([CAR]), np.array([track]))
         timeline.add(number, "camera", predicted, None)
-    assert [(stay.first, stay.last) for stay in timeline.tracks[0].stays] == [(0, 1), (3, 3)]
+    assert [(interval.first, interval.last) for interval in timeline.tracks[0].intervals] == [(0, 1), (3, 3)]
 
 
 def test_cameras_that_come_in_turns_do_not_break_each_others_tracks() -> None:
@@ -301,7 +299,7 @@ def test_cameras_that_come_in_turns_do_not_break_each_others_tracks() -> None:
     for number in range(6):
         predicted = PanopticLabel.of(np.ones((4, 4), int), np.array([CAR]), np.array([7]))
         timeline.add(number, ("left", "right")[number % 2], predicted, None)
-    assert [(row.camera, [(s.first, s.last) for s in row.stays]) for row in timeline.tracks] == [
+    assert [(row.camera, [(s.first, s.last) for s in row.intervals]) for row in timeline.tracks] == [
         ("left", [(0, 4)]), ("right", [(1, 5)])]
 
 

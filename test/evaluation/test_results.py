@@ -54,11 +54,11 @@ def test_the_table_has_per_cents_counts_and_dashes() -> None:
     lines = table.splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in lines if line}
     assert rows["all"] == ["classes", "PQ", "50.0", "SQ", "80.0", "RQ", "60.0"]
-    assert rows["tracks"] == ["sMOTSA", "-", "MOTSA", "-25.0", "IDF1", "-", "HOTA", "-", "switches", "3"]
+    assert rows["tracks"] == ["sMOTSA", "-", "MOTSA", "-25.0", "IDF1", "-", "HOTA", "-", "ID", "switches", "3"]
     assert rows["depth"][:3] == ["RMSE", "[m]", "4.26"]
-    assert rows["class"] == ["PQ", "SQ", "RQ", "TP", "FP", "FN", "IoU"]
-    assert rows["car"] == ["50.0", "80.0", "60.0", "3", "1", "2", "50.0"]
-    assert rows["sky"] == ["-", "-", "-", "-", "-", "-", "100.0"]
+    assert rows["class"] == ["PQ", "SQ", "RQ", "IoU", "TP", "FP", "FN"]
+    assert rows["car"] == ["50.0", "80.0", "60.0", "50.0", "3", "1", "2"]
+    assert rows["sky"] == ["-", "-", "-", "100.0", "-", "-", "-"]
     assert "VPQ" not in rows
     assert lines[-1] == "classes not predicted: tram"
 
@@ -121,3 +121,9 @@ def test_the_comparison_shows_what_changed_by_class() -> None:
     assert "panoptic.all.sq" not in text
     same = format_comparison(compare(result(), json.loads(json.dumps(result())), 0.01))
     assert same.strip() == "0 of 9 numbers changed visibly; none is worse by more than the tolerance (1 points)"
+
+
+def test_notes_of_earlier_results_are_shown_too() -> None:
+    for key, words in (("unmapped_classes", "unmapped classes"),
+                       ("classes_without_counterpart", "classes without counterpart")):
+        assert format_table({**result(), key: ["boat", "cow"]}).splitlines()[-1] == f"{words}: boat; cow"

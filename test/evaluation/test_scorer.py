@@ -12,6 +12,7 @@ from panoptic_ros.classes import ClassTable
 from panoptic_ros.datasets.city import City, CityName
 from panoptic_ros.datasets.dataset import Truth
 from panoptic_ros.errors import InputError
+from panoptic_ros.evaluation.metrics import METRICS, find_metric
 from panoptic_ros.evaluation.results import numbers
 from panoptic_ros.evaluation.scorer import Scorer
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
@@ -67,6 +68,7 @@ def test_the_truth_against_itself_is_perfect_in_every_number(city: City, labels:
     wrong = {path: value for path, value in measured.items()
              if path[-1] not in NO_QUALITY and value != (0 if path[-1] in MISTAKES else 1)}
     assert wrong == {}
+    assert {find_metric(".".join(path))[0].key for path in measured} <= METRICS.keys()
     assert (result["images"], result["sequences"]) == (12, 2)
 
 
@@ -194,7 +196,7 @@ def test_predictions_are_brought_into_the_classes_of_the_truth() -> None:
     result = scorer.result()
     assert {name: row["pq"] for name, row in result["panoptic"]["classes"].items()} == {"car": 1, "road": 1, "sky": 0}
     assert result["panoptic"]["classes"]["sky"]["fn"] == 1
-    assert result["classes_without_counterpart"] == ["boat"]
+    assert result["unmapped_classes"] == ["boat"]
     assert result["classes_not_predicted"] == ["sky"]
     assert scorer.translated(predicted).class_id.tolist() == [NO_CLASS, 0, 1]
 

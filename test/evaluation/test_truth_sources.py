@@ -48,7 +48,7 @@ def recording_of(items: Sequence[CameraImage | BrokenFrame], path: str = "drive.
 
 def matched(truth: MatchedTruth) -> list[int | None]:
     """The truth of each image of the recording, by its index."""
-    labels = [truth.label(item) for item in truth.follow().frames() if isinstance(item, CameraImage)]
+    labels = [truth.label(item) for item in truth.matched_recording().frames() if isinstance(item, CameraImage)]
     return [None if label is None else int(label.class_id[0]) for label in labels]
 
 
@@ -58,9 +58,9 @@ def test_stamps_match_exactly_where_they_are_of_the_same_time() -> None:
         7 * SECOND, 8 * SECOND + 1, 9 * SECOND, 10 * SECOND)]))
     assert truth.match == "stamp"
     assert matched(truth) == [0, None, 2, None]
-    alone = truth.alone()
-    assert alone["without_truth"] == (2, ["camera, frame 1, 8000000001 ns", "camera, frame 3, 10000000000 ns"])
-    assert alone["truth_without_frame"] == (1, ["b"])
+    unmatched = truth.unmatched()
+    assert unmatched["without_truth"] == (2, ["camera, frame 1, 8000000001 ns", "camera, frame 3, 10000000000 ns"])
+    assert unmatched["truth_without_frame"] == (1, ["b"])
 
 
 def test_numbers_match_where_the_truth_has_no_stamps_and_a_broken_image_has_its_number() -> None:
@@ -69,7 +69,7 @@ def test_numbers_match_where_the_truth_has_no_stamps_and_a_broken_image_has_its_
     assert truth.match == "number"
     assert "no stamps" in truth.reason
     assert matched(truth) == [0, 2]
-    assert truth.alone()["truth_without_frame"] == (1, ["b"])
+    assert truth.unmatched()["truth_without_frame"] == (1, ["b"])
 
 
 def test_numbers_match_where_the_stamps_are_of_another_time() -> None:
@@ -100,10 +100,10 @@ def test_file_names_need_not_have_the_name_of_their_sequence(tmp_path: Path) -> 
 def test_a_repeated_stamp_has_truth_once() -> None:
     truth = MatchedTruth(NumberedTruth([Entry("a", stamp_ns=5)]), recording_of([image(5), image(5)]))
     assert matched(truth) == [0, None]
-    assert truth.alone()["repeated"] == (1, ["camera, frame 1, 5 ns"])
+    assert truth.unmatched()["repeated"] == (1, ["camera, frame 1, 5 ns"])
     # Read once more, as a live replay does, everything is counted anew.
     assert matched(truth) == [0, None]
-    assert truth.alone()["repeated"].total == 1
+    assert truth.unmatched()["repeated"].total == 1
 
 
 def test_only_the_first_twenty_are_listed() -> None:
@@ -111,7 +111,7 @@ def test_only_the_first_twenty_are_listed() -> None:
                          recording_of([image(2 + 2 * k) for k in range(30)]))
     assert matched(truth) == [None] * 30
     for kind in ("without_truth", "truth_without_frame"):
-        total, first = truth.alone()[kind]
+        total, first = truth.unmatched()[kind]
         assert (total, len(first)) == (30, 20)
 
 
@@ -126,7 +126,7 @@ def test_of_several_sequences_the_one_with_the_name_of_the_recording_is_taken() 
     truth = MatchedTruth(NumberedTruth(entries), recording_of([image(5)], "0002.mp4"))
     assert matched(truth) == [1]
     # The truth of the other sequence is not missing.
-    assert truth.alone()["truth_without_frame"].total == 0
+    assert truth.unmatched()["truth_without_frame"].total == 0
 
 
 def test_nobody_guesses_which_of_several_sequences_is_meant() -> None:

@@ -51,6 +51,13 @@ def test_the_sources_keep_the_rules() -> None:
      "Methods, networks and decoding know tensors alone"),
     ("panoptic_ros/methods/sixth.py", "import panoptic_ros.methods.hle", "No method imports another method"),
     ("panoptic_ros/perception.py", "import training.train", "panoptic_ros never imports training"),
+    ("panoptic_ros/evaluation/report/report.py", "import panoptic_ros.evaluation.report.page", "No two modules"),
+    ("panoptic_ros/bags/recording.py", "import panoptic_ros.replay.accounting", "No two modules"),
+    ("training/reading.py", "import training.evaluate", "No two modules"),
+    ("panoptic_ros/perception.py", "import panoptic_ros.synthetic_city", "Only the datasets and the city command"),
+    ("training/train.py", "import panoptic_ros.synthetic_city.camera", "Only the datasets and the city command"),
+    ("panoptic_ros/replay/in_process.py", "import panoptic_ros.commands.replay", "Only the command line"),
+    ("training/evaluate.py", "import panoptic_ros.commands.evaluate", "Only the command line"),
 ])
 def test_an_import_against_a_rule_is_found(copied_sources: Path, module: str, line: str, rule: str) -> None:
     with (copied_sources / module).open("a") as file:

@@ -32,7 +32,7 @@ def test_frames_that_come_back_are_scored_and_lost_ones_are_no_missing_truth(tmp
             truth = PanopticFrame(image, np.ones((128, 256), np.uint16), road, classes)
             bag.write("/front/image", camera_image_message(image, bag_types()), image.stamp_ns)
             bag.write("/front/truth/panoptic/image", panoptic_image_message(truth, bag_types()), image.stamp_ns)
-            bag.write("/front/truth/segments", segments_message(truth, classes, "truth", bag_types()), image.stamp_ns)
+            bag.write("/front/truth/segments", segments_message(truth, "truth", bag_types()), image.stamp_ns)
     assert main(["evaluate", str(tmp_path / "bag"), "--model", str(model_folder), "--out", str(tmp_path / "out"),
                  "--live", "--rate", "1000"]) == 0
     result = json.loads((tmp_path / "out" / "evaluation.json").read_text())

@@ -33,7 +33,7 @@ def test_latencies_are_percentiles_of_the_last_results() -> None:
     for value in [1000.0] * 50 + [float(k) for k in range(statistics.LATENCY_FRAMES)]:
         stream.finish({"network": value})
     # Of 0 ... 255: position 0.5 * 255, 0.95 * 255, 0.99 * 255; the early 1000s are forgotten.
-    assert stream.report().latency_ms["network"] == pytest.approx((127.5, 242.25, 252.45))
+    assert stream.report().latency_ms["network"] == pytest.approx({"p50": 127.5, "p95": 242.25, "p99": 252.45})
 
 
 def test_a_stream_without_images_has_no_age_and_no_rate() -> None:

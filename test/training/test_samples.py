@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from panoptic_ros.classes import ClassTable
+from panoptic_ros.classes import VOID, ClassTable
 from panoptic_ros.datasets import Dataset, Entry, Truth, open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.labels import PanopticLabel
 from training.augmentation import Augmentation
-from training.image_maps import VOID, CachedMaps, read_maps
+from training.image_maps import CachedMaps, read_maps
 from training.samples import SampleNumbers, Samples, sample_batches
 
 TABLE = ClassTable("three", ("road", "car", "person"), (False, True, True), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))

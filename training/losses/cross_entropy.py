@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-VOID = 255
+from panoptic_ros.classes import VOID
 
 
 def bootstrapped_cross_entropy(logits: Tensor, class_map: Tensor, share: float) -> Tensor:

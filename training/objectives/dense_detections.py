@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
+from panoptic_ros.classes import VOID
 from panoptic_ros.errors import InputError
 from panoptic_ros.geometry.boxes import box_iou
 from panoptic_ros.geometry.label_maps import measure_labels
@@ -22,7 +23,7 @@ from panoptic_ros.methods.dense_detections.boxes import (
     locations,
     query_boxes,
 )
-from training.losses.cross_entropy import VOID, bootstrapped_cross_entropy
+from training.losses.cross_entropy import bootstrapped_cross_entropy
 from training.objectives.objective import Objective, weighted_total
 
 # Levelness and semantics are judged at a quarter of the image, where masks are made: two places a cell of the first

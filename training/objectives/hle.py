@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from panoptic_ros.classes import VOID
 from panoptic_ros.methods.hle.kernels import (
     CELLS_PER_UNIT,
     log_class_kernel,
@@ -18,7 +19,6 @@ from panoptic_ros.methods.hle.kernels import (
     pixel_features,
     position_grid,
 )
-from training.losses.cross_entropy import VOID
 from training.losses.lovasz import lovasz_binary, lovasz_softmax
 from training.objectives.objective import Objective, weighted_total
 

@@ -22,7 +22,7 @@ _WEBP_QUALITY = 55
 
 @dataclass(frozen=True)
 class Picture:
-    """A small overlay as JPEG, with its frame's number, time and quality (None where nobody knows)."""
+    """A small overlay as JPEG, with its frame's number, time and quality (None where it was not scored)."""
 
     jpeg: bytes
     number: int

@@ -5,47 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from panoptic_ros.datasets.dataset import Truth
+from panoptic_ros.evaluation.metrics import CLASS_COLUMNS, GROUPS, METRICS
 from panoptic_ros.evaluation.report.clips import Clip, make_clip
 from panoptic_ros.evaluation.report.pictures import ERROR_KINDS, as_uri
 from panoptic_ros.evaluation.report.plots import MOST_ROWS, histogram, line_plot, track_plot
+from panoptic_ros.evaluation.report.report import Report
 from panoptic_ros.evaluation.report.tracks import TrackRow
-from panoptic_ros.evaluation.results import METRICS
-
-if TYPE_CHECKING:
-    from panoptic_ros.evaluation.report.report import Report
+from panoptic_ros.latency import latency_percentiles
 
 TOTAL = "end_to_end"  # the latency of a frame as a whole, among those of its stages
 MOST_CLIPPED_CAMERAS = 4
 
-# Headline numbers: the group's key in the result, and for each number its key, name, and unit (% of a fraction).
-# The first number of a group is its large one.
-_HEADLINES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
-    ("panoptic.all", "PQ", (("pq", "PQ", "%"), ("sq", "SQ", "%"), ("rq", "RQ", "%"))),
-    ("panoptic.things", "PQ things", (("pq", "PQ", "%"), ("sq", "SQ", "%"), ("rq", "RQ", "%"))),
-    ("panoptic.stuff", "PQ stuff", (("pq", "PQ", "%"), ("sq", "SQ", "%"), ("rq", "RQ", "%"))),
-    ("pq_dagger", "PQ†", ()),
-    ("parsing_covering", "Parsing Covering", ()),
-    ("miou", "mIoU", ()),
-    ("mask_ap", "Mask AP", (("ap", "AP", "%"), ("ap50", "AP50", "%"), ("small", "small", "%"),
-                            ("medium", "medium", "%"), ("large", "large", "%"))),
-    ("stq", "STQ", (("stq", "STQ", "%"), ("aq", "AQ", "%"), ("sq", "SQ", "%"))),
-    ("vpq", "VPQ", (("mean", "mean", "%"), ("1", "1", "%"), ("5", "5", "%"), ("10", "10", "%"), ("15", "15", "%"))),
-    ("mots", "HOTA", (("hota", "HOTA", "%"), ("deta", "DetA", "%"), ("assa", "AssA", "%"))),
-    ("mots", "sMOTSA", (("smotsa", "sMOTSA", "%"), ("motsa", "MOTSA", "%"), ("motsp", "MOTSP", "%"))),
-    ("mots", "IDF1", (("idf1", "IDF1", "%"), ("id_switches", "ID switches", ""),
-                      ("fragmentations", "fragmentations", ""))),
-    ("flicker", "Flicker", ()),
-    ("class_change", "Changes followed", (("followed", "followed", "%"), ("truth_change", "of the truth", "%"),
-                                          ("predicted_change", "predicted", "%"))),
-    ("depth", "Depth RMSE", (("rmse", "RMSE", "m"), ("abs_rel", "AbsRel", "%"), ("delta1", "δ1", "%"),
-                             ("delta2", "δ2", "%"), ("delta3", "δ3", "%"))),
+# Headline numbers by their keys: the first of a card is its large one.
+_CARDS: tuple[tuple[str, ...], ...] = (
+    *(tuple(f"panoptic.{group}.{key}" for key in ("pq", "sq", "rq")) for group in ("all", "things", "stuff")),
+    ("pq_dagger",), ("parsing_covering",), ("miou",),
+    ("mask_ap.ap", "mask_ap.ap50", "mask_ap.small", "mask_ap.medium", "mask_ap.large"),
+    ("stq.stq", "stq.aq", "stq.sq"),
+    ("vpq.mean", "vpq.1", "vpq.5", "vpq.10", "vpq.15"),
+    ("mots.hota", "mots.deta", "mots.assa"),
+    ("mots.smotsa", "mots.motsa", "mots.motsp"),
+    ("mots.idf1", "mots.id_switches", "mots.fragmentations"),
+    ("flicker",),
+    ("class_change.followed", "class_change.truth_change", "class_change.predicted_change"),
+    ("depth.rmse", "depth.abs_rel", "depth.delta1", "depth.delta2", "depth.delta3"),
 )
 # Facts of the run that are told in this order under these names; every other plain fact follows as it is.
 _FACTS = {"input": "Input", "input_kind": "Kind of input", "bag_hash": "Hash of the input", "truth": "Truth",
@@ -54,15 +44,7 @@ _FACTS = {"input": "Input", "input_kind": "Kind of input", "bag_hash": "Hash of 
           "engine": "Engine", "device": "Device", "precision": "Precision", "panoptic_ros": "panoptic_ros",
           "fps": "Frames per second"}
 # What has a place of its own on the page, or is no news to its reader.
-_ELSEWHERE = {*METRICS, "frames", "latency_ms", "warnings", "notices", "problems", "files"}
-# Columns of the table of classes: heading, where the classes are in the result, the number's key in each, and whether
-# it is a fraction.
-_COLUMNS = (("PQ", "panoptic.classes", "pq", True), ("SQ", "panoptic.classes", "sq", True),
-            ("RQ", "panoptic.classes", "rq", True), ("IoU", "iou", "", True), ("TP", "panoptic.classes", "tp", False),
-            ("FP", "panoptic.classes", "fp", False), ("FN", "panoptic.classes", "fn", False),
-            ("sMOTSA", "mots.classes", "smotsa", True), ("MOTSA", "mots.classes", "motsa", True),
-            ("IDF1", "mots.classes", "idf1", True), ("HOTA", "mots.classes", "hota", True),
-            ("ID switches", "mots.classes", "id_switches", False))
+_ELSEWHERE = {*GROUPS, "frames", "latency_ms", "warnings", "notices", "problems", "files"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +58,10 @@ class Card:
 
 
 def render(report: Report, evaluation: Mapping[str, Any]) -> str:
-    """The whole page as HTML."""
+    """The whole page as HTML.
+
+    evaluation: the result as evaluation.json has it; what it lacks is not shown.
+    """
     # The folder itself, not the package by name: colcon puts generated messages beside the modules.
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
                               lstrip_blocks=True, undefined=StrictUndefined)
@@ -98,21 +83,12 @@ def render(report: Report, evaluation: Mapping[str, Any]) -> str:
 
 
 def _cards(evaluation: Mapping[str, Any]) -> Iterator[Card]:
-    for path, name, numbers in _HEADLINES:
-        group = _at(evaluation, path)
-        if isinstance(group, Mapping):
-            values = {key: (label, unit, group[key]) for key, label, unit in numbers if group.get(key) is not None}
-            if numbers[0][0] in values:
-                (_, unit, value), *rest = values.values()
-                yield Card(name, _figure(value, unit), unit, tuple((label, _figure(v, u)) for label, u, v in rest))
-        elif isinstance(group, float | int):
-            yield Card(name, _figure(group, "%"), "%", ())
-
-
-def _figure(value: float, unit: str) -> str:
-    if unit == "%":
-        return f"{100 * value:.1f}"
-    return f"{value:.2f}" if unit else f"{value:g}"
+    for keys in _CARDS:
+        first, *rest = (METRICS[key] for key in keys)
+        if (value := first.value(evaluation)) is not None:
+            values = ((metric, metric.value(evaluation)) for metric in rest)
+            yield Card(first.name, first.format(value), first.unit,
+                       tuple((metric.label, metric.format(v)) for metric, v in values if v is not None))
 
 
 def _facts(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -150,24 +126,13 @@ def _class_table(report: Report, evaluation: Mapping[str, Any]) -> tuple[list[tu
     """(heading, is it a fraction) of each column, and a row for each class; those in which anything was measured."""
     rows: list[dict[str, Any]] = []
     for k, name in enumerate(report.classes.names):
-        values: dict[str, float | None] = {}
-        for heading, path, key, _ in _COLUMNS:
-            of_class = (_at(evaluation, path) or {}).get(name)
-            values[heading] = of_class.get(key) if isinstance(of_class, Mapping) else of_class
+        values = {metric.label: metric.value(evaluation, name) for metric in CLASS_COLUMNS}
         if any(value is not None for value in values.values()):
             rows.append({"name": name, "thing": report.classes.is_thing[k], "color": report.classes.colors[k],
                          "values": values})
-    columns = [(heading, is_fraction) for heading, _, _, is_fraction in _COLUMNS
-               if any(row["values"][heading] is not None for row in rows)]
+    columns = [(metric.label, metric.unit == "%") for metric in CLASS_COLUMNS
+               if any(row["values"][metric.label] is not None for row in rows)]
     return columns, rows
-
-
-def _at(result: Mapping[str, Any], path: str) -> Any:
-    """The value at a path such as `panoptic.all`, None where there is none."""
-    value: Any = result
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
 
 
 def _time(report: Report) -> tuple[np.ndarray, str]:
@@ -200,7 +165,7 @@ def _quality_plot(report: Report, time: np.ndarray, time_label: str) -> Markup |
 
 
 def _frame_time(report: Report) -> np.ndarray:
-    """Milliseconds of each frame, (N,), NaN where nobody knows: the whole, else the sum of its stages."""
+    """Milliseconds of each frame, (N,), NaN where it was not measured: the whole, else the sum of its stages."""
     if TOTAL in report.latency_ms:
         return np.array(report.latency_ms[TOTAL])
     stages = np.array(list(report.latency_ms.values()))
@@ -222,9 +187,8 @@ def _latency_rows(report: Report) -> list[dict[str, Any]]:
         values = np.array(report.latency_ms[stage])
         values = values[~np.isnan(values)]
         if len(values):
-            p50, p95, p99 = np.percentile(values, (50, 95, 99)).tolist()
             rows.append({"stage": stage.replace("_", " "), "total": stage == TOTAL, "mean": float(values.mean()),
-                         "p50": p50, "p95": p95, "p99": p99, "max": float(values.max())})
+                         **latency_percentiles(values), "max": float(values.max())})
     return rows
 
 
@@ -233,8 +197,7 @@ def _latency_histogram(report: Report) -> Markup | None:
     values = values[~np.isnan(values)]
     if len(values) < 2:
         return None
-    marks = dict(zip(("p50", "p95", "p99"), np.percentile(values, (50, 95, 99)).tolist(), strict=True))
-    return Markup(histogram(values, "frame time (ms)", marks))
+    return Markup(histogram(values, "frame time (ms)", latency_percentiles(values)))
 
 
 def _timelines(report: Report, time: np.ndarray, time_label: str) -> Iterator[dict[str, Any]]:

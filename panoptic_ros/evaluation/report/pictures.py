@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from scipy.ndimage import find_objects
 
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.evaluation.overlap import overlap
+from panoptic_ros.geometry.numpy_label_maps import label_areas_and_boxes
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
 from panoptic_ros.segments import Segments
 from panoptic_ros.viewing.overlay import bgr_pixels, draw_overlay
@@ -55,13 +55,9 @@ def painted(image: CameraImage, label: PanopticLabel, classes: ClassTable) -> np
     class_id = label.class_id[known]
     is_thing, count = classes.thing_mask[class_id], len(class_id)
     # Boxes and areas are for the place of a label alone: every second pixel is enough.
-    coarse = segment_map[::2, ::2]
-    boxes = [(0, 0, 0, 0) if s is None else (s[1].start, s[0].start, s[1].stop, s[0].stop)
-             for s in find_objects(coarse, count)]
-    segments = Segments(class_id, is_thing, label.score[known],
-                        4 * np.bincount(coarse.reshape(-1), minlength=count + 1)[1:].astype(np.int32),
-                        2 * np.array(boxes, np.int32).reshape(-1, 4), None, label.object_id[known] * is_thing,
-                        np.zeros(count, np.int32))
+    area, box = label_areas_and_boxes(segment_map[::2, ::2], count)
+    segments = Segments(class_id, is_thing, label.score[known], 4 * area, 2 * box, None,
+                        label.object_id[known] * is_thing, np.zeros(count, np.int32))
     return draw_overlay(image, segment_map, segments, classes)
 
 

@@ -89,14 +89,14 @@ def histogram(values: np.ndarray, value_label: str, marks: Mapping[str, float]) 
 
 
 def track_plot(rows: Sequence[TrackRow], time: np.ndarray, time_label: str, classes: ClassTable,
-               several_cameras: bool, by_follower: bool) -> str:
+               several_cameras: bool, is_truth: bool) -> str:
     """A row for each object, first come first; a bar for each time without interruption.
 
     A track's colour is that of the overlay, a variation of its class's.
-    by_follower: the bars are of the truth's objects; they have the colour of the track that followed, hollow where none
+    is_truth: the bars are of the truth's objects; they have the colour of the track that matched, hollow where none
     did, and a stroke stands where the track changed.
     """
-    rows = sorted(rows, key=lambda row: (row.stays[0].first, row.camera, row.object_id))
+    rows = sorted(rows, key=lambda row: (row.intervals[0].first, row.camera, row.object_id))
     height = TOP + _ROW_HEIGHT * len(rows) + BOTTOM
     step = float(np.median(np.diff(time))) if len(time) > 1 else 1.0  # a frame lasts until the next one
     x = _time_axis(time, _NAME_WIDTH, step)
@@ -107,14 +107,14 @@ def track_plot(rows: Sequence[TrackRow], time: np.ndarray, time_label: str, clas
         whole = f"{row.camera}: {name}" if several_cameras else name
         parts.append(f'<text class="name" x="{_NAME_WIDTH - 8}" y="{y + 11}" text-anchor="end">'
                      f"{escape(name if len(name) < 24 else name[:22] + '…')}<title>{escape(whole)}</title></text>")
-        for stay in row.stays:
-            begin, end = float(time[stay.first]), float(time[stay.last]) + step
+        for interval in row.intervals:
+            begin, end = float(time[interval.first]), float(time[interval.last]) + step
             told = f"{whole}, {_number(begin)} to {_number(end)} {time_label.split(' ')[-1].strip('()')}"
-            if by_follower:
-                told += f", followed as {stay.follower}" if stay.follower else ", not followed"
+            if is_truth:
+                told += f", tracked as {interval.matched_track}" if interval.matched_track else ", not tracked"
             paint = 'class="lost"'
-            if not by_follower or stay.follower:
-                paint = f'fill="{_color(classes, row.class_id, stay.follower if by_follower else row.object_id)}"'
+            if not is_truth or interval.matched_track:
+                paint = f'fill="{_color(classes, row.class_id, interval.matched_track if is_truth else row.object_id)}"'
             parts.append(f'<rect {paint} x="{x.at(begin):.1f}" y="{y + 2}" rx="2" '
                          f'width="{max(1.5, x.at(end) - x.at(begin)):.1f}" height="{_ROW_HEIGHT - 4}">'
                          f"<title>{escape(told)}</title></rect>")

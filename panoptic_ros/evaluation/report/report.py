@@ -1,4 +1,4 @@
-"""Report: takes the frames of an evaluation one by one and writes report.html."""
+"""Report: takes the frames of an evaluation one by one and keeps what report.html shows of them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import heapq
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,15 +39,15 @@ class WorstFrame:
 
 
 class Report:
-    """Collects what report.html shows; what it keeps of a frame are some numbers, and pictures of few frames.
+    """Collects what `render` shows; what it keeps of a frame are some numbers, and images of few frames.
 
     classes: the table that predictions and truths are in.
     truth: what the truth's labels can judge; where they are not PANOPTIC, objects are not told apart.
     """
 
-    def __init__(self, classes: ClassTable, out: Path,
+    def __init__(self, classes: ClassTable,
                  truth: frozenset[Truth] = frozenset({Truth.PANOPTIC, Truth.TRACKS})) -> None:
-        self.classes, self.out, self.truth = classes, out, truth
+        self.classes, self.truth = classes, truth
         tells_objects = bool(truth & {Truth.PANOPTIC, Truth.TRACKS})
         self._is_thing = classes.thing_mask & tells_objects
         self.stamps_ns = array("q")
@@ -86,17 +85,6 @@ class Report:
     def worst(self) -> list[WorstFrame]:
         """The frames of least quality, the worst first."""
         return [worst for _, _, worst in sorted(self._worst, key=lambda entry: (-entry[0], -entry[1]))]
-
-    def write(self, evaluation: Mapping[str, Any]) -> Path:
-        """Write report.html into the folder and return its path; what `evaluation` lacks is not shown.
-
-        evaluation: the result as evaluation.json has it.
-        """
-        from panoptic_ros.evaluation.report.page import render  # jinja2 is imported when it is needed
-
-        path = self.out / "report.html"
-        path.write_text(render(self, evaluation), encoding="utf-8")
-        return path
 
     def _is_among_worst(self, quality: float) -> bool:
         # Of two equally bad frames the earlier one stays.

@@ -1,4 +1,4 @@
-"""When each track lived and what it followed: the rows of the report's timelines."""
+"""Track timelines: in which frames a track or a ground-truth object is present, and which track matched it."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from panoptic_ros.labels import NO_CLASS, PanopticLabel
 
 
 @dataclass
-class Stay:
-    """A time without interruption: numbers of the first and the last frame, and who followed (0 = nobody)."""
+class Interval:
+    """Frames without interruption, first and last, in which one predicted track matched an object (0 = none)."""
 
     first: int
     last: int
-    follower: int = 0
+    matched_track: int = 0
 
 
 @dataclass
 class TrackRow:
-    """One object over time.
+    """A predicted track or an object of the truth over time.
 
     classes: how often it was of which class.
-    follower: the last track that followed it, of an object of the truth.
-    switches: numbers of the frames where another track followed it than before.
+    matched_track: of an object of the truth, the predicted track that matched it last.
+    switches: numbers of the frames with an ID switch: another track matches it than before.
     """
 
     camera: str
     object_id: int
     classes: Counter[int] = field(default_factory=Counter)
-    stays: list[Stay] = field(default_factory=list)
-    follower: int = 0
+    intervals: list[Interval] = field(default_factory=list)
+    matched_track: int = 0
     switches: list[int] = field(default_factory=list)
 
     @property
@@ -48,7 +48,7 @@ class TrackRow:
 
 
 class TrackTimeline:
-    """Collects the lives of the predicted tracks and, where the truth has tracks, of the truth's objects."""
+    """Collects when predicted tracks and, where the truth has tracks, its objects are present."""
 
     def __init__(self, classes: ClassTable) -> None:
         self._is_thing = np.concatenate([classes.thing_mask, [False]])  # the last: NO_CLASS
@@ -60,18 +60,19 @@ class TrackTimeline:
         """Account for frame `number`; truth: None where its objects have no ids that last."""
         before = self._previous.get(camera, number)
         self._previous[camera] = number
-        for row in self._followed(predicted):
-            self._see(self._tracks, camera, predicted, row, number, before, 0)
-        if truth is None or not (rows := self._followed(truth)):
+        for row in self._tracked_rows(predicted):
+            self._add(self._tracks, camera, predicted, row, number, before, 0)
+        if truth is None or not (rows := self._tracked_rows(truth)):
             return
         masks = tracked_masks(predicted, truth, self._is_thing[:-1], number)
         matched = masks.iou > 0.5  # as ID switches are counted
         ids = zip((masks.truth[masks.truth_row[matched]] & CROWD).tolist(),
                   (masks.predicted[masks.predicted_row[matched]] & CROWD).tolist(), strict=True)
-        tracks = set(predicted.object_id.tolist())
-        follower = {object_id: track if track in tracks else 0 for object_id, track in ids}  # 0: a thing of no track
+        tracks = set(predicted.object_id.tolist())  # a thing without a track has a number of its own
+        matched_track = {object_id: track if track in tracks else 0 for object_id, track in ids}
         for row in rows:
-            self._see(self._objects, camera, truth, row, number, before, follower.get(int(truth.object_id[row]), 0))
+            self._add(self._objects, camera, truth, row, number, before,
+                      matched_track.get(int(truth.object_id[row]), 0))
 
     @property
     def tracks(self) -> list[TrackRow]:
@@ -83,20 +84,20 @@ class TrackTimeline:
         """Of the truth, the longest first."""
         return sorted(self._objects.values(), key=lambda row: -row.frames)
 
-    def _followed(self, label: PanopticLabel) -> list[int]:
+    def _tracked_rows(self, label: PanopticLabel) -> list[int]:
         is_object = (label.object_id > 0) & (label.class_id != NO_CLASS) & self._is_thing[label.class_id]
         return np.flatnonzero(is_object & ~label.is_crowd).tolist()
 
-    def _see(self, rows: dict[tuple[str, int], TrackRow], camera: str, label: PanopticLabel, index: int, number: int,
-             before: int, follower: int) -> None:
+    def _add(self, rows: dict[tuple[str, int], TrackRow], camera: str, label: PanopticLabel, index: int, number: int,
+             before: int, matched_track: int) -> None:
         object_id = int(label.object_id[index])
         row = rows.setdefault((camera, object_id), TrackRow(camera, object_id))
         row.classes[int(label.class_id[index])] += 1
-        if follower and row.follower and follower != row.follower:
+        if matched_track and row.matched_track and matched_track != row.matched_track:
             row.switches.append(number)
-        row.follower = follower or row.follower
-        last = row.stays[-1] if row.stays else None
-        if last is not None and last.last == before and last.follower == follower:
+        row.matched_track = matched_track or row.matched_track
+        last = row.intervals[-1] if row.intervals else None
+        if last is not None and last.last == before and last.matched_track == matched_track:
             last.last = number
         elif last is None or last.last < number:
-            row.stays.append(Stay(number, number, follower))
+            row.intervals.append(Interval(number, number, matched_track))

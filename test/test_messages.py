@@ -50,9 +50,9 @@ def through_cdr(message: Any) -> Any:
 
 
 def test_segments_come_back_from_serialized_messages_as_they_were(frame: PanopticFrame) -> None:
-    types, classes = bag_types(), load_class_table("cityscapes")
+    types = bag_types()
     segment_map, segments = read_segments(through_cdr(panoptic_image_message(frame, types)),
-                                          through_cdr(segments_message(frame, classes, "m@1", types)),
+                                          through_cdr(segments_message(frame, "m@1", types)),
                                           through_cdr(embeddings_message(frame, "m@1", types)))
     assert segment_map.dtype == np.uint16
     assert segment_map.tolist() == frame.segment_map.tolist()
@@ -61,11 +61,11 @@ def test_segments_come_back_from_serialized_messages_as_they_were(frame: Panopti
 
 
 def test_the_messages_say_what_their_definitions_promise(frame: PanopticFrame) -> None:
-    types, classes = bag_types(), load_class_table("cityscapes")
+    types = bag_types()
     image = panoptic_image_message(frame, types)
     assert (image.encoding, image.is_bigendian, image.step, image.height, image.width) == ("mono16", 0, 8, 3, 4)
     assert image.data[:4].tolist() == [3, 0, 3, 0]
-    car = segments_message(frame, classes, "m@1", types).segments[1]
+    car = segments_message(frame, "m@1", types).segments[1]
     assert (car.id, car.class_id, car.class_name, car.is_thing) == (2, 13, "car", True)
     assert (car.track_id, car.track_age) == (7, 3)
     assert (car.roi.x_offset, car.roi.y_offset, car.roi.width, car.roi.height) == (1, 1, 2, 1)
@@ -94,20 +94,20 @@ def test_a_stamp_with_more_than_a_second_of_nanoseconds_is_refused() -> None:
 
 
 def test_a_frame_without_segments_or_embeddings_is_written_and_read(frame: PanopticFrame) -> None:
-    types, classes = bag_types(), load_class_table("cityscapes")
+    types = bag_types()
     empty = PanopticFrame(frame.image, np.zeros((3, 4), np.uint16), Segments.empty(), frame.classes)
     embeddings = through_cdr(embeddings_message(empty, "m@1", types))
     assert (embeddings.dimension, len(embeddings.segment_ids), len(embeddings.data)) == (0, 0, 0)
     segment_map, segments = read_segments(through_cdr(panoptic_image_message(empty, types)),
-                                          through_cdr(segments_message(empty, classes, "m@1", types)), embeddings)
+                                          through_cdr(segments_message(empty, "m@1", types)), embeddings)
     assert len(segments) == 0
     assert segments.embedding is None
     assert not segment_map.any()
 
 
 def test_messages_that_do_not_belong_together_are_refused(frame: PanopticFrame) -> None:
-    types, classes = bag_types(), load_class_table("cityscapes")
-    image, segments = panoptic_image_message(frame, types), segments_message(frame, classes, "m@1", types)
+    types = bag_types()
+    image, segments = panoptic_image_message(frame, types), segments_message(frame, "m@1", types)
     segments.segments.pop()
     with pytest.raises(InputError, match="id 3, but there are 2 segments"):
         read_segments(image, segments)

@@ -45,7 +45,7 @@ def test_an_image_that_cannot_be_right_is_refused_with_its_reason(
 
 
 def test_an_unknown_encoding_is_answered_with_those_that_are_taken() -> None:
-    with pytest.raises(BrokenImageError, match="'jpg2000' is not taken; these are: rgb8, bgr8, .*bayer_rggb8"):
+    with pytest.raises(BrokenImageError, match="'jpg2000' is not supported; these are: rgb8, bgr8, .*bayer_rggb8"):
         image_pixels(4, 4, "jpg2000", 4, False, bytes(16))
 
 

@@ -1,7 +1,8 @@
-"""Reads the picture files of datasets: camera images and labels whose pixels are numbers."""
+"""Image files on disk: which a folder has and in what order, camera images, and label images (ids as pixels)."""
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
@@ -12,7 +13,20 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.pixels import decode_image_file
 
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files of a folder in natural order: by name, numbers in it by value (img_2 before img_10)."""
+    files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(files, key=lambda file: ([int(part) if part.isdecimal() else part
+                                            for part in re.split(r"(\d+)", file.stem)], file.name))
+
+
+def trailing_number(stem: str) -> int:
+    """The whole number at the end of a file's stem, -1 where there is none."""
+    digits = stem[len(stem.rstrip("0123456789")):]
+    return int(digits) if digits else -1
 
 
 def read_image(file: Path) -> np.ndarray:
@@ -20,7 +34,7 @@ def read_image(file: Path) -> np.ndarray:
     return cv2.cvtColor(decode_image_file(_content(file), str(file)), cv2.COLOR_BGR2RGB)
 
 
-def read_label_picture(file: Path) -> np.ndarray:
+def read_label_image(file: Path) -> np.ndarray:
     """A PNG's values as they are written: (H, W) or (H, W, C) in OpenCV's order, uint8 or uint16.
 
     Raises InputError that names the file where it is missing, cut off or no PNG.
@@ -31,10 +45,10 @@ def read_label_picture(file: Path) -> np.ndarray:
     # OpenCV fills what is missing of a cut-off file and says nothing.
     if b"IEND\xaeB`\x82" not in content[-64:]:
         raise InputError(f"{file} is cut off after {len(content)} bytes: copy or make it again")
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if picture is None:
+    label = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if label is None:
         raise InputError(f"{file} cannot be decoded as a PNG: copy or make it again")
-    return picture
+    return label
 
 
 def png_size(file: Path) -> tuple[int, int]:
@@ -55,17 +69,6 @@ def check_size(file: Path, image: np.ndarray, size: tuple[int, int]) -> None:
     if image.shape[:2] != size:
         raise InputError(f"{file} is {image.shape[1]} x {image.shape[0]} pixels, its label {size[1]} x {size[0]}: "
                          "image and label must be of one size")
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The image files of a folder in the order of their names."""
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def trailing_number(stem: str) -> int:
-    """The whole number at the end of a file's stem, -1 where there is none."""
-    digits = stem[len(stem.rstrip("0123456789")):]
-    return int(digits) if digits else -1
 
 
 def _content(file: Path) -> bytes:

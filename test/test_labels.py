@@ -1,15 +1,8 @@
 """PanopticLabel: maps to segments and back, and into other class tables."""
 
 import numpy as np
-import pytest
 
-from panoptic_ros.classes import ClassTable, counterparts
-from panoptic_ros.errors import InputError
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
-
-
-def table(name, names, things, includes=()):
-    return ClassTable(name, tuple(names), tuple(things), tuple((i, i, i) for i in range(len(names))), tuple(includes))
 
 
 def test_a_label_of_maps_has_one_segment_for_each_object_and_each_stuff_class():
@@ -24,22 +17,10 @@ def test_a_label_of_maps_has_one_segment_for_each_object_and_each_stuff_class():
     assert label.class_map().tolist() == class_map.tolist()
 
 
-def test_a_class_finds_its_counterpart_by_name_or_by_what_the_other_includes():
-    model = table("model", ["road", "truck", "car", "rail"], [False, True, True, False])
-    truth = table("truth", ["car", "road"], [False, False], [("truck", "bus"), ()])
-
-    assert counterparts(model, truth).tolist() == [1, 0, 0, NO_CLASS]
-
-
-def test_tables_without_a_common_class_are_refused():
-    with pytest.raises(InputError, match="no class in common"):
-        counterparts(table("a", ["cat"], [True]), table("b", ["dog"], [True]))
-
-
 def test_stuff_that_becomes_one_class_becomes_one_segment_and_things_stay_apart():
     label = PanopticLabel.of(np.array([[1, 2, 3, 4, 5, 0]]), [0, 1, 2, 2, 3], [0, 0, 8, 9, 0])
 
-    # classes 0 and 1 become stuff 1, class 2 becomes thing 0, class 3 has no counterpart
+    # classes 0 and 1 become stuff 1, class 2 becomes thing 0, class 3 is not mapped
     other = label.translated(np.array([1, 1, 0, NO_CLASS]), np.array([True, False]))
 
     assert other.segment_map.tolist() == [[1, 1, 2, 3, 4, 0]]
