@@ -63,7 +63,7 @@ def evaluate(perception: Perception, dataset: Dataset, count: int, workers: int,
             if example.begins:
                 perception.reset_tracks()
                 if sequence is not None:
-                    scoring.submit(scorer.finish, sequence)
+                    waiting.append(scoring.submit(scorer.finish, sequence))
                 sequence = example.entry.sequence
             image = CameraImage(example.image, "rgb8", example.stamp_ns)
             if (size := example.image.shape) not in sizes:

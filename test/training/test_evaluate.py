@@ -16,6 +16,7 @@ import yaml
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.datasets import Dataset, Entry, Truth, open_dataset
 from panoptic_ros.datasets.coco_panoptic import CocoPanopticWriter
+from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.scorer import Scorer
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import PanopticLabel
@@ -95,6 +96,20 @@ def test_no_track_goes_on_from_one_sequence_to_the_next(model_folder: Path) -> N
     assert tracks[1] & tracks[2]
     assert tracks[4] & tracks[5]
     assert not set.union(*tracks[:3]) & set.union(*tracks[3:])
+
+
+def test_a_sequence_that_cannot_be_scored_ends_the_evaluation(
+        model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish = Scorer.finish
+
+    def fail_at_the_first(scorer: Scorer, sequence: str) -> None:
+        finish(scorer, sequence)
+        if sequence == "0600":
+            raise InputError("drive 0600 cannot be scored")
+
+    monkeypatch.setattr(Scorer, "finish", fail_at_the_first)
+    with pytest.raises(InputError, match="drive 0600 cannot be scored"):
+        evaluate(Perception(load_model(model_folder), "torch", "cpu"), open_dataset(CITY), 6, 0)
 
 
 def test_the_result_says_what_was_scored_and_how(model_folder: Path, city_result: dict[str, Any]) -> None:
