@@ -171,6 +171,24 @@ def test_several_cameras_have_topics_and_overlays_of_their_own(
     assert len(results["/left/panoptic/image"]) == len(results["/right/panoptic/segments"]) == 3
 
 
+def test_results_of_cameras_whose_topics_give_one_name_are_kept_apart(
+        replay: Callable[..., int], picture_bag: Callable[..., Path], tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    topics = ("/front/left/image", "/front_left/image")
+    bag, out = picture_bag(tmp_path / "bag", [0, 1, 2], topics=topics), tmp_path / "out"
+    assert replay(bag, out, "--topic", topics[0], "--topic", topics[1]) == 0
+    assert "note: the camera of /front_left/image is called front_left_2" in capsys.readouterr().err
+    assert sorted(file.name for file in out.glob("*.mp4")) == ["overlay_front_left.mp4", "overlay_front_left_2.mp4"]
+    summary, results = summary_of(out), results_of(out)
+    tracks = []
+    for camera, topic in zip(("front_left", "front_left_2"), topics, strict=True):
+        assert (summary["cameras"][camera]["source"], summary["cameras"][camera]["frames_out"]) == (topic, 3)
+        tracks.append({segment.track_id for message in results[f"/{camera}/panoptic/segments"]
+                       for segment in message.segments} - {0})
+    assert all(tracks)
+    assert not tracks[0] & tracks[1]
+
+
 def test_of_a_bag_that_was_cut_off_the_rest_is_replayed(
         replay: Callable[..., int], picture_bag: Callable[..., Path], tmp_path: Path) -> None:
     bag = picture_bag(tmp_path / "bag", list(range(6)))
