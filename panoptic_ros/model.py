@@ -48,6 +48,11 @@ class Model:
     model_id: str
     training: dict[str, Any]
 
+    @property
+    def predicts_depth(self) -> bool:
+        """Whether its frames have a depth: whether the network's outputs over the image include `depth`."""
+        return "depth" in getattr(self.network, "pixel_outputs", ())
+
     def input_shape(self, height: int, width: int) -> tuple[int, int]:
         """The network's input for an image of this size: its aspect ratio, multiples of 32, about as many pixels
         as `input_size`, so that the time per frame is the same for every camera and nothing is distorted."""

@@ -57,10 +57,10 @@ def open_images(path: Path, cameras: tuple[str, ...] = ()) -> Recording:
             yield _read_image(file, stamp_ns, camera)
 
     untimed = [f.camera for f in opened if f.timestamps is None]
-    notices = (f"no timestamps.txt for {', '.join(untimed)}: {DEFAULT_FRAME_RATE:g} frames/s assumed",) if untimed else ()
+    notice = f"no timestamps.txt for {', '.join(untimed)}: {DEFAULT_FRAME_RATE:g} frames/s assumed"
     streams = tuple(Stream(f.camera, str(f.files[0].parent), "images", len(f.files), _frame_rate(f.stamps_ns))
                     for f in opened)
-    return Recording(path, "images", streams, frames, (*renamed, *notices))
+    return Recording(path, "images", streams, frames, (*renamed, *([notice] if untimed else ())))
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -23,7 +23,7 @@ from panoptic_ros.bags.types import bag_types, bag_typestore
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.cli import main
 from panoptic_ros.interruption import stop_on_interrupt
-from panoptic_ros.messages import camera_image_message, read_segments
+from panoptic_ros.messages import camera_image_message, read_depth, read_segments
 
 RESULTS = ["overlay.mp4", "result.mcap", "summary.json"]
 
@@ -99,6 +99,30 @@ def test_a_replay_writes_its_three_files_and_they_agree(
     video = cv2.VideoCapture(str(out / "overlay.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 5
     assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(10, rel=0.01)
+
+
+def test_where_the_model_predicts_depth_it_is_in_the_bag_and_a_video(
+        picture_bag: Callable[..., Path], depth_model: Path, predicted_depth: Callable[[int, int], np.ndarray],
+        tmp_path: Path) -> None:
+    bag, out = picture_bag(tmp_path / "bag", [0, 1, 2]), tmp_path / "out"
+    options = ("--model", str(depth_model), "--engine", "torch", "--device", "cpu", "--overwrite")
+    assert main(["replay", str(bag), "--out", str(out), *options]) == 0
+    assert summary_of(out)["files"] == ["depth.mp4", *RESULTS] == sorted(file.name for file in out.iterdir())
+    results = results_of(out)
+    assert {topic: len(messages) for topic, messages in results.items()} == dict.fromkeys(
+        ("/panoptic/image", "/panoptic/segments", "/panoptic/embeddings", "/depth/image"), 3)
+    expected = predicted_depth(64, 128)
+    for depth, segments in zip(results["/depth/image"], results["/panoptic/segments"], strict=True):
+        assert depth.header == segments.header
+        np.testing.assert_array_equal(read_depth(depth), np.where(expected > 0, expected, np.nan))
+    video = cv2.VideoCapture(str(out / "depth.mp4"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    blue, _, red = video.read()[1].astype(int).mean(axis=1).T
+    assert (blue - red)[1] > 50  # far above, near below
+    assert (red - blue)[-1] > 50
+    # What is no longer so is no longer there.
+    assert main(["replay", str(bag), "--out", str(out), "--no-overlay", *options]) == 0
+    assert sorted(file.name for file in out.iterdir()) == ["result.mcap", "summary.json"]
 
 
 def test_all_results_of_an_image_carry_its_header(
