@@ -14,7 +14,7 @@ def draw_depth(depth: np.ndarray, nearest: float = NEAREST, farthest: float = FA
     """A depth map (H, W) metres -> a picture (H, W, 3) uint8, blue first.
 
     The colours are those of the map Turbo, in equal steps of the logarithm of the distance, from red at `nearest` and
-    below to blue at `farthest` and beyond. Black: depths that are not finite or not above 0.
+    below to dark blue at `farthest` and beyond. Black: depths that are not finite or not above 0.
     """
     known = np.isfinite(depth) & (depth > 0)
     metres = np.clip(np.where(known, depth, farthest).astype(np.float32), nearest, farthest)
