@@ -10,6 +10,7 @@ import numpy as np
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import VOID, ClassTable
 from panoptic_ros.segments import Segment, Segments
+from panoptic_ros.viewing.depth import draw_depth
 from panoptic_ros.viewing.overlay import OverlayStyle, draw_overlay
 
 
@@ -21,7 +22,8 @@ class PanopticFrame:
     segment_map: (H, W) uint16 at the size of the image; 0 = void, k = row k - 1 of `segments`.
     segments: its segments, NumPy arrays; `for segment in frame` goes through them one by one.
     classes: the table that class ids refer to.
-    depth: (H, W) float32 metres at the size of the image, or None where the method predicts none.
+    depth: (H, W) float32 metres at the size of the image, not finite or 0 where it is not known; None where the method
+        predicts none.
     timings_ms: milliseconds spent in each stage (preprocess, network, decode, track).
     """
 
@@ -52,6 +54,10 @@ class PanopticFrame:
     def overlay_bgr(self, style: OverlayStyle | None = None) -> np.ndarray:
         """As `overlay`, blue first: the order of OpenCV and of the camera messages, without a copy."""
         return draw_overlay(self.image, self.segment_map, self.segments, self.classes, style)
+
+    def depth_picture(self) -> np.ndarray | None:
+        """The depth in colours, red near and blue far: (H, W, 3) uint8, red first; None where the frame has none."""
+        return None if self.depth is None else draw_depth(self.depth)[..., ::-1]
 
     def semantic_map(self) -> np.ndarray:
         """Class ids (H, W) uint8, 255 (`classes.VOID`) where there is no segment."""

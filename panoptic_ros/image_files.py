@@ -13,6 +13,7 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.pixels import decode_image_file
 
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+DEPTH_STEPS = 256  # of a depth PNG's value per metre, as KITTI has them
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
@@ -49,6 +50,17 @@ def read_label_image(file: Path) -> np.ndarray:
     if label is None:
         raise InputError(f"{file} cannot be decoded as a PNG: copy or make it again")
     return label
+
+
+def read_depth_image(file: Path) -> np.ndarray:
+    """A PNG whose values are metres x DEPTH_STEPS, 0 = unknown -> (H, W) float32 metres.
+
+    Raises InputError that names the file where it is missing, cut off or no PNG of one channel.
+    """
+    steps = read_label_image(file)
+    if steps.ndim != 2:
+        raise InputError(f"{file} has {steps.shape[2]} channels: a depth PNG has one, metres x {DEPTH_STEPS}")
+    return (steps / np.float32(DEPTH_STEPS)).astype(np.float32)
 
 
 def png_size(file: Path) -> tuple[int, int]:

@@ -21,6 +21,9 @@ COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 SEGMENTS = "panoptic_ros/msg/PanopticSegmentArray"
 EMBEDDINGS = "panoptic_ros/msg/InstanceEmbeddingArray"
 
+# Encodings of depth images (REP 118): metres, or millimetres.
+DEPTH_ENCODINGS = {"32FC1": "f4", "16UC1": "u2"}
+
 
 @dataclass(frozen=True)
 class MessageTypes:
@@ -78,7 +81,7 @@ def serialized_header(cdr: bytes) -> tuple[int, str]:
 
 
 def image_message(pixels: np.ndarray, encoding: str, message_header: Any, types: MessageTypes) -> Any:
-    """A sensor_msgs/Image, little-endian and without row padding, of (H, W) or (H, W, C) uint8 or uint16 pixels."""
+    """A sensor_msgs/Image, little-endian and without row padding, of (H, W) or (H, W, C) uint8, uint16 or float32."""
     little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
     content = np.ascontiguousarray(little).reshape(-1).view(np.uint8)
     height, width = pixels.shape[:2]
@@ -99,6 +102,14 @@ def panoptic_image_message(frame: PanopticFrame, types: MessageTypes) -> Any:
 def semantic_image_message(frame: PanopticFrame, types: MessageTypes) -> Any:
     """Class ids as mono8, 255 = void."""
     return image_message(frame.semantic_map(), "mono8", header(frame.image, types), types)
+
+
+def depth_image_message(frame: PanopticFrame, types: MessageTypes) -> Any:
+    """The depth as REP 118 has it, 32FC1 in metres, NaN where it is not known; ValueError where there is none."""
+    if frame.depth is None:
+        raise ValueError("the frame has no depth")
+    depth = np.where(frame.depth > 0, frame.depth, np.float32(np.nan)).astype(np.float32, copy=False)
+    return image_message(depth, "32FC1", header(frame.image, types), types)
 
 
 def segments_message(frame: PanopticFrame, model_id: str, types: MessageTypes) -> Any:
@@ -163,6 +174,26 @@ def read_segments(panoptic_image: Any, segments: Any,
         np.array([r.class_id for r in rows], np.int32), np.array([r.is_thing for r in rows], bool),
         np.array([r.score for r in rows], np.float32), np.array([r.area for r in rows], np.int32), box, embedding,
         np.array([r.track_id for r in rows], np.int32), np.array([r.track_age for r in rows], np.int32))
+
+
+def read_depth(depth_image: Any) -> np.ndarray:
+    """A depth image of REP 118, 32FC1 in metres or 16UC1 in millimetres -> (H, W) float32 metres, NaN where not known.
+
+    Infinite depths stay, which REP 117 has for what is out of range. Raises InputError for any other encoding, and
+    where the size does not match.
+    """
+    height, width, step = depth_image.height, depth_image.width, depth_image.step
+    name = DEPTH_ENCODINGS.get(depth_image.encoding)
+    if name is None:
+        raise InputError(f"a depth image is {' or '.join(DEPTH_ENCODINGS)}; this one is {depth_image.encoding}")
+    number = np.dtype(name).newbyteorder(">" if depth_image.is_bigendian else "<")
+    content = np.frombuffer(depth_image.data, np.uint8)
+    if step < width * number.itemsize or content.size != height * step:
+        raise InputError(f"the depth image is {width} x {height} {depth_image.encoding} with a step of {step} bytes; "
+                         f"{content.size} bytes came")
+    rows = np.ascontiguousarray(content.reshape(height, step)[:, :width * number.itemsize]).view(number)
+    depth = rows.astype(np.float32) * np.float32(0.001 if name == "u2" else 1)
+    return np.where(depth > 0, depth, np.float32(np.nan))
 
 
 def _as_array(values: np.ndarray) -> array.array[Any]:

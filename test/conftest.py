@@ -5,6 +5,8 @@ In a recording image k is filled with the value k and taken at 1000 s + k / 10.
 
 from __future__ import annotations
 
+import runpy
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from panoptic_ros.model import Model, save_model
 
 START_NS = 1_000_000_000_000
 STEP_NS = 100_000_000
+DEPTH_MODELS = Path(__file__).parent / "depth_models.py"
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +63,21 @@ def dense_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(Model("dense_detections", hyperparameters, network, classes, (64, 128), network.mean, network.std,
                      thresholds, "", {}), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def depth_model(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small model under a name by which the models of `depth_models.py` predict depth."""
+    return shutil.copytree(model_folder, tmp_path_factory.mktemp("models") / "depth")
+
+
+@pytest.fixture
+def predicted_depth(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], np.ndarray]:
+    """Has `depth_model` predict depth in this process; returns what it predicts for images of a height and width."""
+    names = runpy.run_path(str(DEPTH_MODELS))
+    names["add_depth_models"](monkeypatch.setattr)
+    predicted: Callable[[int, int], np.ndarray] = names["predicted_depth"]
+    return predicted
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import array
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,11 +17,13 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.messages import (
     camera_image_message,
+    depth_image_message,
     embeddings_message,
     generated_types,
     header,
     image_message,
     panoptic_image_message,
+    read_depth,
     read_segments,
     segments_message,
     semantic_image_message,
@@ -133,3 +135,39 @@ def test_generated_classes_get_arrays_of_the_type_they_take_without_conversion(f
     without = PanopticFrame(frame.image, frame.segment_map, Segments.empty(2), frame.classes)
     none = embeddings_message(without, "m@1", types)
     assert none.data == array.array("f")
+
+
+def test_depth_comes_back_from_its_message_in_metres_with_nan_where_it_is_not_known(frame: PanopticFrame) -> None:
+    depth = np.array([[0, 0.125, 80, np.inf], [np.nan, -1, 3, 4], [5, 6, 7, 1e-3]], np.float32)
+    message = through_cdr(depth_image_message(replace(frame, depth=depth), bag_types()))
+    assert (message.encoding, message.height, message.width, message.step) == ("32FC1", 3, 4, 16)
+    assert stamp_in_ns(message.header) == frame.image.stamp_ns
+    read = read_depth(message)
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, np.where(depth > 0, depth, np.nan))
+
+
+def test_a_frame_without_depth_has_no_depth_message(frame: PanopticFrame) -> None:
+    with pytest.raises(ValueError, match="no depth"):
+        depth_image_message(frame, bag_types())
+
+
+def test_depth_in_millimetres_with_padded_rows_and_of_another_byte_order_is_read(frame: PanopticFrame) -> None:
+    types, millimetres = bag_types(), np.array([[0, 1500], [65535, 2]], np.uint16)
+    message = image_message(millimetres, "16UC1", header(frame.image, types), types)
+    expected = np.array([[np.nan, 1.5], [65.535, 0.002]], np.float32)
+    np.testing.assert_allclose(read_depth(message), expected, rtol=1e-6)
+    message.step, message.is_bigendian = 6, 1
+    message.data = np.pad(millimetres.byteswap().view(np.uint8), ((0, 0), (0, 2)), constant_values=9).reshape(-1)
+    np.testing.assert_allclose(read_depth(message), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"encoding": "mono16"}, "32FC1 or 16UC1; this one is mono16"), ({"height": 4}, "48 bytes came"),
+    ({"step": 8}, "step of 8 bytes")])
+def test_what_is_no_depth_image_is_refused(frame: PanopticFrame, changes: dict[str, Any], words: str) -> None:
+    message = depth_image_message(replace(frame, depth=np.ones((3, 4), np.float32)), bag_types())
+    for name, value in changes.items():
+        setattr(message, name, value)
+    with pytest.raises(InputError, match=words):
+        read_depth(message)

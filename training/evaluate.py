@@ -14,11 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from panoptic_ros import __version__
 from panoptic_ros.camera_image import CameraImage
-from panoptic_ros.datasets import Dataset, open_dataset
+from panoptic_ros.datasets import Dataset, Truth, open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 from panoptic_ros.evaluation.content_hash import hash_path, hash_settings
@@ -49,8 +50,9 @@ def evaluate(perception: Perception, dataset: Dataset, count: int, workers: int,
     scorer = Scorer(dataset.classes, dataset.truth, perception.model.classes)
     latency_ms: dict[str, list[float]] = {}
 
-    def take(example: Example, predicted: PanopticLabel) -> None:
-        scorer.add(predicted, example.truth, example.entry.sequence, name=example.entry.name)
+    def take(example: Example, predicted: PanopticLabel, depth: np.ndarray | None,
+             true_depth: np.ndarray | None) -> None:
+        scorer.add(predicted, example.truth, example.entry.sequence, depth, true_depth, example.entry.name)
         if predictions is not None:
             predictions.add(example, scorer.translated(predicted))
 
@@ -63,7 +65,7 @@ def evaluate(perception: Perception, dataset: Dataset, count: int, workers: int,
             if example.begins:
                 perception.reset_tracks()
                 if sequence is not None:
-                    scoring.submit(scorer.finish, sequence)
+                    waiting.append(scoring.submit(scorer.finish, sequence))
                 sequence = example.entry.sequence
             image = CameraImage(example.image, "rgb8", example.stamp_ns)
             if (size := example.image.shape) not in sizes:
@@ -72,7 +74,10 @@ def evaluate(perception: Perception, dataset: Dataset, count: int, workers: int,
             (frame,) = perception([image])
             for stage, spent in frame.timings_ms.items():
                 latency_ms.setdefault(stage, []).append(spent)
-            waiting.append(scoring.submit(take, example, PanopticLabel.of_frame(frame)))
+            # Read by this thread: a dataset need not be safe for two.
+            is_judged = frame.depth is not None and Truth.DEPTH in dataset.truth
+            true_depth = dataset.depth(example.row) if is_judged else None
+            waiting.append(scoring.submit(take, example, PanopticLabel.of_frame(frame), frame.depth, true_depth))
             if len(waiting) > WAITING:
                 waiting.popleft().result()
         for rest in waiting:

@@ -14,13 +14,13 @@ from scipy.ndimage import find_objects
 from panoptic_ros.classes import VOID, ClassTable
 from panoptic_ros.datasets.dataset import Dataset, Truth
 from panoptic_ros.errors import InputError
+from panoptic_ros.image_files import DEPTH_STEPS, read_depth_image
 from panoptic_ros.labels import PanopticLabel
 
 Maps = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 _JPEG_QUALITY = 95
 _KEYS, _DEPTH = ".npy", ".depth.png"
-_DEPTH_STEPS = 256  # to a metre
 
 
 def read_maps(dataset: Dataset, entry: int) -> Maps:
@@ -94,10 +94,7 @@ class CachedMaps:
         file = self._file(entry, _DEPTH)
         if not file.is_file():
             self._make_sequence(entry)
-        steps = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-        if steps is None:
-            raise InputError(f"{file} cannot be read: delete it, and it is made again")
-        return steps.astype(np.float32) / _DEPTH_STEPS
+        return read_depth_image(file)
 
     def _make_sequence(self, entry: int) -> None:
         for row in self._sequences[bisect_right(self._starts, entry) - 1]:
@@ -126,7 +123,7 @@ class CachedMaps:
             self._write(entry, _KEYS, content.getvalue())
         if self._with_depth:
             metres = self.dataset.depth(entry)
-            steps = np.where(np.isfinite(metres) & (metres < 65535 / _DEPTH_STEPS), metres * _DEPTH_STEPS, 0)
+            steps = np.where(np.isfinite(metres) & (metres < 65535 / DEPTH_STEPS), metres * DEPTH_STEPS, 0)
             self._write_picture(entry, _DEPTH, steps.astype(np.uint16), [cv2.IMWRITE_PNG_COMPRESSION, 1])
         # The image last: where it is, the labels are.
         self._write_picture(entry, ".png", maps, [cv2.IMWRITE_PNG_COMPRESSION, 1])

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from rosbags.rosbag2 import Reader
 
-from panoptic_ros.bags.recording import DEFAULT_FRAME_RATE, BrokenFrame, Recording, Stream
+from panoptic_ros.bags.recording import DEFAULT_FRAME_RATE, BrokenFrame, Recording, Stream, camera_names
 from panoptic_ros.bags.recovery import Damage, RawMessage, recover
 from panoptic_ros.bags.types import bag_typestore
 from panoptic_ros.camera_image import CameraImage
@@ -52,14 +52,14 @@ def open_bag(path: Path, topics: tuple[str, ...] = ()) -> Recording:
     """
     found, notices = bag_topics(path)
     chosen = _choose(path, found, topics)
-    cameras = _camera_names([topic.name for topic in chosen])
+    cameras, renamed = camera_names(_names_in_topics([topic.name for topic in chosen]))
     streams = tuple(Stream(cameras[topic.name], topic.name, topic.message_type, topic.count, _frame_rate(topic))
                     for topic in chosen)
 
     def frames() -> Iterator[CameraImage | BrokenFrame]:
         return _frames(path, {stream.topic: stream for stream in streams})
 
-    return Recording(path, "rosbag2", streams, frames, notices)
+    return Recording(path, "rosbag2", streams, frames, (*notices, *renamed))
 
 
 def _frames(path: Path, streams: dict[str, Stream]) -> Iterator[CameraImage | BrokenFrame]:
@@ -203,15 +203,15 @@ def _choose(path: Path, found: list[BagTopic], wanted: tuple[str, ...]) -> list[
     return cameras
 
 
-def _camera_names(topics: list[str]) -> dict[str, str]:
-    """A name for the camera of each topic: /front/image_raw -> front; the whole topic where that is not unique."""
+def _names_in_topics(topics: list[str]) -> dict[str, str]:
+    """A name for the camera of each topic: /front/image_raw -> front; the whole topic where only that is unique."""
     parts = {topic: [part for part in topic.split("/") if part] for topic in topics}
     short = {}
     for topic, words in parts.items():
         kept = [word for word in words if word != "compressed" and not word.startswith("image")]
         short[topic] = "_".join(kept) or "camera"
-    unique = len(set(short.values())) == len(short)
-    return short if unique else {topic: "_".join(words) for topic, words in parts.items()}
+    whole = {topic: "_".join(words) for topic, words in parts.items()}
+    return whole if len(set(short.values())) < len(set(whole.values())) == len(topics) else short
 
 
 def _frame_rate(topic: BagTopic) -> float:

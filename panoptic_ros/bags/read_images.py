@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from panoptic_ros.bags.recording import DEFAULT_FRAME_RATE, BrokenFrame, Recording, Stream
+from panoptic_ros.bags.recording import DEFAULT_FRAME_RATE, BrokenFrame, Recording, Stream, camera_names
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
 from panoptic_ros.image_files import IMAGE_SUFFIXES, image_files
@@ -41,7 +41,8 @@ def open_images(path: Path, cameras: tuple[str, ...] = ()) -> Recording:
     cameras: names of the subfolders to take; none given, all are taken.
     Raises InputError where there are no images or times and images do not agree in number.
     """
-    folders = {_camera_name(folder, path): folder for folder in _image_folders(path)}
+    names, renamed = camera_names({str(folder): _camera_name(folder, path) for folder in _image_folders(path)})
+    folders = {name: Path(folder) for folder, name in names.items()}
     if not folders:
         raise InputError(f"{path} has no images ({', '.join(sorted(IMAGE_SUFFIXES))}), no subfolder such as image_02 "
                          "that has, and no metadata.yaml of a rosbag2")
@@ -59,7 +60,7 @@ def open_images(path: Path, cameras: tuple[str, ...] = ()) -> Recording:
     notice = f"no timestamps.txt for {', '.join(untimed)}: {DEFAULT_FRAME_RATE:g} frames/s assumed"
     streams = tuple(Stream(f.camera, str(f.files[0].parent), "images", len(f.files), _frame_rate(f.stamps_ns))
                     for f in opened)
-    return Recording(path, "images", streams, frames, (notice,) if untimed else ())
+    return Recording(path, "images", streams, frames, (*renamed, *([notice] if untimed else ())))
 
 
 def _image_folders(path: Path) -> list[Path]:
@@ -71,12 +72,11 @@ def _image_folders(path: Path) -> list[Path]:
 
 
 def _camera_name(folder: Path, path: Path) -> str:
-    """The subfolder's name, made fit for a topic; `camera` for a folder that was given itself."""
+    """The subfolder's name; `camera` for a folder that was given itself."""
     camera_folder = folder.parent if folder.name == "data" and folder != path else folder
     if camera_folder == path or camera_folder.name == "images":
         return "camera"
-    name = re.sub(r"\W", "_", camera_folder.name.lower())
-    return name if name[0].isalpha() else f"camera_{name}"
+    return camera_folder.name.lower()
 
 
 def _open_folder(folder: Path, camera: str) -> _ImageFolder:

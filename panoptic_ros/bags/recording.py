@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,3 +66,30 @@ class Recording:
         """How many images there should be in all, or None where that is unknown."""
         counts = [stream.frames for stream in self.streams]
         return sum(count for count in counts if count is not None) if None not in counts else None
+
+
+def camera_names(wanted: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Names for cameras, unique and allowed as part of a ROS topic's name; and a notice for each that had to change.
+
+    wanted: source (a topic, a folder) -> what its camera should be called. Whatever a topic's name cannot have becomes
+    `_`. Of several sources that want one name, one that has it from the start keeps it, else the first; the others are
+    numbered from 2. The order of `wanted` decides, so give it sorted.
+    """
+    legal = {source: _topic_word(name) for source, name in wanted.items()}
+    names: dict[str, str] = {}
+    notices = []
+    for source in sorted(legal, key=lambda source: wanted[source] != legal[source]):
+        name, number = legal[source], 1
+        while name in names.values() or (number > 1 and name in legal.values()):
+            number += 1
+            name = f"{legal[source]}_{number}"
+        names[source] = name
+        if number > 1:
+            others = ", ".join(other for other in names if legal[other] == legal[source] and other != source)
+            notices.append(f"the camera of {source} is called {name}, for {legal[source]} is the one of {others}")
+    return {source: names[source] for source in wanted}, tuple(notices)
+
+
+def _topic_word(name: str) -> str:
+    word = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return word if word[:1].isalpha() else f"camera_{word}"

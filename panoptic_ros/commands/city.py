@@ -20,11 +20,18 @@ from tqdm import tqdm
 from panoptic_ros.bags.calibration import Calibration
 from panoptic_ros.bags.write import BagWriter
 from panoptic_ros.classes import ClassTable, load_class_table
-from panoptic_ros.datasets.coco_panoptic import DEPTH_STEPS, CocoPanopticWriter
+from panoptic_ros.datasets.coco_panoptic import CocoPanopticWriter
 from panoptic_ros.errors import InputError
+from panoptic_ros.image_files import DEPTH_STEPS
 from panoptic_ros.interruption import stop_on_interrupt
 from panoptic_ros.labels import PanopticLabel
-from panoptic_ros.messages import camera_image_message, header, image_message, panoptic_image_message, segments_message
+from panoptic_ros.messages import (
+    camera_image_message,
+    depth_image_message,
+    header,
+    panoptic_image_message,
+    segments_message,
+)
 from panoptic_ros.synthetic_city import rendering
 from panoptic_ros.synthetic_city.camera import CityCamera
 from panoptic_ros.synthetic_city.drive import CityFrame
@@ -157,7 +164,7 @@ def _write_bag(out: Path, frames: Iterable[CityFrame], camera: CityCamera, class
             bag.write("/camera/camera_info", calibration.message(head, bag.types), stamp)
             bag.write("/camera/truth/panoptic/image", panoptic_image_message(panoptic, bag.types), stamp)
             bag.write("/camera/truth/segments", segments_message(panoptic, "truth", bag.types), stamp)
-            bag.write("/camera/truth/depth", image_message(frame.depth, "32FC1", head, bag.types), stamp)
+            bag.write("/camera/truth/depth", depth_image_message(panoptic, bag.types), stamp)
             count += 1
     return count
 

@@ -1,4 +1,4 @@
-"""`panoptic-ros replay`: a recording -> result.mcap, overlay.mp4 and summary.json."""
+"""`panoptic-ros replay`: a recording -> result.mcap, overlay.mp4 (and depth.mp4) and summary.json."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def replay_into(make_sink: Callable[[], ReplaySink], recording: Recording, model
         with stop_on_interrupt() as stop:
             summary: dict[str, Any] = replay_live(
                 recording, make_sink(), stop, model=args.model, engine=args.engine, device=args.device,
-                precision=args.precision, rate=args.rate or 1.0)
+                precision=args.precision, rate=args.rate or 1.0, with_depth=model.predicts_depth)
             return summary
     from panoptic_ros.perception import Perception
     from panoptic_ros.replay.in_process import replay

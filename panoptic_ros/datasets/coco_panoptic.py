@@ -16,10 +16,9 @@ from panoptic_ros.datasets.coco_layout import bare_name, image_places
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.errors import InputError
 from panoptic_ros.geometry.numpy_label_maps import label_areas_and_boxes
-from panoptic_ros.image_files import check_size, read_image, read_label_image, trailing_number
+from panoptic_ros.image_files import check_size, read_depth_image, read_image, trailing_number
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
 
-DEPTH_STEPS = 256  # of a depth PNG's value per metre
 FIRST_OBJECT = 256  # ids of objects that keep theirs over a video begin here; a stuff class has its number + 1
 _STAMP_DIGITS = 16  # a file's name that ends in so many is a time in nanoseconds
 
@@ -100,7 +99,7 @@ class CocoPanoptic(Dataset):
     def depth(self, index: int) -> np.ndarray:
         if not self._has_depth:
             return super().depth(index)
-        return (read_label_image(self._depth_file(index)) / np.float32(DEPTH_STEPS)).astype(np.float32)
+        return read_depth_image(self._depth_file(index))
 
     def image_file(self, index: int) -> Path | None:
         """Where the image is, None where it is in none of the places where it is looked for."""

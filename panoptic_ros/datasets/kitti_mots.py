@@ -1,4 +1,4 @@
-"""KITTI-MOTS (Voigtlaender et al. 2019): masks of cars and pedestrians with track ids, a line of text each."""
+"""KITTI-MOTS (Voigtlaender et al. 2019): masks of cars and pedestrians with track ids, a line of text each; depth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.errors import InputError
-from panoptic_ros.image_files import check_size, image_files, read_image, trailing_number
+from panoptic_ros.image_files import check_size, image_files, read_depth_image, read_image, trailing_number
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
 from panoptic_ros.timestamps import read_timestamps
 
@@ -116,41 +116,45 @@ def label_of_masks(masks: Sequence[ObjectMask], size: tuple[int, int]) -> Panopt
 
 @dataclass(frozen=True)
 class MotsSequence:
-    """One file of masks and, where they are there, the folder of its images, which are named by frame numbers."""
+    """One file of masks and, where they are there, the folders of the images and of the depth that belong to it.
+
+    Their files are named by the numbers of the frames; depth is in PNGs as KITTI has them, metres x 256, 0 = unknown.
+    """
 
     name: str
     file: Path
     images: Path | None
+    depth: Path | None = None
 
 
 def find_mots_sequences(path: Path) -> list[MotsSequence]:
     """The sequences at a path, none where it is no KITTI-MOTS.
 
     A text file; a folder with instances.txt (and image_02); a folder of text files 0000.txt, 0001.txt ...; or the
-    official layout, instances_txt/0000.txt and image_02/0000 (in training/ or beside it).
+    official layout, instances_txt/0000.txt and image_02/0000 (in training/ or beside it). Depth is in depth_02 beside
+    image_02.
     """
     if path.is_file() and path.suffix == ".txt":
         return [MotsSequence(path.stem, path, None)]
     if (path / "instances.txt").is_file():
-        images = path / "image_02"
-        return [MotsSequence(path.name, path / "instances.txt", images if images.is_dir() else None)]
+        return [MotsSequence(path.name, path / "instances.txt", *(
+            _first_folder([path / kind]) for kind in ("image_02", "depth_02")))]
     folders = (path / "instances_txt", path / "training" / "instances_txt", path)
     folder = next((f for f in folders if _numbered(f)), None)
     if folder is None:
         return []
-    places = [root / "image_02" for root in (path, path / "training", folder.parent, folder.parent / "training")]
-    return [MotsSequence(file.stem, file, next((p / file.stem for p in places if (p / file.stem).is_dir()), None))
-            for file in _numbered(folder)]
+    roots = (path, path / "training", folder.parent, folder.parent / "training")
+    return [MotsSequence(file.stem, file, *(
+        _first_folder([root / kind / file.stem for root in roots]) for kind in ("image_02", "depth_02")))
+        for file in _numbered(folder)]
 
 
 class KittiMots(Dataset):
-    """Sequences with masks of cars and pedestrians; what is neither is a segment of NO_CLASS.
+    """Sequences with masks of cars and pedestrians; what is neither is a segment of NO_CLASS. Depth, where it is there.
 
     With images, every image is an entry, and one that the file does not name shows no object. Without, as in the files
     of predictions, the entries are the frames from 0 to the last that is named.
     """
-
-    truth = frozenset({Truth.TRACKS})
 
     def __init__(self, path: Path, masks: Sequence[dict[int, list[ObjectMask]]] | None = None) -> None:
         """masks: of each sequence that is there, where they have been read already.
@@ -164,16 +168,20 @@ class KittiMots(Dataset):
                              "instances_txt/0000.txt and so on, or a text file")
         self.entries: list[Entry] = []
         self._images: list[Path | None] = []
+        self._depths: list[Path | None] = []
         self._sequence_of: list[int] = []
         self._masks = masks or [read_object_masks(sequence.file) for sequence in self.sequence_files]
         for number, sequence in enumerate(self.sequence_files):
             images = _images_by_number(sequence.images) if sequence.images else {}
+            depths = _images_by_number(sequence.depth) if sequence.depth else {}
             frames = sorted(images) if images else list(range(max(self._masks[number], default=-1) + 1))
             stamps = _stamps(sequence.images, frames)
             self.entries += [Entry(f"{sequence.name}_{k:06d}", sequence.name, stamp, k)
                              for k, stamp in zip(frames, stamps, strict=True)]
             self._images += [images.get(k) for k in frames]
+            self._depths += [depths.get(k) for k in frames]
             self._sequence_of += [number] * len(frames)
+        self.truth = frozenset({Truth.TRACKS} | ({Truth.DEPTH} if any(self._depths) else set()))
 
     def image(self, index: int) -> np.ndarray:
         file = self._images[index]
@@ -189,6 +197,16 @@ class KittiMots(Dataset):
             return label_of_masks(self.masks(index), self.size(index))
         except InputError as error:
             raise InputError(f"{self._file(index)}, {error}") from error
+
+    def depth(self, index: int) -> np.ndarray:
+        if Truth.DEPTH not in self.truth:
+            return super().depth(index)
+        file = self._depths[index]
+        if file is None:
+            return np.zeros(self.size(index), np.float32)
+        depth = read_depth_image(file)
+        check_size(file, depth, self.size(index))
+        return depth
 
     def image_file(self, index: int) -> Path | None:
         return self._images[index]
@@ -235,6 +253,10 @@ def _numbered(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(file for file in folder.glob("*.txt") if file.stem.isdigit())
+
+
+def _first_folder(places: Sequence[Path]) -> Path | None:
+    return next((place for place in places if place.is_dir()), None)
 
 
 def _images_by_number(folder: Path) -> dict[int, Path]:

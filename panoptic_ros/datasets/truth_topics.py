@@ -1,4 +1,4 @@
-"""Ground truth in topics of a rosbag2 as a dataset: label images and segment lists beside a camera's images."""
+"""Ground truth in topics of a rosbag2 as a dataset: label images, segment lists and depth beside a camera's images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rosbags.rosbag2 import Reader
 
-from panoptic_ros.bags.read_bag import bag_messages, bag_topics, camera_image
+from panoptic_ros.bags.read_bag import BagTopic, bag_messages, bag_topics, camera_image
 from panoptic_ros.bags.recording import BrokenFrame
 from panoptic_ros.bags.recovery import Damage, RawMessage
 from panoptic_ros.bags.types import bag_typestore
@@ -19,28 +19,30 @@ from panoptic_ros.classes import ClassTable, load_class_table
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.errors import InputError
 from panoptic_ros.labels import PanopticLabel
-from panoptic_ros.messages import IMAGE, SEGMENTS, read_segments, serialized_header
+from panoptic_ros.messages import DEPTH_ENCODINGS, IMAGE, SEGMENTS, read_depth, read_segments, serialized_header
 from panoptic_ros.paths import shared_folder
 
 
 @dataclass(frozen=True)
-class TopicPair:
-    """The two topics that hold the truth of one camera: pixel = segment id, and what the segments are."""
+class CameraTruth:
+    """The topics that hold the truth of one camera: pixel = segment id, what the segments are, and perhaps depth."""
 
     panoptic: str
     segments: str
+    depth: str | None = None
 
 
-def find_truth_topics(path: Path, cameras: Mapping[str, str], panoptic: str | None = None) -> dict[str, TopicPair]:
+def find_truth_topics(path: Path, cameras: Mapping[str, str], panoptic: str | None = None) -> dict[str, CameraTruth]:
     """The truth topics of each camera in a bag; empty where it has none.
 
     cameras: camera -> topic of its images. Looked for are <camera topic>/truth/panoptic/image, as the synthetic city
     writes it, and what `panoptic-ros replay` and the node publish: /<camera>/panoptic/image, or /panoptic/image where
-    there is one camera. Segments lie beside, on .../panoptic/segments or .../segments.
+    there is one camera. Segments lie beside, on .../panoptic/segments or .../segments; depth may lie on .../depth or
+    .../depth/image in the place of .../panoptic/image.
     panoptic: the topic of the label images, where another is wanted.
     Raises InputError when that topic is not there, has no segments beside it, or a camera is left without truth.
     """
-    topics = {topic.name: topic.message_type for topic in bag_topics(path)[0] if topic.count}
+    topics = {topic.name: topic for topic in bag_topics(path)[0] if topic.count}
     if panoptic is not None:
         if len(cameras) > 1:
             raise InputError(f"{panoptic} is the truth of one camera, but there are {', '.join(cameras)}: choose one "
@@ -83,7 +85,7 @@ class TruthTopics(Dataset):
     classes that no table has.
     """
 
-    def __init__(self, path: Path, cameras: Mapping[str, str], pairs: Mapping[str, TopicPair],
+    def __init__(self, path: Path, cameras: Mapping[str, str], pairs: Mapping[str, CameraTruth],
                  preferred: ClassTable) -> None:
         self.name = path.name
         self._path, self._cameras, self._pairs = path, dict(cameras), dict(pairs)
@@ -93,7 +95,9 @@ class TruthTopics(Dataset):
         kinds = self._index()
         self.classes, self._row_of_class = _class_rows(path, kinds, preferred)
         is_tracked = any(kind.is_thing and kind.is_tracked for kind in kinds)
-        self.truth = frozenset({Truth.PANOPTIC, Truth.SEMANTIC} | ({Truth.TRACKS} if is_tracked else set()))
+        has_depth = any(pair.depth for pair in self._pairs.values())
+        self.truth = frozenset({Truth.PANOPTIC, Truth.SEMANTIC} | ({Truth.TRACKS} if is_tracked else set())
+                               | ({Truth.DEPTH} if has_depth else set()))
         self.entries = [Entry(f"{camera}_{stamp}", camera, stamp) for camera, pair in self._pairs.items()
                         for stamp in sorted(self._times[pair.panoptic])]
 
@@ -117,6 +121,19 @@ class TruthTopics(Dataset):
         return PanopticLabel.of(segment_map, self._row_of_class[rows.class_id],
                                 np.where(rows.is_thing, rows.track_id, 0))
 
+    def depth(self, index: int) -> np.ndarray:
+        """(H, W) float32 metres, NaN where nobody knows: everywhere, where the image has no depth."""
+        if Truth.DEPTH not in self.truth:
+            return super().depth(index)
+        entry = self.entries[index]
+        topic = self._pairs[str(entry.sequence)].depth
+        if topic is None or entry.stamp_ns not in self._times.get(topic, {}):
+            return np.full(self.label(index).segment_map.shape, np.nan, np.float32)
+        try:
+            return read_depth(_content(self._message(topic, entry.stamp_ns)))
+        except InputError as error:
+            raise InputError(f"{self._path}: depth on {topic} at {entry.stamp_ns} ns: {error}") from error
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}
 
@@ -137,9 +154,10 @@ class TruthTopics(Dataset):
     def _index(self) -> set[_Kind]:
         """Note where every message is; returns the kinds of segments there are."""
         labels = {topic for pair in self._pairs.values() for topic in (pair.panoptic, pair.segments)}
+        depths = {pair.depth for pair in self._pairs.values() if pair.depth}
         kinds: set[_Kind] = set()
         repeated: list[str] = []
-        for item in bag_messages(self._path, labels | set(self._cameras.values())):
+        for item in bag_messages(self._path, labels | depths | set(self._cameras.values())):
             if isinstance(item, Damage):
                 raise InputError(f"{self._path} is damaged ({item.detail}): its truth cannot be relied on; record or "
                                  "convert it anew, or evaluate without truth (--truth none)")
@@ -190,12 +208,18 @@ def _class_rows(path: Path, kinds: Iterable[_Kind], preferred: ClassTable) -> tu
                      "things and stuff as one of these tables does")
 
 
-def _pair(panoptic: str, topics: Mapping[str, str]) -> TopicPair | None:
-    """The label images of this name with the segments beside them, where a bag has both."""
+def _pair(panoptic: str, topics: Mapping[str, BagTopic]) -> CameraTruth | None:
+    """The label images of this name with the segments beside them, where a bag has both, and the depth."""
     place = panoptic.rpartition("/")[0]
     segments = [f"{place}/segments", f"{place.rpartition('/')[0]}/segments"]
-    found = [name for name in segments if topics.get(name) == SEGMENTS]
-    return TopicPair(panoptic, found[0]) if topics.get(panoptic) == IMAGE and found else None
+    found = [name for name in segments if name in topics and topics[name].message_type == SEGMENTS]
+    if not found or panoptic not in topics or topics[panoptic].message_type != IMAGE:
+        return None
+    # Only where the place is known: beside label images of any other name may lie what a depth camera saw.
+    base = panoptic.removesuffix("/panoptic/image")
+    depths = [name for name in (f"{base}/depth", f"{base}/depth/image") if base != panoptic
+              and name in topics and topics[name].pixels in DEPTH_ENCODINGS]
+    return CameraTruth(panoptic, found[0], depths[0] if depths else None)
 
 
 def _camera_base(image_topic: str) -> str:

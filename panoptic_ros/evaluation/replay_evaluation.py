@@ -56,16 +56,19 @@ class ReplayEvaluation:
         self._account.add(frame, latency_ms)
         image, predicted = frame.image, PanopticLabel.of_frame(frame)
         truth: PanopticLabel | None = None
+        true_depth: np.ndarray | None = None
         score: FrameScore | None = None
         if self._scorer is None or self._truth is None:
             self._changes.add(image.camera, frame.semantic_map())
         else:
             truth = self._truth.label(image)
             if truth is not None:
-                score = self._scorer.add(predicted, truth, image.camera, name=f"{image.camera} at {image.stamp_ns} ns")
+                true_depth = self._truth.depth(image) if frame.depth is not None else None
+                score = self._scorer.add(predicted, truth, image.camera, frame.depth, true_depth,
+                                         f"{image.camera} at {image.stamp_ns} ns")
                 self._scored += 1
             predicted = self._scorer.translated(predicted)
-        self._report.add(frame, predicted, truth, score, latency_ms)
+        self._report.add(frame, predicted, truth, score, latency_ms, true_depth)
 
     def add_received(self, image: CameraImage, cdr: Mapping[str, bytes], latency_ms: Mapping[str, float]) -> None:
         """Score what a node published for an image."""

@@ -9,11 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from panoptic_ros.bags.recording import BrokenFrame, Recording
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.datasets.coco_layout import bare_name
-from panoptic_ros.datasets.dataset import Dataset
+from panoptic_ros.datasets.dataset import Dataset, Truth
 from panoptic_ros.datasets.open import open_dataset
 from panoptic_ros.datasets.truth_topics import TruthTopics, find_truth_topics
 from panoptic_ros.errors import InputError
@@ -98,9 +100,7 @@ class MatchedTruth:
 
         Raises InputError where the truth cannot be read or has another size.
         """
-        current, index = self._current
-        if image is not current:
-            raise ValueError("truth is known of the image that was read last")
+        index = self._index_of(image)
         if index is None:
             return None
         label = self.dataset.label(index)
@@ -109,6 +109,14 @@ class MatchedTruth:
             raise InputError(f"the truth '{self.dataset.entries[index].name}' has {width} x {height} pixels, its image "
                              f"of {image.camera} at {image.stamp_ns} ns {image.width} x {image.height}")
         return label
+
+    def depth(self, image: CameraImage) -> np.ndarray | None:
+        """The true depth of the image that was read last, (H, W) metres; None where the truth has none.
+
+        Raises InputError where it cannot be read.
+        """
+        index = self._index_of(image)
+        return None if index is None or Truth.DEPTH not in self.dataset.truth else self.dataset.depth(index)
 
     def facts(self) -> dict[str, Any]:
         """What the truth is and how it was matched, for evaluation.json."""
@@ -121,6 +129,12 @@ class MatchedTruth:
         missing = (self.dataset.entries[i].name for i, seen in enumerate(self._seen) if not seen)
         return {**self._unmatched,
                 "truth_without_frame": Unmatched(self._seen.count(0), list(islice(missing, _LISTED)))}
+
+    def _index_of(self, image: CameraImage) -> int | None:
+        current, index = self._current
+        if image is not current:
+            raise ValueError("truth is known of the image that was read last")
+        return index
 
     def _begin(self) -> None:
         # 1 = an image was found for it, 2 = it belongs to no camera of the recording.

@@ -31,7 +31,7 @@ class ReplaySink(Protocol):
         """A frame; latency_ms: milliseconds per stage, `end_to_end` among them."""
 
     def add_received(self, image: CameraImage, cdr: Mapping[str, bytes], latency_ms: Mapping[str, float]) -> None:
-        """What a node published for an image: topic of `replay.result.RESULT_TOPICS` -> serialized message."""
+        """What a node published for an image: each of `replay.result.result_topics` -> serialized message."""
 
     def drop(self, broken: BrokenFrame) -> None:
         """Frames that have no result, and why."""

@@ -1,4 +1,4 @@
-"""Writes the results of a replay, in process or live: result.mcap, overlay.mp4 and summary.json."""
+"""Writes the results of a replay, in process or live: result.mcap, overlay.mp4, depth.mp4 and summary.json."""
 
 from __future__ import annotations
 
@@ -19,17 +19,27 @@ from panoptic_ros.messages import (
     EMBEDDINGS,
     IMAGE,
     SEGMENTS,
+    depth_image_message,
     embeddings_message,
     panoptic_image_message,
+    read_depth,
     read_segments,
     segments_message,
 )
 from panoptic_ros.replay.accounting import ReplayAccount
+from panoptic_ros.viewing.depth import draw_depth
 from panoptic_ros.viewing.video import VideoWriter
 
+DEPTH_TOPIC = "depth/image"
 # The topics of a frame's results below `/` or `/<camera>/`, as the node has them, with their types.
-RESULT_TOPICS = {"panoptic/image": IMAGE, "panoptic/segments": SEGMENTS, "panoptic/embeddings": EMBEDDINGS}
-_FILES = ("result.mcap", "summary.json", "overlay*.mp4")
+RESULT_TOPICS = {"panoptic/image": IMAGE, "panoptic/segments": SEGMENTS, "panoptic/embeddings": EMBEDDINGS,
+                 DEPTH_TOPIC: IMAGE}
+_FILES = ("result.mcap", "summary.json", "overlay*.mp4", "depth*.mp4")
+
+
+def result_topics(with_depth: bool) -> dict[str, str]:
+    """Those of RESULT_TOPICS that frames have; with_depth: where the model predicts depth."""
+    return {topic: kind for topic, kind in RESULT_TOPICS.items() if with_depth or topic != DEPTH_TOPIC}
 
 
 def check_output(out: Path, overwrite: bool, patterns: Sequence[str] = _FILES) -> None:
@@ -51,9 +61,11 @@ def check_output(out: Path, overwrite: bool, patterns: Sequence[str] = _FILES) -
 
 
 def received_frame(image: CameraImage, cdr: Mapping[str, bytes], classes: ClassTable) -> PanopticFrame:
-    """What a node published for an image (topic of RESULT_TOPICS -> serialized message) as a frame."""
-    received = [bag_typestore().deserialize_cdr(cdr[topic], kind) for topic, kind in RESULT_TOPICS.items()]
-    return PanopticFrame(image, *read_segments(*received), classes)
+    """What a node published for an image (each of `result_topics` -> serialized message) as a frame."""
+    received = {topic: bag_typestore().deserialize_cdr(message, RESULT_TOPICS[topic]) for topic, message in cdr.items()}
+    depth = received.pop(DEPTH_TOPIC, None)
+    segment_map, segments = read_segments(*(received[topic] for topic in result_topics(with_depth=False)))
+    return PanopticFrame(image, segment_map, segments, classes, None if depth is None else read_depth(depth))
 
 
 class ResultWriter:
@@ -66,24 +78,26 @@ class ResultWriter:
         for file in _earlier_results(out, _FILES):
             file.unlink()
         self._bag = BagWriter(out / "result.mcap", compress=True)
-        self._overlays: dict[str, VideoWriter] = {}
+        self._videos: dict[str, VideoWriter] = {}
         self._account = ReplayAccount(recording)
         self._time_ns = 0
 
     def add(self, frame: PanopticFrame, latency_ms: Mapping[str, float]) -> None:
         """Write the results of a frame; latency_ms: milliseconds per stage, `end_to_end` among them."""
-        messages = (panoptic_image_message(frame, self._bag.types),
-                    segments_message(frame, self._model_id, self._bag.types),
-                    embeddings_message(frame, self._model_id, self._bag.types))
+        types = self._bag.types
+        messages = [panoptic_image_message(frame, types), segments_message(frame, self._model_id, types),
+                    embeddings_message(frame, self._model_id, types)]
+        if frame.depth is not None:
+            messages.append(depth_image_message(frame, types))
         time_ns = self._next_time(frame.image.stamp_ns)
-        for topic, message in zip(RESULT_TOPICS, messages, strict=True):
+        for topic, message in zip(result_topics(frame.depth is not None), messages, strict=True):
             self._bag.write(self._topic(frame.image.camera, topic), message, time_ns)
         self._finish_frame(frame, latency_ms)
 
     def add_received(self, image: CameraImage, cdr: Mapping[str, bytes], latency_ms: Mapping[str, float]) -> None:
-        """Write what a node published for an image: topic of RESULT_TOPICS -> serialized message, byte for byte."""
+        """Write what a node published for an image: each of `result_topics` -> serialized message, byte for byte."""
         time_ns = self._next_time(image.stamp_ns)
-        for topic, message_type in RESULT_TOPICS.items():
+        for topic, message_type in result_topics(DEPTH_TOPIC in cdr).items():
             self._bag.write_serialized(self._topic(image.camera, topic), message_type, cdr[topic], time_ns)
         self._finish_frame(received_frame(image, cdr, self._classes), latency_ms)
 
@@ -94,7 +108,7 @@ class ResultWriter:
     def finish(self, seconds: float, facts: Mapping[str, Any], interrupted: bool = False) -> dict[str, Any]:
         """Complete the files and return the summary."""
         self._bag.close()
-        for video in self._overlays.values():
+        for video in self._videos.values():
             video.close()
         summary = {
             **self._account.summary(seconds, self._model_id, facts, interrupted),
@@ -107,14 +121,16 @@ class ResultWriter:
     def _finish_frame(self, frame: PanopticFrame, latency_ms: Mapping[str, float]) -> None:
         self._account.add(frame, latency_ms)
         if self._with_overlay:
-            self._overlay(frame.image.camera).write(frame.overlay_bgr())
+            self._video("overlay", frame.image.camera).write(frame.overlay_bgr())
+            if frame.depth is not None:
+                self._video("depth", frame.image.camera).write(draw_depth(frame.depth))
 
-    def _overlay(self, camera: str) -> VideoWriter:
-        if camera not in self._overlays:
+    def _video(self, kind: str, camera: str) -> VideoWriter:
+        name = f"{kind}.mp4" if len(self._recording.streams) == 1 else f"{kind}_{camera}.mp4"
+        if name not in self._videos:
             rate = next(stream.frame_rate for stream in self._recording.streams if stream.camera == camera)
-            name = "overlay.mp4" if len(self._recording.streams) == 1 else f"overlay_{camera}.mp4"
-            self._overlays[camera] = VideoWriter(self._out / name, rate)
-        return self._overlays[camera]
+            self._videos[name] = VideoWriter(self._out / name, rate)
+        return self._videos[name]
 
     def _topic(self, camera: str, topic: str) -> str:
         return f"/{topic}" if len(self._recording.streams) == 1 else f"/{camera}/{topic}"

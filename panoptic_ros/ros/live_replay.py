@@ -20,7 +20,7 @@ from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
 from panoptic_ros.messages import IMAGE, camera_image_message, serialized_header, stamp_in_ns
 from panoptic_ros.replay.accounting import ReplaySink
-from panoptic_ros.replay.result import RESULT_TOPICS
+from panoptic_ros.replay.result import result_topics
 from panoptic_ros.ros.node_process import NODE, NodeProcess, Participant, private_network
 from panoptic_ros.ros.outputs import DIAGNOSTICS, TYPES, message_class
 
@@ -36,9 +36,10 @@ _Key = tuple[str, int, str]
 
 
 def replay_live(recording: Recording, result: ReplaySink, stop: Event, *, model: str, engine: str, device: str,
-                precision: str, rate: float) -> dict[str, Any]:
+                precision: str, rate: float, with_depth: bool = False) -> dict[str, Any]:
     """Send every image of the recording through a node of its own; returns the summary of `result`.
 
+    with_depth: whether the model predicts depth, so that an image's results are complete with it alone.
     rate: speed, 1 = as recorded. Latencies of the stages are the node's own; `end_to_end` is from publishing an image
     to having all of its results. Results are written after the drive, so that this takes nothing from the node.
     When `stop` is set, the files are completed with what there is. Raises InputError when the node cannot be
@@ -49,7 +50,7 @@ def replay_live(recording: Recording, result: ReplaySink, stop: Event, *, model:
     parameters = {"autostart": False, "model": model, "engine": engine, "device": device, "precision": precision,
                   "cameras": cameras, "warm_up_size": [first.height, first.width] if first else [0, 0]}
     environment = private_network()
-    drive = _Drive(recording)
+    drive = _Drive(recording, result_topics(with_depth))
     failure = None
     with NodeProcess(parameters, environment) as process, Participant(process, environment) as participant:
         try:
@@ -69,25 +70,29 @@ def replay_live(recording: Recording, result: ReplaySink, stop: Event, *, model:
 class _Sent:
     """An image that was published, and what has come back for it.
 
-    index: of the item in the recording. time: of publishing, of the last result; perf_counter, seconds.
-    results: topic -> where the spool has the message.
+    index: of the item in the recording. awaited: how many results there will be. sent, received: time of publishing
+    and of the last result; perf_counter, seconds. results: topic -> where the spool has the message.
     """
 
     index: int
+    awaited: int
     sent: float
     received: float = 0.0
     results: dict[str, tuple[int, int]] = field(default_factory=dict)
     latency_ms: dict[str, float] = field(default_factory=dict)
 
     def is_complete(self) -> bool:
-        return len(self.results) == len(RESULT_TOPICS)
+        return len(self.results) == self.awaited
 
 
 class _Drive:
-    """One replay: what was sent, what came back, what the node says of itself."""
+    """One replay: what was sent, what came back, what the node says of itself.
 
-    def __init__(self, recording: Recording) -> None:
-        self._recording = recording
+    topics: of the results that each image has, below the camera's, with their types.
+    """
+
+    def __init__(self, recording: Recording, topics: Mapping[str, str]) -> None:
+        self._recording, self._topics = recording, topics
         self._single = len(recording.streams) == 1
         self._lock = Lock()
         self._spool = TemporaryFile()  # noqa: SIM115 - lives as long as the drive
@@ -105,7 +110,7 @@ class _Drive:
         for stream in self._recording.streams:
             name = "" if self._single else f"/{stream.camera}"
             publishers[stream.camera] = participant.node.create_publisher(message_class(IMAGE), f"{name}/image", 10)
-            for topic, kind in RESULT_TOPICS.items():
+            for topic, kind in self._topics.items():
                 participant.subscribe(message_class(kind), f"{NODE}{name}/{topic}",
                                       partial(self._note_result, stream.camera, topic), many, raw=True)
             participant.subscribe(message_class(DIAGNOSTICS), f"{NODE}{name}/timings",
@@ -126,7 +131,7 @@ class _Drive:
                 self._last_sent = monotonic()
                 self._sent_count += 1
                 self._sent.setdefault((item.camera, item.stamp_ns, item.frame_id), []).append(
-                    _Sent(index, perf_counter()))
+                    _Sent(index, len(self._topics), perf_counter()))
             publishers[item.camera].publish(message)
         participant.wait_for(lambda: self._is_over() or self._has_given_up(), "the last results", 6 * PATIENCE)
         if self._has_given_up():
@@ -177,7 +182,7 @@ class _Drive:
     def _is_heard(self) -> bool:
         """Whether the node knows all of our publishers and subscriptions, not only we its."""
         with self._lock:
-            wanted = ["publishers", *(f"subscribers: {topic}" for topic in (*RESULT_TOPICS, "timings"))]
+            wanted = ["publishers", *(f"subscribers: {topic}" for topic in (*self._topics, "timings"))]
             return all(int(self._reports.get(self._status_name(stream.camera), {}).get(name, 0))
                        for stream in self._recording.streams for name in wanted)
 

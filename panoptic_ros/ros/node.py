@@ -151,7 +151,7 @@ class PanopticNode(LifecycleNode):
         for camera in settings.cameras:
             configured.statistics[camera] = StreamStatistics()
             configured.outputs[camera] = CameraOutputs(self, f"~/{camera}" if camera else "~")
-            configured.outputs[camera].publish_label_info(perception.model)
+            configured.outputs[camera].offer(perception.model)
         self._problem = ""
         self.get_logger().info(f"Model {perception.model.model_id} on {perception.engine.name}, "
                                f"{perception.engine.device}, {perception.engine.precision} precision")
@@ -258,7 +258,7 @@ class PanopticNode(LifecycleNode):
             perception.continue_tracks_of(configured.perception)
         configured.perception = perception
         for outputs in configured.outputs.values():
-            outputs.publish_label_info(model)
+            outputs.offer(model)
         self.get_logger().info(f"Model {model.model_id} from the next frame on")
 
     def _groups(self) -> Iterator[ParameterGroup]:

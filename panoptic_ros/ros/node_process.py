@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from threading import Condition, Thread
 from types import TracebackType
@@ -35,6 +35,8 @@ _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # prctl(2): the signal that a process gets when the one that started it ends
 
 NODE = "/panoptic_ros"
+# What a NodeProcess runs, before its ROS arguments.
+NODE_COMMAND = (sys.executable, "-m", "panoptic_ros.ros.node")
 # Lines of the node's log that are kept to explain a failure.
 LAST_LINES = 20
 
@@ -61,6 +63,21 @@ def _is_free(domain: int) -> bool:
         return True
 
 
+@contextlib.contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """The variables of this process with these changes, and afterwards as they were."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 class NodeProcess:
     """The node in a process of its own, ended with this context manager.
 
@@ -73,7 +90,7 @@ class NodeProcess:
         # JSON is YAML, which is what ROS reads.
         settings = [word for name, value in parameters.items() for word in ("-p", f"{name}:={json.dumps(value)}")]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "panoptic_ros.ros.node", "--ros-args", *settings, *arguments],
+            [*NODE_COMMAND, "--ros-args", *settings, *arguments],
             env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
             preexec_fn=partial(_LIBC.prctl, _PR_SET_PDEATHSIG, signal.SIGTERM))
@@ -117,17 +134,17 @@ class NodeProcess:
 class Participant:
     """A ROS node of our own in the network of a NodeProcess; a thread runs its callbacks.
 
-    node: to create publishers and subscriptions with.
+    node: to create publishers and subscriptions with. environment: of the network; this process keeps its own.
     """
 
     def __init__(self, process: NodeProcess, environment: Mapping[str, str]) -> None:
         self._process = process
         self._changed = Condition()
-        # What rcl and Fast DDS read when a context and a participant are made.
-        os.environ.update(environment)
         self._context = Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self.node = rclpy.create_node("panoptic_ros_replay", context=self._context, start_parameter_services=False)
+        # rcl and Fast DDS read it when a context and a participant are made, and not after that.
+        with _environment(environment):
+            rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+            self.node = rclpy.create_node("panoptic_ros_replay", context=self._context, start_parameter_services=False)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._spinning = Thread(target=self._spin, daemon=True)

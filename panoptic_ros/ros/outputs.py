@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
+from threading import Lock
 from time import perf_counter
 from typing import Any
 
@@ -25,6 +26,8 @@ from panoptic_ros.viewing.overlay import OverlayStyle
 DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 DETECTIONS = "vision_msgs/msg/Detection2DArray"
 LABEL_INFO = "vision_msgs/msg/LabelInfo"
+# The one output that only some models have.
+DEPTH = "depth/image"
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,11 @@ class CameraOutputs:
 
     def __init__(self, node: Node, prefix: str) -> None:
         self.published: Counter[str] = Counter()
-        self._node = node
-        self._publishers = {
-            topic: node.create_publisher(message_class(type_name), f"{prefix}/{topic}", qos.result(),
-                                         qos_overriding_options=qos.overridable())
-            for topic, (type_name, _) in _OUTPUTS.items() if _is_installed(type_name)}
+        self._node, self._prefix = node, prefix
+        # The worker publishes while the executor offers the outputs of another model.
+        self._lock = Lock()
+        self._publishers = {topic: self._publisher(topic) for topic, (type_name, _) in _OUTPUTS.items()
+                            if topic != DEPTH and _is_installed(type_name)}
         self._label_info = None
         if _is_installed(LABEL_INFO):
             self._label_info = node.create_publisher(message_class(LABEL_INFO), f"{prefix}/semantic/label_info",
@@ -56,7 +59,8 @@ class CameraOutputs:
 
     def subscribers(self) -> dict[str, int]:
         """Topic below the prefix -> how many subscribe to it, without those to which nobody does."""
-        counts = {topic: publisher.get_subscription_count() for topic, publisher in self._publishers.items()}
+        with self._lock:
+            counts = {topic: publisher.get_subscription_count() for topic, publisher in self._publishers.items()}
         return {topic: count for topic, count in counts.items() if count}
 
     def publish(self, frame: PanopticFrame, model: Model, overlay: OverlaySettings,
@@ -65,16 +69,28 @@ class CameraOutputs:
         start = perf_counter()
         view = _FrameView(frame, model, overlay, latency_ms)
         for topic, (_, message_of) in _OUTPUTS.items():
-            publisher = self._publishers.get(topic)
-            if publisher is not None and publisher.get_subscription_count():
-                if topic == "timings":  # the last one, so that it tells of the others
-                    latency_ms["publish"] = 1e3 * (perf_counter() - start)
-                publisher.publish(message_of(view))
-                self.published[topic] += 1
+            # A frame without depth: the last one of another model than the one that the topic is of.
+            if not self._is_wanted(topic) or (topic == DEPTH and frame.depth is None):
+                continue
+            if topic == "timings":  # the last one, so that it tells of the others
+                latency_ms["publish"] = 1e3 * (perf_counter() - start)
+            message = message_of(view)
+            with self._lock:
+                if publisher := self._publishers.get(topic):
+                    publisher.publish(message)
+                    self.published[topic] += 1
         latency_ms["publish"] = 1e3 * (perf_counter() - start)
 
-    def publish_label_info(self, model: Model) -> None:
-        """Tell the names of the classes, once per model."""
+    def offer(self, model: Model) -> None:
+        """Have the topics that this model needs, and tell the names of its classes; once per model.
+
+        The topic of the depth is there for a model that predicts it alone: nobody shall wait for what never comes.
+        """
+        with self._lock:
+            if model.predicts_depth and DEPTH not in self._publishers:
+                self._publishers[DEPTH] = self._publisher(DEPTH)
+            elif not model.predicts_depth and DEPTH in self._publishers:
+                self._node.destroy_publisher(self._publishers.pop(DEPTH))
         if self._label_info is not None:
             self._label_info.publish(_label_info(model, self._node.get_clock().now().to_msg()))
 
@@ -82,6 +98,15 @@ class CameraOutputs:
         """Take the topics back."""
         for publisher in (*self._publishers.values(), *([self._label_info] if self._label_info else [])):
             self._node.destroy_publisher(publisher)
+
+    def _is_wanted(self, topic: str) -> bool:
+        with self._lock:
+            publisher = self._publishers.get(topic)
+            return publisher is not None and publisher.get_subscription_count() > 0
+
+    def _publisher(self, topic: str) -> Any:
+        return self._node.create_publisher(message_class(_OUTPUTS[topic][0]), f"{self._prefix}/{topic}", qos.result(),
+                                           qos_overriding_options=qos.overridable())
 
 
 @cache
@@ -160,6 +185,7 @@ _OUTPUTS: dict[str, tuple[str, Callable[[_FrameView], Any]]] = {
     "panoptic/embeddings": (messages.EMBEDDINGS, lambda view: messages.embeddings_message(
         view.frame, view.model.model_id, TYPES)),
     "semantic/image": (messages.IMAGE, lambda view: messages.semantic_image_message(view.frame, TYPES)),
+    DEPTH: (messages.IMAGE, lambda view: messages.depth_image_message(view.frame, TYPES)),
     "detections": (DETECTIONS, _detections),
     "overlay/image": (messages.IMAGE, _overlay_image),
     "overlay/image/compressed": (messages.COMPRESSED_IMAGE, _compressed_overlay),

@@ -83,6 +83,21 @@ def test_with_several_image_topics_they_are_listed_and_one_must_be_chosen(
         open_recording(bag, ["/rear/image"])
 
 
+def test_cameras_whose_topics_give_one_name_stay_two(
+        write_bag: Callable[..., Path], numbered_image: Images, tmp_path: Path) -> None:
+    messages = [(topic, camera_image_message(numbered_image(k), bag_types()))
+                for k, topic in enumerate(("/front_left/image", "/front/left/image", "/front_left/image"))]
+    bag = write_bag(tmp_path / "bag", messages)
+    for topics in (["/front_left/image", "/front/left/image"], ["/front/left/image", "/front_left/image"]):
+        recording = open_recording(bag, topics)
+        assert {stream.topic: stream.camera for stream in recording.streams} == {
+            "/front/left/image": "front_left", "/front_left/image": "front_left_2"}
+        assert recording.notices == (
+            "the camera of /front_left/image is called front_left_2, for front_left is the one of /front/left/image",)
+        assert {(image.camera, int(image.pixels[0, 0, 0])) for image in read(recording)[0]} == {
+            ("front_left_2", 0), ("front_left", 1), ("front_left_2", 2)}
+
+
 def test_labels_and_depth_beside_one_camera_need_no_choice(
         write_bag: Callable[..., Path], numbered_image: Images, tmp_path: Path) -> None:
     types, image = bag_types(), numbered_image(1)

@@ -58,6 +58,16 @@ def test_a_drive_of_kitti_is_two_cameras_interleaved_by_time(tmp_path: Path) -> 
         open_recording(tmp_path, ["image_07"])
 
 
+def test_folders_that_would_give_one_name_are_two_cameras(tmp_path: Path) -> None:
+    write_images(tmp_path / "cam-1", ["0.png"])
+    write_images(tmp_path / "cam_1", ["0.png", "1.png"])
+    recording = open_recording(tmp_path)
+    assert {stream.camera: (Path(stream.topic).name, stream.frames) for stream in recording.streams} == {
+        "cam_1": ("cam_1", 2), "cam_1_2": ("cam-1", 1)}
+    assert "cam-1 is called cam_1_2, for cam_1 is the one of" in recording.notices[0]
+    assert [image.camera for image in images_of(tmp_path, "cam_1_2")] == ["cam_1_2"]
+
+
 def test_times_that_are_not_as_many_as_the_images_are_refused(tmp_path: Path) -> None:
     write_images(tmp_path, ["0.png", "1.png"])
     (tmp_path / "timestamps.txt").write_text("1\n2\n3\n")

@@ -12,6 +12,8 @@ import pytest
 from panoptic_ros.bags.read import open_recording
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.cli import main
+from panoptic_ros.datasets import Truth
+from panoptic_ros.evaluation.truth_sources import open_truth
 from panoptic_ros.synthetic_city import CityCamera, CityDrive
 
 
@@ -101,7 +103,11 @@ def test_the_bag_has_images_calibration_and_truth_with_the_same_headers(tmp_path
         classes = np.concatenate([[255], segments.class_id])[segment_map]
         assert np.array_equal(classes, frame.class_map)
     # The replay takes it as it is: truth is no camera.
-    assert [stream.camera for stream in open_recording(out).streams] == ["camera"]
+    recording = open_recording(out)
+    assert [stream.camera for stream in recording.streams] == ["camera"]
+    truth = open_truth(None, recording, load_class_table("cityscapes"))
+    assert Truth.DEPTH in truth.dataset.truth
+    assert np.array_equal(truth.dataset.depth(1), city.render(1).depth)
 
 
 @pytest.mark.parametrize(("options", "words"), [

@@ -21,7 +21,7 @@ from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.cli import main
 from panoptic_ros.evaluation.truth_sources import open_truth
-from panoptic_ros.messages import SEGMENTS, camera_image_message
+from panoptic_ros.messages import SEGMENTS, camera_image_message, header, image_message
 
 START_NS = 10**18
 FRAMES = 6
@@ -151,6 +151,50 @@ def test_truth_may_be_a_named_topic(truth_bag: Path, model_folder: Path) -> None
     assert len(found.dataset) == FRAMES
     image = found.dataset.image(2)
     assert image.tolist() == images()[2].pixels.tolist()
+
+
+def test_depth_is_scored_where_the_truth_and_the_model_have_it(
+        plain_bag: Path, results: Path, model_folder: Path, depth_model: Path,
+        predicted_depth: Callable[[int, int], np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured = predicted_depth(64, 128) * 2
+    measured[32:] = np.nan  # nobody knows; nor where the model predicts nothing, for it is 0 there
+    types = bag_types()
+    with BagWriter(tmp_path / "bag") as bag, AnyReader([results / "result.mcap"]) as reader:
+        write_images(bag)
+        for connection, time_ns, cdr in reader.messages():
+            if connection.topic in TRUTH:
+                bag.write_serialized(TRUTH[connection.topic], connection.msgtype, cdr, time_ns)
+        for image in images()[1:]:
+            bag.write("/front/truth/depth", image_message(measured, "32FC1", header(image, types), types),
+                      image.stamp_ns)
+    command = ["evaluate", str(tmp_path / "bag"), "--engine", "torch", "--device", "cpu"]
+    assert main([*command, "--model", str(depth_model), "--out", str(tmp_path / "depth")]) == 0
+    result = evaluation_of(tmp_path / "depth")
+    assert result["depth"] == {"rmse": pytest.approx(float(np.sqrt(np.nanmean((measured[measured > 0] / 2) ** 2)))),
+                               "abs_rel": pytest.approx(0.5), "delta1": 0, "delta2": 0, "delta3": 0}
+    assert "depth" in result["truth"]["judges"]
+    assert result["frames"]["scored"] == FRAMES
+    assert "AbsRel" in capsys.readouterr().out
+    page = (tmp_path / "depth" / "report.html").read_text()
+    assert "Depth RMSE" in page
+    assert 'alt="predicted depth of frame 3"' in page
+    assert 'alt="true depth of frame 3"' in page
+
+    assert main([*command, "--model", str(model_folder), "--out", str(tmp_path / "none")]) == 0
+    without = evaluation_of(tmp_path / "none")
+    assert "depth" not in without
+    assert without["panoptic"] == result["panoptic"]
+    assert "Depth" not in (tmp_path / "none" / "report.html").read_text()
+
+
+def test_depth_that_a_replay_wrote_is_its_own_perfect_truth(
+        plain_bag: Path, depth_model: Path, predicted_depth: Callable[[int, int], np.ndarray], tmp_path: Path) -> None:
+    options = ["--model", str(depth_model), "--engine", "torch", "--device", "cpu", "--out"]
+    assert main(["replay", str(plain_bag), "--no-overlay", *options, str(tmp_path / "first")]) == 0
+    assert main(["evaluate", str(plain_bag), "--truth", str(tmp_path / "first" / "result.mcap"), *options,
+                 str(tmp_path / "second")]) == 0
+    assert evaluation_of(tmp_path / "second")["depth"] == {
+        "rmse": 0, "abs_rel": 0, "delta1": 1, "delta2": 1, "delta3": 1}
 
 
 def test_a_bag_without_truth_says_how_to_give_one(

@@ -42,6 +42,46 @@ def test_frames_have_their_number_and_time(tiny_mots):
     assert dataset.label(2).object_id.tolist() == [0, 1000]
 
 
+def write_depth(folder, k, values):
+    folder.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(folder / f"{k:06d}.png"), np.asarray(values, np.uint16))
+
+
+def test_depth_beside_the_images_is_truth_in_metres(tiny_mots):
+    steps = np.zeros((5, 8))
+    steps[1, 2], steps[4, 7] = 256, 20_000
+    write_depth(tiny_mots / "depth_02", 0, steps)
+    write_depth(tiny_mots / "depth_02", 2, np.full((5, 9), 256))
+    dataset = pickle.loads(pickle.dumps(open_dataset(str(tiny_mots))))
+    assert dataset.truth == {Truth.TRACKS, Truth.DEPTH}
+    depth = dataset.depth(0)
+    assert depth.dtype == np.float32
+    assert (depth[1, 2], depth[4, 7], np.count_nonzero(depth)) == (1, 78.125, 2)
+    # Nothing is known where the file is missing.
+    assert dataset.depth(1).shape == (5, 8)
+    assert not dataset.depth(1).any()
+    with pytest.raises(InputError, match=r"depth_02/000002\.png is 9 x 5 pixels"):
+        dataset.depth(2)
+
+
+def test_depth_of_the_official_layout_is_of_its_sequence(tiny_mots, tmp_path):
+    root = tmp_path / "kitti"
+    for name in ("0002", "0006"):
+        shutil.copytree(tiny_mots / "image_02", root / "training" / "image_02" / name)
+        (root / "instances_txt").mkdir(exist_ok=True)
+        shutil.copy(tiny_mots / "instances.txt", root / "instances_txt" / f"{name}.txt")
+    write_depth(root / "training" / "depth_02" / "0006", 1, np.full((5, 8), 512))
+    dataset = open_dataset(str(root))
+    assert Truth.DEPTH in dataset.truth
+    assert [float(dataset.depth(k).max()) for k in range(6)] == [0, 0, 0, 0, 2, 0]
+
+
+def test_a_depth_picture_in_colour_is_refused(tiny_mots):
+    write_depth(tiny_mots / "depth_02", 0, np.zeros((5, 8, 3)))
+    with pytest.raises(InputError, match=r"000000\.png has 3 channels"):
+        open_dataset(str(tiny_mots)).depth(0)
+
+
 def test_the_official_layout_has_several_sequences(tiny_mots, tmp_path):
     root = tmp_path / "kitti"
     for name in ("0002", "0006"):

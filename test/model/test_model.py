@@ -37,6 +37,13 @@ def test_a_saved_model_is_loaded_as_it_was(model_folder: Path, tmp_path: Path) -
     assert model.model_id.split("@")[1] == again.model_id.split("@")[1]
 
 
+def test_a_model_predicts_depth_where_its_network_says_so(model_folder: Path) -> None:
+    model = load_model(model_folder)
+    assert not model.predicts_depth
+    model.network.pixel_outputs = ("embedding", "depth")
+    assert model.predicts_depth
+
+
 def test_other_weights_have_another_id(copy: Path) -> None:
     before = load_model(copy).model_id
     state = load_file(copy / "weights.safetensors")

@@ -23,7 +23,7 @@ from panoptic_ros.bags.types import bag_types, bag_typestore
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.cli import main
 from panoptic_ros.interruption import stop_on_interrupt
-from panoptic_ros.messages import camera_image_message, read_segments
+from panoptic_ros.messages import camera_image_message, read_depth, read_segments
 
 RESULTS = ["overlay.mp4", "result.mcap", "summary.json"]
 
@@ -101,6 +101,30 @@ def test_a_replay_writes_its_three_files_and_they_agree(
     assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(10, rel=0.01)
 
 
+def test_where_the_model_predicts_depth_it_is_in_the_bag_and_a_video(
+        picture_bag: Callable[..., Path], depth_model: Path, predicted_depth: Callable[[int, int], np.ndarray],
+        tmp_path: Path) -> None:
+    bag, out = picture_bag(tmp_path / "bag", [0, 1, 2]), tmp_path / "out"
+    options = ("--model", str(depth_model), "--engine", "torch", "--device", "cpu", "--overwrite")
+    assert main(["replay", str(bag), "--out", str(out), *options]) == 0
+    assert summary_of(out)["files"] == ["depth.mp4", *RESULTS] == sorted(file.name for file in out.iterdir())
+    results = results_of(out)
+    assert {topic: len(messages) for topic, messages in results.items()} == dict.fromkeys(
+        ("/panoptic/image", "/panoptic/segments", "/panoptic/embeddings", "/depth/image"), 3)
+    expected = predicted_depth(64, 128)
+    for depth, segments in zip(results["/depth/image"], results["/panoptic/segments"], strict=True):
+        assert depth.header == segments.header
+        np.testing.assert_array_equal(read_depth(depth), np.where(expected > 0, expected, np.nan))
+    video = cv2.VideoCapture(str(out / "depth.mp4"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    blue, _, red = video.read()[1].astype(int).mean(axis=1).T
+    assert (blue - red)[1] > 50  # far above, near below
+    assert (red - blue)[-1] > 50
+    # What is no longer so is no longer there.
+    assert main(["replay", str(bag), "--out", str(out), "--no-overlay", *options]) == 0
+    assert sorted(file.name for file in out.iterdir()) == ["result.mcap", "summary.json"]
+
+
 def test_all_results_of_an_image_carry_its_header(
         replay: Callable[..., int], picture_bag: Callable[..., Path], tmp_path: Path) -> None:
     bag = picture_bag(tmp_path / "bag", [0, 1, 2])
@@ -169,6 +193,24 @@ def test_several_cameras_have_topics_and_overlays_of_their_own(
     summary, results = summary_of(tmp_path / "out"), results_of(tmp_path / "out")
     assert {camera: row["frames_out"] for camera, row in summary["cameras"].items()} == {"left": 3, "right": 3}
     assert len(results["/left/panoptic/image"]) == len(results["/right/panoptic/segments"]) == 3
+
+
+def test_results_of_cameras_whose_topics_give_one_name_are_kept_apart(
+        replay: Callable[..., int], picture_bag: Callable[..., Path], tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    topics = ("/front/left/image", "/front_left/image")
+    bag, out = picture_bag(tmp_path / "bag", [0, 1, 2], topics=topics), tmp_path / "out"
+    assert replay(bag, out, "--topic", topics[0], "--topic", topics[1]) == 0
+    assert "note: the camera of /front_left/image is called front_left_2" in capsys.readouterr().err
+    assert sorted(file.name for file in out.glob("*.mp4")) == ["overlay_front_left.mp4", "overlay_front_left_2.mp4"]
+    summary, results = summary_of(out), results_of(out)
+    tracks = []
+    for camera, topic in zip(("front_left", "front_left_2"), topics, strict=True):
+        assert (summary["cameras"][camera]["source"], summary["cameras"][camera]["frames_out"]) == (topic, 3)
+        tracks.append({segment.track_id for message in results[f"/{camera}/panoptic/segments"]
+                       for segment in message.segments} - {0})
+    assert all(tracks)
+    assert not tracks[0] & tracks[1]
 
 
 def test_of_a_bag_that_was_cut_off_the_rest_is_replayed(

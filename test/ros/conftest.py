@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from rcl_interfaces.srv import GetParameters, SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
+from panoptic_ros.ros import node_process  # noqa: E402
 from panoptic_ros.ros.node_process import NODE, NodeProcess, Participant, private_network  # noqa: E402
+
+DEPTH_MODELS = Path(__file__).parents[1] / "depth_models.py"
 
 
 class RunningNode:
@@ -112,6 +116,14 @@ def start_node() -> Iterator[Callable[..., RunningNode]]:
     yield start
     for one in reversed(opened):
         one.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def depth_nodes() -> Iterator[None]:
+    """Nodes have models that predict depth: those whose name begins with `depth`, see `depth_models.py`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(node_process, "NODE_COMMAND", (sys.executable, str(DEPTH_MODELS)))
+        yield
 
 
 @pytest.fixture(scope="session")

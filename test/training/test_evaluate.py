@@ -16,6 +16,7 @@ import yaml
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.datasets import Dataset, Entry, Truth, open_dataset
 from panoptic_ros.datasets.coco_panoptic import CocoPanopticWriter
+from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.scorer import Scorer
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import PanopticLabel
@@ -95,6 +96,45 @@ def test_no_track_goes_on_from_one_sequence_to_the_next(model_folder: Path) -> N
     assert tracks[1] & tracks[2]
     assert tracks[4] & tracks[5]
     assert not set.union(*tracks[:3]) & set.union(*tracks[3:])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_depth_is_scored_where_the_dataset_and_the_model_have_it(
+        model_folder: Path, depth_model: Path, predicted_depth: Any, workers: int) -> None:
+    class Measured(Dataset):
+        """Two frames of the city; the true depth of frame k is k + 2 times what the model predicts."""
+
+        name, city = "measured", open_dataset("city:600x2@64x128")
+        classes, truth, entries = city.classes, city.truth, city.entries
+
+        def image(self, index: int) -> np.ndarray:
+            return self.city.image(index)
+
+        def label(self, index: int) -> PanopticLabel:
+            return self.city.label(index)
+
+        def depth(self, index: int) -> np.ndarray:
+            return predicted_depth(64, 128) * (index + 2)
+
+    def result(model: Path) -> dict[str, Any]:
+        return evaluate(Perception(load_model(model), "torch", "cpu"), Measured(), 2, workers)
+
+    assert result(depth_model)["depth"]["abs_rel"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert "depth" not in result(model_folder)
+
+
+def test_a_sequence_that_cannot_be_scored_ends_the_evaluation(
+        model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish = Scorer.finish
+
+    def fail_at_the_first(scorer: Scorer, sequence: str) -> None:
+        finish(scorer, sequence)
+        if sequence == "0600":
+            raise InputError("drive 0600 cannot be scored")
+
+    monkeypatch.setattr(Scorer, "finish", fail_at_the_first)
+    with pytest.raises(InputError, match="drive 0600 cannot be scored"):
+        evaluate(Perception(load_model(model_folder), "torch", "cpu"), open_dataset(CITY), 6, 0)
 
 
 def test_the_result_says_what_was_scored_and_how(model_folder: Path, city_result: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from panoptic_ros.classes import ClassTable
@@ -17,6 +18,7 @@ from panoptic_ros.evaluation.report.pictures import error_map, painted, painted_
 from panoptic_ros.evaluation.report.tracks import TrackTimeline
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import PanopticLabel
+from panoptic_ros.viewing.depth import draw_depth
 
 if TYPE_CHECKING:
     from panoptic_ros.evaluation.scorer import FrameScore
@@ -59,10 +61,11 @@ class Report:
         self._worst: list[tuple[float, int, WorstFrame]] = []  # a heap whose first is the best of the worst
 
     def add(self, frame: PanopticFrame, predicted: PanopticLabel, truth: PanopticLabel | None,
-            score: FrameScore | None, latency_ms: Mapping[str, float]) -> None:
+            score: FrameScore | None, latency_ms: Mapping[str, float], true_depth: np.ndarray | None = None) -> None:
         """Take the next frame; the frames of several cameras may come interleaved.
 
         predicted, truth: its labels, in the table of the report. latency_ms: milliseconds per stage.
+        true_depth: (H, W) metres, where the frame's is judged by it.
         """
         image, number = frame.image, len(self.stamps_ns)
         quality = None if score is None else score.quality
@@ -77,7 +80,7 @@ class Report:
             clips.add(overlay, number, image.stamp_ns, quality)
         if truth is not None and score is not None and quality is not None and self._is_among_worst(quality):
             worst = WorstFrame(number, image.camera, image.stamp_ns, quality, score.void_share,
-                               self._pictures(frame, predicted, truth))
+                               self._pictures(frame, predicted, truth, true_depth))
             push = heapq.heappush if len(self._worst) < WORST_FRAMES else heapq.heapreplace
             push(self._worst, (-quality, -number, worst))
 
@@ -97,9 +100,14 @@ class Report:
         for stage, values in self.latency_ms.items():
             values.append(latency_ms.get(stage, np.nan))
 
-    def _pictures(self, frame: PanopticFrame, predicted: PanopticLabel, truth: PanopticLabel) -> dict[str, bytes]:
+    def _pictures(self, frame: PanopticFrame, predicted: PanopticLabel, truth: PanopticLabel,
+                  true_depth: np.ndarray | None) -> dict[str, bytes]:
         image = scaled_image(frame.image, PICTURE_WIDTH)
         errors = error_map(predicted, truth, self._is_thing)
         pictures = {"image": image.pixels, "truth": painted(image, truth, self.classes),
                     "prediction": painted(image, predicted, self.classes), "errors": painted_errors(image, errors)}
+        if frame.depth is not None and true_depth is not None:
+            size = image.width, image.height
+            pictures |= {name: draw_depth(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST))
+                         for name, depth in (("true depth", true_depth), ("predicted depth", frame.depth))}
         return {name: webp(picture, _WEBP_QUALITY) for name, picture in pictures.items()}

@@ -1,0 +1,70 @@
+"""What the package imports is what package.xml and pyproject.toml say that it needs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Imported module -> its distribution in pyproject.toml, and its rosdep key; None where rosdep has none.
+PYTHON: dict[str, tuple[str, str | None]] = {
+    "backports": ("backports.zstd", None), "cv2": ("opencv-python-headless", "python3-opencv"),
+    "jinja2": ("jinja2", "python3-jinja2"), "lz4": ("lz4", None), "numpy": ("numpy", "python3-numpy"),
+    "openvino": ("openvino", None), "pycocotools": ("pycocotools", None), "rosbags": ("rosbags", "python3-rosbags-pip"),
+    "safetensors": ("safetensors", None), "scipy": ("scipy", "python3-scipy"), "timm": ("timm", "python3-timm-pip"),
+    "torch": ("torch", "python3-pytorch-pip"), "torchvision": ("torchvision", "python3-torchvision-pip"),
+    "tqdm": ("tqdm", "python3-tqdm"), "yaml": ("pyyaml", "python3-yaml"),
+}
+# Imported without being a dependency of its own, and why.
+NO_DEPENDENCY = {
+    "cityscapesscripts": "for `dataset convert cityscapes` alone, which says that it is needed",
+    "compression": "of Python 3.14", "markupsafe": "of jinja2", "panoptic_ros": "the package",
+    "typing_extensions": "for type checkers alone",
+}
+# It adds rosbags.image to the modules of rosbags.
+NOT_IMPORTED = {"rosbags-image"}
+
+
+def imported() -> set[str]:
+    """The top-level modules that the package imports anywhere, without those of Python."""
+    names: set[str] = set()
+    for file in (ROOT / "panoptic_ros").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                names.add(str(node.module))
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - NO_DEPENDENCY.keys()
+
+
+def test_every_module_that_is_imported_is_in_package_xml() -> None:
+    package = ElementTree.parse(ROOT / "package.xml").getroot()
+    said = {str(row.text) for kind in ("depend", "exec_depend") for row in package.iter(kind)}
+    needed = imported()
+    keys = {key for module in needed & PYTHON.keys() if (key := PYTHON[module][1])}
+    of_ros = needed - PYTHON.keys()  # a ROS package has the name of its module
+    assert keys | of_ros <= said
+    assert {key for key in said if key.startswith("python3-")} == keys
+
+
+def test_what_rosdep_does_not_know_is_named_in_package_xml() -> None:
+    comments = " ".join(re.findall(r"<!--(.*?)-->", (ROOT / "package.xml").read_text(), re.DOTALL))
+    unknown = {PYTHON[module][0] for module in imported() & PYTHON.keys() if PYTHON[module][1] is None}
+    assert {name for name in unknown | NOT_IMPORTED if name not in comments} == set()
+
+
+def test_the_python_modules_that_are_imported_are_the_dependencies_in_pyproject() -> None:
+    rows = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    distributions = {re.split(r"[\s<>=;\[]", row)[0] for row in rows}
+    assert distributions - NOT_IMPORTED == {PYTHON[module][0] for module in imported() & PYTHON.keys()}

@@ -1,0 +1,91 @@
+"""Depth over DDS: its topic is there for a model that predicts depth and for no other, and a live replay has it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import Image
+
+from panoptic_ros.bags.types import bag_typestore
+from panoptic_ros.cli import main
+from panoptic_ros.messages import read_depth
+from panoptic_ros.msg import PanopticSegmentArray
+from panoptic_ros.ros.node_process import NODE
+
+DEPTH_TOPIC = f"{NODE}/depth/image"
+MakeImage = Callable[..., Image]
+
+pytestmark = pytest.mark.usefixtures("depth_nodes")
+
+
+@pytest.fixture(scope="module")
+def node(depth_nodes: None, start_node: Callable[..., Any], depth_model: Path) -> Any:
+    running = start_node(model=str(depth_model))
+    running.wait_for(lambda: running.state() == "active", "the node to be active")
+    return running
+
+
+def publishers_of_depth(node: Any) -> int:
+    count: int = node.participant.node.count_publishers(DEPTH_TOPIC)
+    return count
+
+
+def test_depth_has_the_header_of_the_image_and_is_in_metres(
+        node: Any, make_image: MakeImage, predicted_depth: Callable[[int, int], np.ndarray]) -> None:
+    depths = node.subscribe(Image, "depth/image")
+    message = make_image((2_000_000_000, 999_999_999), frame_id="Kamera ü/1")
+    depth = node.publish_until_answered(message, depths)
+    assert depth.header == message.header
+    assert (depth.encoding, depth.height, depth.width, depth.step, depth.is_bigendian) == ("32FC1", 64, 128, 512, 0)
+    expected = predicted_depth(64, 128)
+    np.testing.assert_array_equal(read_depth(depth), np.where(expected > 0, expected, np.nan))
+    node.wait_for(lambda: node.count("published: depth/image") == len(depths), "the depth to be counted")
+
+
+def test_the_topic_comes_and_goes_with_the_model(
+        node: Any, make_image: MakeImage, depth_model: Path, model_folder: Path) -> None:
+    depths, segments = node.subscribe(Image, "depth/image"), node.subscribe(PanopticSegmentArray, "panoptic/segments")
+    assert node.set_parameter("model", str(model_folder)) == ""
+    node.wait_for(lambda: not publishers_of_depth(node), "the topic to go")
+    node.wait_for(lambda: "subscribers: depth/image" not in node.values(), "the diagnostics to say so")
+    before = len(depths)
+    answer = node.publish_until_answered(make_image((2_000_000_001, 0)), segments)
+    assert answer.model_id.startswith("tiny@")
+    assert node.set_parameter("model", str(depth_model)) == ""
+    node.wait_for(lambda: node.count("subscribers: depth/image"), "the topic to come back")
+    depth = node.publish_until_answered(make_image((2_000_000_002, 0)), depths)
+    assert len(depths) == before + 1
+    assert depth.header.stamp.sec == 2_000_000_002
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "drive"
+    folder.mkdir()
+    for k in range(6):
+        blocks = np.random.default_rng(k // 3).integers(0, 255, (8, 16, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{k:03d}.png"), blocks.repeat(16, axis=0).repeat(16, axis=1))
+    return folder
+
+
+def test_a_live_replay_has_the_depth_of_every_frame(
+        images: Path, depth_model: Path, predicted_depth: Callable[[int, int], np.ndarray], tmp_path: Path) -> None:
+    out, expected = tmp_path / "out", predicted_depth(128, 256)
+    command = ["replay", str(images), "--live", "--rate", "0.25", "--model", str(depth_model)]
+    assert main([*command, "--out", str(out)]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["frames_out"], summary["dropped"]) == (6, {})
+    assert summary["files"] == ["depth.mp4", "overlay.mp4", "result.mcap", "summary.json"]
+    with AnyReader([out / "result.mcap"]) as reader:
+        depths = [bag_typestore().deserialize_cdr(cdr, connection.msgtype)
+                  for connection, _, cdr in reader.messages() if connection.topic == "/depth/image"]
+    assert len(depths) == 6
+    for depth in depths:
+        np.testing.assert_array_equal(read_depth(depth), np.where(expected > 0, expected, np.nan))
