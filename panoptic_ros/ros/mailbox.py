@@ -1,4 +1,4 @@
-"""The newest image of each camera, waiting for the worker; never a queue."""
+"""Mailbox of depth 1 per camera between executor and worker: the newest image only, never a queue."""
 
 from __future__ import annotations
 
