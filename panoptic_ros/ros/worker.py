@@ -21,9 +21,9 @@ from panoptic_ros.ros.statistics import StreamStatistics
 from panoptic_ros.ros.tracks_file import TracksFile
 
 # Drop reasons, as /diagnostics counts them.
-OVERTAKEN = "replaced by a newer image"
-UNUSABLE = "invalid image"
-UNWANTED = "no subscribers"
+REPLACED = "replaced by a newer image"
+INVALID = "invalid image"
+NO_SUBSCRIBERS = "no subscribers"
 FAILED = "processing failed"
 STOPPED = "node deactivated"
 
@@ -68,7 +68,7 @@ class Worker:
             self._statistics[camera].receive()
         overtaken = self._mailbox.put({camera: Arrival(message, now) for camera, message in messages.items()})
         for camera in overtaken:
-            self._statistics[camera].drop(STOPPED if self.failure else OVERTAKEN)
+            self._statistics[camera].drop(STOPPED if self.failure else REPLACED)
 
     def reset_tracks(self) -> None:
         """Forget the tracks before anything that comes from now on is processed."""
@@ -137,12 +137,12 @@ class Worker:
         """The image, if there is one in the message and somebody wants its results; else it is counted as dropped."""
         statistics = self._statistics[camera]
         if not self._outputs[camera].subscribers():
-            statistics.drop(UNWANTED)
+            statistics.drop(NO_SUBSCRIBERS)
             return None
         try:
             image = camera_image(arrival.message, camera)
         except InputError as error:
-            statistics.drop(UNUSABLE, str(error))
+            statistics.drop(INVALID, str(error))
             self._logger.warning(f"Image dropped: {error}", throttle_duration_sec=QUIET)
             return None
         if behind := statistics.stamp(image.stamp_ns):

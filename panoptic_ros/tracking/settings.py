@@ -65,8 +65,8 @@ class TrackerSettings:
         "object gets the id of one that another camera sees now; 0 = off")
     temporal_smoothing: bool = field(default=False, metadata={
         "description": "temporal smoothing of the segmentation: a tracked object has the class of most of its past, a "
-                       "new one with a low score is held back for a frame, one that is missed for up to 0.35 s is shown "
-                       "at its predicted box, and stuff that is lost for one frame is kept"})
+                       "new one with a low score is held back for a frame, one that is missed for up to 0.35 s is "
+                       "shown at its predicted box, and stuff that is lost for one frame is kept"})
 
     def __post_init__(self) -> None:
         check_ranges(self)
