@@ -292,7 +292,7 @@ class PanopticNode(LifecycleNode):
             perception = self._configured.perception
             engine = perception.engine
             facts = {"model": perception.model.model_id, "engine": engine.name, "device": str(engine.device),
-                     "precision": engine.precision, "tracks": str(perception.tracks_born())}
+                     "precision": engine.precision, "tracks_total": str(perception.tracks_born())}
             if torch.cuda.is_initialized():
                 facts["gpu_memory_mib"] = f"{torch.cuda.memory_allocated() / 2**20:.0f}"
         yield node_status(name, NodeReport(self._state(), self._problem, facts))

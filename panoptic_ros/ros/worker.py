@@ -66,8 +66,8 @@ class Worker:
         now = perf_counter()
         for camera in messages:
             self._statistics[camera].receive()
-        overtaken = self._mailbox.put({camera: Arrival(message, now) for camera, message in messages.items()})
-        for camera in overtaken:
+        replaced = self._mailbox.put({camera: Arrival(message, now) for camera, message in messages.items()})
+        for camera in replaced:
             self._statistics[camera].drop(STOPPED if self.failure else REPLACED)
 
     def reset_tracks(self) -> None:
