@@ -20,7 +20,7 @@ lint: ## ruff, mypy and the import contract
 	scripts/with_env mypy
 	scripts/with_env lint-imports --no-logo
 
-bench: ## the budgets of the pipeline, measured on this machine
+bench: ## latency, throughput and scores on this machine (python -m benchmarks)
 	scripts/with_env python -m benchmarks
 
 set_up: ## only make the environment and build the messages

@@ -1,1 +1,1 @@
-"""What things cost, as ratios within one run: `python -m benchmarks` lists and runs them all."""
+"""Benchmarks, a module each: `python -m benchmarks.NAME [--quick]`; `python -m benchmarks` runs the main ones."""

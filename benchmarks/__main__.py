@@ -1,4 +1,8 @@
-"""Run all benchmarks one after the other: python -m benchmarks [--quick]."""
+"""Run latency, throughput and shipped-model benchmarks one after the other: python -m benchmarks [--quick].
+
+Not among them: ablations and `train_real`, which train for hours, `tracking`, which needs further packages, and
+`decode_dense_detections`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line that all benchmarks share."""
+"""Command line and output that benchmarks share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +33,12 @@ def run_benchmark(doc: str | None, measure: Callable[..., dict[str, Any]],
     print(table(result))
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def latency_table(milliseconds: Mapping[str, float], few: str, many: str) -> str:
+    """A line for each latency, also relative to `network`; then how decode grows from `few` to `many` instances."""
+    width = max(map(len, milliseconds))
+    lines = [f"{name:<{width}} {value:8.1f} ms  {value / milliseconds['network']:6.3f} x network"
+             for name, value in milliseconds.items()]
+    growth = milliseconds[f"decode of {many}"] / milliseconds[f"decode of {few}"]
+    return "\n".join([*lines, f"{f'decode, {many} : {few}':<{width}} {growth:8.2f}     (budget 1.5)"])

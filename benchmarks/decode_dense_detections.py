@@ -1,7 +1,7 @@
-"""Dense detections at 1024 x 2048, decode beside network: python -m benchmarks.decode_dense_detections [--quick]
+"""Dense detections' latency at 1024 x 2048, decode and network: python -m benchmarks.decode_dense_detections [--quick]
 
-The network is the paper's with ResNet-50 and random weights, in the engine that `auto` takes; what is decoded is what a
-network without fault would put out for a street with so many objects.
+The network is the paper's with ResNet-50 and random weights, in the engine that `auto` takes; what is decoded are ideal
+outputs, made of the ground truth of a street with so many objects.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.command import run_benchmark
+from benchmarks.command import latency_table, run_benchmark
 from benchmarks.pipeline import median_ms
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.engines import build_engine
@@ -44,8 +44,8 @@ def street(count: int) -> tuple[Tensor, Tensor]:
     return class_map, instance_map
 
 
-def perfect_outputs(class_map: Tensor, instance_map: Tensor, is_thing: Tensor) -> dict[str, Tensor]:
-    """What a network that has learned everything puts out for the maps (1, H, W): logits of +-6."""
+def oracle_outputs(class_map: Tensor, instance_map: Tensor, is_thing: Tensor) -> dict[str, Tensor]:
+    """Ideal network outputs for ground-truth maps (1, H, W): logits of +-6."""
     rows, columns = class_map.shape[1] // 8, class_map.shape[2] // 8
     location, level = locations(rows, columns, class_map.device)
     truth, largest = objects(class_map, instance_map), Settings().regression_ranges
@@ -76,7 +76,7 @@ def measure(quick: bool) -> dict[str, float]:
     with torch.inference_mode():
         result = {"network": median_ms(lambda: engine(image), repeats)}
         for count in BOXES:
-            outputs = {name: x.to(engine.device) for name, x in perfect_outputs(*street(count), is_thing).items()}
+            outputs = {name: x.to(engine.device) for name, x in oracle_outputs(*street(count), is_thing).items()}
             things, thresholds = is_thing.to(engine.device), dense_detections.Thresholds(instances=max(BOXES))
             [found] = dense_detections.decode(outputs, things, thresholds, SIZE).segments
             assert int(found.is_thing.sum()) == count
@@ -90,11 +90,8 @@ def measure(quick: bool) -> dict[str, float]:
 
 
 def table(result: dict[str, float]) -> str:
-    """One line per figure."""
-    lines = [f"{name:<25} {value:8.1f} ms  {value / result['network']:6.3f} x network"
-             for name, value in result.items()]
-    growth = result["decode of 200 boxes"] / result["decode of 10 boxes"]
-    return "\n".join([*lines, f"{'200 boxes : 10 boxes':<25} {growth:8.2f}     (budget 1.5)"])
+    """Latencies, and how decode grows with the boxes."""
+    return latency_table(result, "10 boxes", "200 boxes")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the ROS node adds to the pipeline, and what it does when images come faster than it can work."""
+"""Overhead of the ROS node, and throughput under overload: python -m benchmarks.node_throughput [--quick]"""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from panoptic_ros.msg import PanopticSegmentArray
 from panoptic_ros.perception import Perception
 from panoptic_ros.ros.node_process import NODE, NodeProcess, Participant, private_network
 from panoptic_ros.ros.outputs import TYPES
+from panoptic_ros.ros.worker import REPLACED
 from panoptic_ros.synthetic_city.camera import CityCamera
 from panoptic_ros.synthetic_city.drive import CityDrive
 
@@ -67,7 +68,7 @@ def _images(height: int, width: int, count: int) -> list[CameraImage]:
 
 
 def _stamped(images: list[CameraImage], k: int) -> CameraImage:
-    """The k-th image of a drive that starts again and again, its time going on."""
+    """The k-th image of the sequence, repeated without end, with stamps that go on."""
     return replace(images[k % len(images)], stamp_ns=k * 100_000_000)
 
 
@@ -124,7 +125,7 @@ class _Node:
         p50, p99 = np.percentile(latency, (50, 99)).tolist()
         return {"sent": len(sent), "received": int(self._report["received"]) - before["received"],
                 "processed": int(self._report["processed"]) - before["processed"],
-                "overtaken": int(self._report.get("dropped: overtaken by a newer image", 0)),
+                "replaced": int(self._report.get(f"dropped: {REPLACED}", 0)),
                 "results_per_second": round(len(latency) / elapsed, 2), "latency_ms_p50": round(p50, 1),
                 "latency_ms_p99": round(p99, 1)}
 

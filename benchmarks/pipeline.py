@@ -1,7 +1,7 @@
-"""What each stage from image to tracked segments costs: python -m benchmarks.pipeline [--quick] [--json FILE]
+"""Latency of each pipeline stage, from image to tracked segments: python -m benchmarks.pipeline [--quick] [--json FILE]
 
 Every figure is also given relative to the network alone in the same run, since machines differ. The stages are those of
---model; decode and association of many instances are measured on made-up ones, with HLE's decode (that of dense
+--model; decode and tracking of many instances are measured on made-up ones, with HLE's decode (that of dense
 detections has a benchmark of its own).
 """
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.command import run_benchmark
+from benchmarks.command import latency_table, run_benchmark
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.frame import PanopticFrame
@@ -116,17 +116,14 @@ def measure(quick: bool, model: str) -> dict[str, float]:
     for k in range(3):
         tracker.update(crowd(100, 0.01 * k, seed=k), settings)
     crowds = iter([crowd(100, 0.02 + 0.01 * k, seed=0) for k in range(1, repeats + 3)])
-    result["association of 100 segments with 300 tracks"] = median_ms(
+    result["tracking of 100 segments with 300 tracks"] = median_ms(
         lambda: tracker.update(next(crowds), settings), repeats)
     return result
 
 
 def table(result: dict[str, float]) -> str:
-    """One line per figure."""
-    lines = [f"{name:<45} {value:8.1f} ms  {value / result['network']:6.2f} x network"
-             for name, value in result.items()]
-    growth = result["decode of 200 instances"] / result["decode of 10 instances"]
-    return "\n".join([*lines, f"{'decode, 200 instances : 10 instances':<45} {growth:8.2f}     (budget 1.5)"])
+    """Latencies, and how decode grows with the instances."""
+    return latency_table(result, "10 instances", "200 instances")
 
 
 if __name__ == "__main__":

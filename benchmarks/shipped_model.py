@@ -1,4 +1,4 @@
-"""What a model scores and how fast it is, as the README's table: python -m benchmarks.shipped_model [--quick]
+"""Scores and speed of a model, as the README's table: python -m benchmarks.shipped_model [--quick]
 
 The synthetic city's test drives, and, where the recordings are there, the CamVid validation clip and KITTI 0000 with
 their truth: streets that the shipped model has never seen the like of. --model and --recordings name another model and

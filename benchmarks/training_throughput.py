@@ -1,4 +1,4 @@
-"""Whether reading samples slows training down: python -m benchmarks.training_throughput [--quick] [--workers N]
+"""Training throughput and data loading: python -m benchmarks.training_throughput [--quick] [--workers N]
 
 The shipped model's recipe at full resolution. The same steps are done with samples that are read from the cache and
 augmented as in a training, and with the very same batches kept in memory: the ratio says what the reading costs. The

@@ -1,4 +1,4 @@
-"""The node on a live camera, with RViz beside it: `ros2 launch panoptic_ros city.launch.py image:=/camera/image`."""
+"""Launch the node for a live camera, with RViz: `ros2 launch panoptic_ros city.launch.py image:=/camera/image`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from launch import LaunchContext, LaunchDescription
 SHARE = get_package_share_path("panoptic_ros")
 
 ARGUMENTS = {
-    "image": ("image", "topic of the camera's images; with several cameras {camera} in it stands for their names"),
-    "cameras": ("", "names of several cameras, such as front,left; empty: as in params_file"),
+    "image": ("image", "input image topic; with several cameras {camera} in it stands for their names"),
+    "cameras": ("", "camera names, such as front,left; empty: as in params_file"),
     "model": ("", "model folder, or name of a shipped model; empty: as in params_file"),
-    "params_file": (str(SHARE / "config" / "city.yaml"), "parameters of the node"),
-    "autostart": ("", "true or false: configure and activate at start; empty: as in params_file"),
-    "use_sim_time": ("false", "take the time from /clock, as a bag that is played publishes it"),
+    "params_file": (str(SHARE / "config" / "city.yaml"), "YAML file of node parameters"),
+    "autostart": ("", "lifecycle: true = configure and activate at start, false = wait; empty: as in params_file"),
+    "use_sim_time": ("false", "use the time from /clock, as a bag that is played publishes it"),
     "namespace": ("", "namespace of the node and its topics"),
-    "log_level": ("info", "debug, info, warn, error or fatal"),
-    "rviz": ("true", "show the overlay in RViz"),
-    "rviz_config": (str(SHARE / "config" / "city.rviz"), "what RViz shows"),
+    "log_level": ("info", "log level: debug, info, warn, error or fatal"),
+    "rviz": ("true", "start RViz with the overlay"),
+    "rviz_config": (str(SHARE / "config" / "city.rviz"), "RViz configuration file"),
 }
 
 

@@ -1,4 +1,4 @@
-"""A bag played through the node, with RViz beside it: `ros2 launch panoptic_ros replay.launch.py bag:=DRIVE`."""
+"""Launch the node with `ros2 bag play` and RViz: `ros2 launch panoptic_ros replay.launch.py bag:=DRIVE`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def generate_launch_description() -> LaunchDescription:
         output="screen", on_exit=Shutdown(reason="the bag has been played"))
     return LaunchDescription([
         DeclareLaunchArgument("bag", description="rosbag2 folder or file to play"),
-        DeclareLaunchArgument("rate", default_value="1.0", description="speed, 1 = as recorded"),
+        DeclareLaunchArgument("rate", default_value="1.0", description="playback rate, 1 = as recorded"),
         # Not before the model is loaded, or the first images would be lost.
         RegisterEventHandler(OnStateTransition(goal_state="active", entities=[play])),
         IncludeLaunchDescription(PythonLaunchDescriptionSource(str(city)),

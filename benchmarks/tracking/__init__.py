@@ -1,1 +1,1 @@
-"""What the benchmark of the association is made of: segmentations to follow, trackers to compare, measures."""
+"""Benchmark of tracking: segmented sequences, baseline trackers, metrics, plots; `python -m benchmarks.tracking`."""

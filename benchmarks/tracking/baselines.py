@@ -1,4 +1,4 @@
-"""The trackers that are compared: ours with all cues or one, mask overlap, and two of the PyPI package `trackers`."""
+"""Baselines: our tracker with all cues or one, mask IoU, and ByteTrack and OC-SORT of the PyPI package `trackers`."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from panoptic_ros.evaluation.overlap import overlap
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.tracking import Tracker, TrackerSettings
 
-# The frames of a sequence -> the track of each of their segments, 0 = none.
-Follow = Callable[[Sequence[PanopticFrame]], list[np.ndarray]]
-MASK_IOU = 0.1  # of two masks that are stitched, at least
+# A tracker: the frames of a sequence -> the track id of each of their segments, 0 = none.
+TrackFunction = Callable[[Sequence[PanopticFrame]], list[np.ndarray]]
+MIN_MASK_IOU = 0.1  # of two masks that are matched
 
 
-def all_trackers() -> dict[str, Follow]:
+def all_trackers() -> dict[str, TrackFunction]:
     """Name -> tracker. Raises InputError where `trackers` is not installed."""
-    # Position says nothing where any speed and size will do.
-    anywhere = TrackerSettings(sigma_position=1.0, sigma_extent=2.0, sigma_speed=5.0, sigma_climb=5.0, sigma_size=5.0,
-                               sigma_overlap=2.0, velocity_weight=0.0, follow_camera=False)
-    return {"ours": lambda frames: follow(frames, TrackerSettings()),
-            "embedding alone": lambda frames: follow(frames, anywhere),
-            "motion alone": lambda frames: follow([without_embedding(f) for f in frames], TrackerSettings()),
-            "mask IoU": stitch_masks, **_published_trackers()}
+    # Position says nothing where any velocity and size will do.
+    embedding_only = TrackerSettings(sigma_position=1.0, sigma_position_relative=2.0, sigma_velocity_x=5.0,
+                                     sigma_velocity_y=5.0, sigma_size=5.0, sigma_iou=2.0, velocity_ema_weight=0.0,
+                                     camera_motion_compensation=False)
+    return {"ours": lambda frames: track_panoptic_ros(frames, TrackerSettings()),
+            "embedding only": lambda frames: track_panoptic_ros(frames, embedding_only),
+            "motion only": lambda frames: track_panoptic_ros([without_embedding(f) for f in frames], TrackerSettings()),
+            "mask IoU": match_mask_iou, **_published_baselines()}
 
 
-def follow(frames: Sequence[PanopticFrame], settings: TrackerSettings) -> list[np.ndarray]:
-    """Our tracker."""
+def track_panoptic_ros(frames: Sequence[PanopticFrame], settings: TrackerSettings) -> list[np.ndarray]:
+    """Track ids of our tracker."""
     tracker = Tracker()
     return [tracker.update(frame, settings)[0] for frame in frames]
 
@@ -41,8 +42,8 @@ def without_embedding(frame: PanopticFrame) -> PanopticFrame:
     return replace(frame, segments=replace(frame.segments, embedding=None))
 
 
-def stitch_masks(frames: Sequence[PanopticFrame]) -> list[np.ndarray]:
-    """Things of one class in two consecutive images are one object where their masks overlap most."""
+def match_mask_iou(frames: Sequence[PanopticFrame]) -> list[np.ndarray]:
+    """Hungarian matching by mask IoU of things of one class in two consecutive images."""
     ids = itertools.count(1)
     numbers: list[np.ndarray] = []
     last: PanopticFrame | None = None
@@ -50,12 +51,12 @@ def stitch_masks(frames: Sequence[PanopticFrame]) -> list[np.ndarray]:
         segments = frame.segments
         track = np.zeros(len(segments), np.int64)
         if last is not None:
-            shared = overlap(last.segment_map, frame.segment_map, len(last.segments), len(segments))
-            union = shared.sum(1)[1:, None] + shared.sum(0)[None, 1:] - shared[1:, 1:]
-            iou = shared[1:, 1:] / np.maximum(union, 1)
+            intersection = overlap(last.segment_map, frame.segment_map, len(last.segments), len(segments))
+            union = intersection.sum(1)[1:, None] + intersection.sum(0)[None, 1:] - intersection[1:, 1:]
+            iou = intersection[1:, 1:] / np.maximum(union, 1)
             iou[(last.segments.class_id[:, None] != segments.class_id) | ~segments.is_thing] = 0
             rows, columns = linear_sum_assignment(iou, maximize=True)
-            real = iou[rows, columns] > MASK_IOU
+            real = iou[rows, columns] > MIN_MASK_IOU
             track[columns[real]] = numbers[-1][rows[real]]
         fresh = (track == 0) & segments.is_thing
         track[fresh] = list(itertools.islice(ids, int(fresh.sum())))
@@ -64,8 +65,8 @@ def stitch_masks(frames: Sequence[PanopticFrame]) -> list[np.ndarray]:
     return numbers
 
 
-def _published_trackers() -> dict[str, Follow]:
-    """ByteTrack and OC-SORT at the frames' own times, remembering a lost track for as long as ours does."""
+def _published_baselines() -> dict[str, TrackFunction]:
+    """ByteTrack and OC-SORT at the frames' own times, with a lost-track buffer as long as ours."""
     try:
         import supervision  # type: ignore[import-not-found]
         from trackers import ByteTrackTracker, OCSORTTracker  # type: ignore[import-not-found]

@@ -1,4 +1,4 @@
-"""Segmented sequences with truth, kept on disk: every tracker is given the same segments."""
+"""Segmented sequences with ground truth, cached on disk: every tracker is given the same segments."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from panoptic_ros.labels import NO_CLASS, PanopticLabel
 from panoptic_ros.perception import Perception, preprocess
 from panoptic_ros.segments import Segments
 
-CACHE = Path(__file__).parents[2] / "runs" / "association"
+CACHE = Path(__file__).parents[2] / "runs" / "tracking"
 
 
 @dataclass(frozen=True)
 class SegmentedSequence:
     """The images of one sequence, in order.
 
-    truth: in the classes of the model. predicted: what the model finds. perfect: the truth's segments with the unit
+    truth: in the classes of the model. predicted: the model's segments. oracle: ground-truth segments, with the unit
     means of the network's embeddings over them. Frames have no pixels and no tracks.
     """
 
     name: str
     truth: list[PanopticLabel]
-    perfect: list[PanopticFrame]
+    oracle: list[PanopticFrame]
     predicted: list[PanopticFrame]
 
     def every(self, step: int) -> SegmentedSequence:
         """Every `step`-th image."""
-        return replace(self, truth=self.truth[::step], perfect=self.perfect[::step], predicted=self.predicted[::step])
+        return replace(self, truth=self.truth[::step], oracle=self.oracle[::step], predicted=self.predicted[::step])
 
 
 def segmented_sequences(perception: Perception, dataset: Dataset) -> Iterator[SegmentedSequence]:
-    """The sequences of a dataset as the model sees them, from the cache where they are there."""
+    """The sequences of a dataset, segmented by the model and by the ground truth; cached."""
     model = perception.model
     world = [hash_path(file) for file in sorted(Path(synthetic_city.__file__).parent.glob("*.py"))]
     class_of = class_mapping(dataset.classes, model.classes)
@@ -78,13 +78,13 @@ def _segment(perception: Perception, dataset: Dataset, name: str, rows: Sequence
         sequence.truth.append(label)
         segment_map = decoded.segment_map[0].to(torch.uint16).cpu().numpy()
         sequence.predicted.append(PanopticFrame(image, segment_map, decoded.segments[0].numpy(), model.classes))
-        sequence.perfect.append(_perfect_frame(image, label, model.classes, embedding))
+        sequence.oracle.append(_oracle_frame(image, label, model.classes, embedding))
     return sequence
 
 
-def _perfect_frame(image: CameraImage, label: PanopticLabel, classes: ClassTable,
+def _oracle_frame(image: CameraImage, label: PanopticLabel, classes: ClassTable,
                    embedding: np.ndarray | None) -> PanopticFrame:
-    """embedding: (D, h, w) of the network's pixels."""
+    """Ground-truth segments as a frame; embedding: (D, h, w) of the network's pixels."""
     kept = (label.class_id != NO_CLASS) & ~label.is_crowd
     number = np.concatenate([[0], np.cumsum(kept) * kept]).astype(np.int32)
     class_id = label.class_id[kept]
@@ -107,9 +107,9 @@ def _mean(embedding: np.ndarray, segment_map: np.ndarray, count: int) -> np.ndar
 
 
 def _columns(sequence: SegmentedSequence) -> dict[str, np.ndarray]:
-    """Arrays for a file: `truth_X`, `perfect_X`, `predicted_X`; columns of all images one after the other."""
-    result = {"stamp_ns": np.array([frame.image.stamp_ns for frame in sequence.perfect])}
-    for kind, found in (("truth", sequence.truth), ("perfect", sequence.perfect), ("predicted", sequence.predicted)):
+    """Arrays for a file: `truth_X`, `oracle_X`, `predicted_X`; columns of all images one after the other."""
+    result = {"stamp_ns": np.array([frame.image.stamp_ns for frame in sequence.oracle])}
+    for kind, found in (("truth", sequence.truth), ("oracle", sequence.oracle), ("predicted", sequence.predicted)):
         tables = [one.segments if isinstance(one, PanopticFrame) else one for one in found]
         result[f"{kind}_map"] = np.stack([one.segment_map.astype(np.uint16) for one in found])
         result[f"{kind}_rows"] = np.array([len(table) for table in tables])
@@ -131,8 +131,8 @@ def _of_columns(name: str, columns: dict[str, np.ndarray], classes: ClassTable) 
                                       for kind in (PanopticLabel, Segments))
     truth = [PanopticLabel(segment_map, *table)
              for segment_map, table in zip(columns["truth_map"], tables("truth", label_columns), strict=True)]
-    perfect, predicted = (
+    oracle, predicted = (
         [PanopticFrame(image, segment_map, Segments(*table), classes) for image, segment_map, table in zip(
             images, columns[f"{kind}_map"], tables(kind, segment_columns), strict=True)]
-        for kind in ("perfect", "predicted"))
-    return SegmentedSequence(name, truth, perfect, predicted)
+        for kind in ("oracle", "predicted"))
+    return SegmentedSequence(name, truth, oracle, predicted)

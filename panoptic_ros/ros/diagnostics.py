@@ -1,4 +1,4 @@
-"""The node's state as diagnostic messages: one status for the node, one per camera."""
+"""DiagnosticStatus of the node and of each camera, for /diagnostics."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from panoptic_ros.ros.statistics import StreamReport
 
 @dataclass(frozen=True)
 class NodeReport:
-    """The state of the node at one moment.
+    """State of the node at one moment.
 
     state: of its lifecycle.
-    problem: why it does not run as it should, or empty.
+    problem: the error that keeps it from running, or empty.
     facts: what else is worth knowing, such as model, engine and device.
     """
 
@@ -27,7 +27,7 @@ class NodeReport:
 
 
 def node_status(name: str, report: NodeReport) -> DiagnosticStatus:
-    """ERROR when there is a problem, else OK."""
+    """Status of the node: ERROR when there is a problem, else OK."""
     level, text = (DiagnosticStatus.ERROR, report.problem) if report.problem else (DiagnosticStatus.OK, report.state)
     # ru_maxrss is in KiB on Linux.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -37,29 +37,29 @@ def node_status(name: str, report: NodeReport) -> DiagnosticStatus:
 
 def camera_status(name: str, topic: str, publishers: int, report: StreamReport, published: Mapping[str, int],
                   subscribers: Mapping[str, int], stale_after: float, device: str) -> DiagnosticStatus:
-    """STALE without images, WARN when images were unusable or failed within the last seconds, else OK.
+    """Status of a camera: STALE without images, WARN when images were invalid or failed in the last seconds, else OK.
 
     publishers: how many there are of the input topic.
     published: output -> messages sent.
     subscribers: output -> how many subscribe to it.
     stale_after: seconds.
     """
-    level, text = DiagnosticStatus.OK, f"{report.rate_hz:.1f} results per second"
+    level, text = DiagnosticStatus.OK, f"{report.rate_hz:.1f} Hz"
     if report.age_s is None:
-        hint = "nobody publishes it" if publishers == 0 else f"{publishers} publish it; is its QoS compatible?"
-        level, text = DiagnosticStatus.STALE, f"no image yet on {topic}: {hint}"
+        hint = "no publishers" if publishers == 0 else f"{publishers} publishers; is their QoS compatible?"
+        level, text = DiagnosticStatus.STALE, f"no image received on {topic}: {hint}"
     elif report.age_s > stale_after:
         level, text = DiagnosticStatus.STALE, f"no image on {topic} for {report.age_s:.1f} s"
-    elif report.has_recent_problem:
-        level, text = DiagnosticStatus.WARN, report.last_problem
+    elif report.has_recent_error:
+        level, text = DiagnosticStatus.WARN, report.last_error
     elif not subscribers:
-        text = "idle: nobody subscribes to a result"
+        text = "idle: no subscribers"
     values = {"topic": topic, "publishers": publishers, "received": report.received, "processed": report.processed,
               "rate_hz": f"{report.rate_hz:.2f}",
               "age_s": "" if report.age_s is None else f"{report.age_s:.3f}",
               **{f"dropped: {reason}": count for reason, count in sorted(report.dropped.items())},
               "repeated_stamps": report.repeated_stamps, "backward_stamps": report.backward_stamps,
-              "last_problem": report.last_problem,
+              "last_error": report.last_error,
               **{f"latency_ms {stage} {percentile}": f"{value:.2f}" for stage, row in report.latency_ms.items()
                  for percentile, value in row.items()},
               **{f"published: {output}": count for output, count in published.items()},

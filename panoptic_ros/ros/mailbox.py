@@ -1,4 +1,4 @@
-"""The newest image of each camera, waiting for the worker; never a queue."""
+"""Mailbox of depth 1 per camera between executor and worker: the newest image only, never a queue."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Mailbox(Generic[Item]):
         with self._changed:
             if self._closed:
                 return list(items)
-            overtaken = [camera for camera in items if camera in self._newest]
+            replaced = [camera for camera in items if camera in self._newest]
             self._newest.update(items)
             self._changed.notify()
-            return overtaken
+            return replaced
 
     def take(self) -> dict[str, Item]:
         """Wait for an item and take all that there are, one per camera; empty once the mailbox is closed."""

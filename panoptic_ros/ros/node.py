@@ -1,9 +1,9 @@
-"""The lifecycle node: wires topics, parameters and diagnostics around the perception."""
+"""Lifecycle node: wires topics, parameters and diagnostics around the perception."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,10 @@ from panoptic_ros.perception import Perception
 from panoptic_ros.ros import qos
 from panoptic_ros.ros.diagnostics import NodeReport, camera_status, node_status
 from panoptic_ros.ros.outputs import CameraOutputs, OverlaySettings
-from panoptic_ros.ros.pairing import subscribe_paired
 from panoptic_ros.ros.parameters import NodeSettings, ParameterGroup, TracksFileSettings
 from panoptic_ros.ros.spinning import spin_until_signal
 from panoptic_ros.ros.statistics import StreamStatistics
+from panoptic_ros.ros.synchronisation import subscribe_synchronised
 from panoptic_ros.ros.tracks_file import TracksFile
 from panoptic_ros.ros.worker import Worker
 from panoptic_ros.tracking import TrackerSettings
@@ -39,7 +39,7 @@ from panoptic_ros.viewing.overlay import OverlayStyle
 
 @dataclass
 class Configured:
-    """What the node has from `configure` to `cleanup`; outputs and statistics are per camera."""
+    """The resources of a configured node, from `configure` to `cleanup`; outputs and statistics are per camera."""
 
     perception: Perception
     thresholds: ParameterGroup
@@ -87,37 +87,21 @@ class PanopticNode(LifecycleNode):
     # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model and offer the outputs; whatever fails is logged and undone."""
-        with self._lock:
-            try:
-                self._configure(self._settings.read())
-            except Exception as error:
-                self._clean_up()
-                self._problem = f"cannot be configured: {_reason(error)}"
-                self.get_logger().error(f"The node {self._problem}")
-                return TransitionCallbackReturn.FAILURE
-            return TransitionCallbackReturn.SUCCESS
+        """Load the model and create the publishers; whatever fails is logged and undone."""
+        return self._transition(self._configure, self._clean_up, "cannot be configured")
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker, then subscribe to the cameras."""
-        with self._lock:
-            try:
-                self._activate(self._settings.read())
-            except Exception as error:
-                self._stop()
-                self._problem = f"cannot be activated: {_reason(error)}"
-                self.get_logger().error(f"The node {self._problem}")
-                return TransitionCallbackReturn.FAILURE
-            return TransitionCallbackReturn.SUCCESS
+        return self._transition(self._activate, self._stop, "cannot be activated")
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Take no more images and let the worker finish; an error when the worker had given up."""
+        """Unsubscribe and let the worker finish; ERROR when the worker had given up."""
         with self._lock:
             self._stop()
             return TransitionCallbackReturn.ERROR if self._problem else TransitionCallbackReturn.SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Forget the model, take the outputs back."""
+        """Unload the model, destroy the publishers."""
         with self._lock:
             self._clean_up()
             return TransitionCallbackReturn.SUCCESS
@@ -127,8 +111,20 @@ class PanopticNode(LifecycleNode):
         return self.on_cleanup(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """After failures that do not end: back to unconfigured, from where it can be configured again."""
+        """After too many consecutive failures: back to unconfigured, from where it can be configured again."""
         return self.on_cleanup(state)
+
+    def _transition(self, work: Callable[[NodeSettings], None], undo: Callable[[], None],
+                    problem: str) -> TransitionCallbackReturn:
+        with self._lock:
+            try:
+                work(self._settings.read())
+            except Exception as error:
+                undo()
+                self._problem = f"{problem}: {_reason(error)}"
+                self.get_logger().error(f"The node {self._problem}")
+                return TransitionCallbackReturn.FAILURE
+            return TransitionCallbackReturn.SUCCESS
 
     def _start(self) -> None:
         self._autostart.cancel()
@@ -170,9 +166,9 @@ class PanopticNode(LifecycleNode):
         topics = {camera: self._topic(camera) for camera in settings.cameras}
         options = {"qos_profile": qos.newest_image(), "callback_group": self._input_group,
                    "qos_overriding_options": qos.overridable()}
-        if settings.synchronise:
-            self._inputs = subscribe_paired(self, kind, topics, settings.synchronise_tolerance, self._worker.receive,
-                                            options)
+        if settings.approximate_sync:
+            self._inputs = subscribe_synchronised(self, kind, topics, settings.approximate_sync_tolerance_seconds,
+                                                  self._worker.receive, options)
         else:
             self._inputs = [self.create_subscription(kind, topic, partial(self._receive, camera), **options)
                             for camera, topic in topics.items()]
@@ -211,7 +207,7 @@ class PanopticNode(LifecycleNode):
     # Parameters
 
     def _validate(self, changes: list[Parameter]) -> SetParametersResult:
-        """Refuse what cannot be, with the reason; a new model is made ready here, for it may turn out unusable."""
+        """Reject invalid changes, with the reason; a new model is loaded and warmed up here, as this may fail."""
         values = {change.name: change.value for change in changes}
         self._candidate = None
         try:
@@ -231,7 +227,7 @@ class PanopticNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _apply(self, changes: list[Parameter]) -> None:
-        """Have the changes take effect, from the next frame on."""
+        """Apply accepted changes, from the next frame on."""
         configured = self._configured
         if configured is None or not any(change.name in group for change in changes for group in self._groups()):
             return
@@ -246,7 +242,7 @@ class PanopticNode(LifecycleNode):
                 self._worker.max_failures = self.get_parameter("max_failures").value
 
     def _replace_model(self, configured: Configured, perception: Perception, changes: dict[str, Any]) -> None:
-        """Go on with another model; it brings its own thresholds, unless a parameter file or this change has others."""
+        """Exchange the model; it brings its own thresholds, unless a parameter file or this change has others."""
         model = perception.model
         configured.thresholds.undeclare()
         given = {name: changes[f"thresholds.{name}"] for name in vars(model.thresholds)
@@ -259,7 +255,7 @@ class PanopticNode(LifecycleNode):
         configured.perception = perception
         for outputs in configured.outputs.values():
             outputs.offer(model)
-        self.get_logger().info(f"Model {model.model_id} from the next frame on")
+        self.get_logger().info(f"Model changed to {model.model_id}, from the next frame on")
 
     def _groups(self) -> Iterator[ParameterGroup]:
         yield from (self._settings, self._tracking, self._tracks_file, self._overlay)
@@ -274,7 +270,7 @@ class PanopticNode(LifecycleNode):
     def _reset_tracks(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._lock:
             response.success = self._configured is not None
-            response.message = "tracks start anew" if response.success else "the node is not configured: no tracks"
+            response.message = "tracks were reset" if response.success else "the node is not configured: no tracks"
             if self._worker:
                 self._worker.reset_tracks()
             elif self._configured:
@@ -296,7 +292,7 @@ class PanopticNode(LifecycleNode):
             perception = self._configured.perception
             engine = perception.engine
             facts = {"model": perception.model.model_id, "engine": engine.name, "device": str(engine.device),
-                     "precision": engine.precision, "tracks": str(perception.tracks_born())}
+                     "precision": engine.precision, "tracks_total": str(perception.tracks_born())}
             if torch.cuda.is_initialized():
                 facts["gpu_memory_mib"] = f"{torch.cuda.memory_allocated() / 2**20:.0f}"
         yield node_status(name, NodeReport(self._state(), self._problem, facts))

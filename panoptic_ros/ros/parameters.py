@@ -1,4 +1,4 @@
-"""The node's parameters: declared with type, range and description, validated as a whole, read as values."""
+"""Node parameters: declared with type, range and description, validated as a whole, read as values."""
 
 from __future__ import annotations
 
@@ -12,11 +12,33 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from panoptic_ros.engines import PRECISIONS
 from panoptic_ros.errors import InputError
 
 TRANSPORTS = ("raw", "compressed")
+
+# Name of a parameter before 0.1.0 -> its name now. A parameter file or argument may still use the old one.
+RENAMED = {
+    "synchronise": "approximate_sync",
+    "synchronise_tolerance": "approximate_sync_tolerance_seconds",
+    "tracking.embedding_memory": "tracking.embedding_drift_time",
+    "tracking.sigma_overlap": "tracking.sigma_iou",
+    "tracking.sigma_extent": "tracking.sigma_position_relative",
+    "tracking.sigma_speed": "tracking.sigma_velocity_x",
+    "tracking.sigma_climb": "tracking.sigma_velocity_y",
+    "tracking.sigma_growth": "tracking.sigma_size_rate",
+    "tracking.class_change": "tracking.class_mismatch_factor",
+    "tracking.birth_score": "tracking.high_score_threshold",
+    "tracking.confirm_hits": "tracking.min_hits",
+    "tracking.patience": "tracking.lost_half_life",
+    "tracking.embedding_weight": "tracking.embedding_ema_weight",
+    "tracking.velocity_weight": "tracking.velocity_ema_weight",
+    "tracking.follow_camera": "tracking.camera_motion_compensation",
+    "tracking.across_cameras": "tracking.cross_camera_reid_distance",
+    "tracking.stabilise": "tracking.temporal_smoothing",
+}
 
 
 def _setting(default: Any, description: str, choices: tuple[str, ...] = (), limits: tuple[float, float] | None = None,
@@ -30,26 +52,29 @@ class NodeSettings:
     """The parameters that are the same for every model; those that are not live are fixed while configured."""
 
     model: str = _setting("city", "model folder, or the name of a shipped model", live=True)
-    engine: str = _setting("auto", "how the network is executed; `panoptic-ros doctor` lists what there is")
-    device: str = _setting("auto", "where the network is executed, such as cpu or cuda:0")
-    precision: str = _setting("auto", "of the network's arithmetic; auto: half where the hardware is made for it",
+    engine: str = _setting("auto", "inference engine; `panoptic-ros doctor` lists what there is")
+    device: str = _setting("auto", "inference device, such as cpu or cuda:0")
+    precision: str = _setting("auto", "inference precision; auto: half where the hardware is made for it",
                               ("auto", *PRECISIONS))
     cameras: tuple[str, ...] = _setting(
-        ("",), "names of the cameras; each has its input `<name>/image` and its outputs below `~/<name>`. "
+        ("",), "camera names; each has its input `<name>/image` and its outputs below `~/<name>`. "
         "One empty name: a single camera, input `image`, outputs below `~`")
-    transport: str = _setting("raw", "type of the input: Image on `image`, or CompressedImage on `image/compressed`",
-                              TRANSPORTS)
-    synchronise: bool = _setting(False, "pair the images of several cameras by their stamps; needs message_filters")
-    synchronise_tolerance: float = _setting(0.02, "largest difference of the stamps in a pair, seconds",
-                                            limits=(0.0, 1.0))
+    transport: str = _setting(
+        "raw", "image transport of the input: Image on `image`, or CompressedImage on `image/compressed`", TRANSPORTS)
+    approximate_sync: bool = _setting(
+        False, "approximate time synchronisation of several cameras, by message_filters; images without a partner are "
+        "dropped")
+    approximate_sync_tolerance_seconds: float = _setting(
+        0.02, "slop of the synchronisation: largest difference of the stamps, seconds", limits=(0.0, 1.0))
     warm_up_size: tuple[int, ...] = _setting(
-        (0, 0), "height and width of the images to come: the engine is made ready for them while configuring. "
+        (0, 0), "warm-up image size, height and width: the engine is made ready for it while configuring. "
         "0, 0: with the first image")
-    max_failures: int = _setting(5, "failures in a row after which the node gives up and becomes unconfigured",
+    max_failures: int = _setting(5, "consecutive failures after which the node gives up and becomes unconfigured",
                                  limits=(1, 10000), live=True)
-    stale_after: float = _setting(2.0, "seconds without an image after which a camera is reported as stale",
-                                  limits=(0.1, 3600.0), live=True)
-    jpeg_quality: int = _setting(85, "of the compressed overlay", limits=(1, 100), live=True)
+    stale_after: float = _setting(
+        2.0, "input timeout: seconds without an image after which a camera is STALE in /diagnostics",
+        limits=(0.1, 3600.0), live=True)
+    jpeg_quality: int = _setting(85, "JPEG quality of the compressed overlay", limits=(1, 100), live=True)
     autostart: bool = _setting(True, "configure and activate at start, without a lifecycle manager")
 
     def __post_init__(self) -> None:
@@ -65,19 +90,19 @@ class NodeSettings:
             raise InputError(f"'{bad[0]}' cannot be part of a topic: letters, digits and _ make a camera's name")
         if len(self.warm_up_size) != 2 or min(self.warm_up_size) < 0 or max(self.warm_up_size) > 16384:
             raise InputError(f"warm_up_size is {list(self.warm_up_size)}: give height and width in pixels")
-        if self.synchronise and len(self.cameras) < 2:
-            raise InputError("synchronise needs two cameras or more")
-        if self.synchronise and not find_spec("message_filters"):
-            raise InputError("synchronise needs the ROS package message_filters: install it, or set it to false")
+        if self.approximate_sync and len(self.cameras) < 2:
+            raise InputError("approximate_sync needs two cameras or more")
+        if self.approximate_sync and not find_spec("message_filters"):
+            raise InputError("approximate_sync needs the ROS package message_filters: install it, or set it to false")
 
 
 @dataclass(frozen=True)
 class TracksFileSettings:
-    """Where the tracks are kept; with the settings of the tracker below `tracking.`."""
+    """Persistence of the tracks; with the settings of the tracker below `tracking.`."""
 
     state_file: str = _setting(
-        "", "file in which the tracks are kept while the node runs and from which it goes on when it starts again; "
-        "empty: none")
+        "", "track state file, written while the node runs; one that starts again restores its tracks from it. "
+        "Empty: none")
 
 
 class ParameterGroup:
@@ -92,9 +117,10 @@ class ParameterGroup:
         self._fields: dict[str, Field[Any]] = {prefix + row.name: row for row in fields(defaults)}
         for name, row in self._fields.items():
             value = getattr(defaults, row.name)
+            descriptor = _descriptor(row, value)
+            value = list(value) if isinstance(value, tuple) else value
             try:
-                node.declare_parameter(name, list(value) if isinstance(value, tuple) else value,
-                                       _descriptor(row, value))
+                node.declare_parameter(name, _given_by_old_name(node, name, value, descriptor), descriptor)
             except ParameterException:
                 self.undeclare()
                 raise
@@ -123,6 +149,20 @@ class ParameterGroup:
             if self._node.has_parameter(name):
                 self._node.undeclare_parameter(name)
         self._fields = {}
+
+
+def _given_by_old_name(node: Node, name: str, default: Any, descriptor: ParameterDescriptor) -> Any:
+    """The value that a parameter file or argument gives a parameter by its old name, with a warning; else the default.
+
+    It is declared for a moment, which checks it as the parameter itself. Where both names are given, the new one wins.
+    """
+    for old in (old for old, new in RENAMED.items() if new == name):
+        given = node.declare_parameter(old, Parameter.Type.from_parameter_value(default), descriptor)
+        node.undeclare_parameter(old)
+        if given.type_ != Parameter.Type.NOT_SET:
+            node.get_logger().warning(f"Parameter '{old}' is deprecated: use '{name}', which wins if both are given")
+            return given.value
+    return default
 
 
 def _descriptor(row: Field[Any], value: Any) -> ParameterDescriptor:

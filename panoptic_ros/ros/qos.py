@@ -1,4 +1,4 @@
-"""The quality of service of the node's topics, by name; users override it with qos_overrides parameters."""
+"""QoS profiles of the node's topics, by name; users override them with qos_overrides parameters."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 
 def newest_image() -> QoSProfile:
-    """For input: takes any publisher, and of what was not fetched in time only the newest."""
+    """For input: best effort, keep last 1. Takes any publisher, and of what was not fetched in time only the newest."""
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 def result() -> QoSProfile:
-    """For output: serves any subscriber, the newest result only."""
+    """For output: reliable, keep last 1. Serves any subscriber, the newest result only."""
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
 
 def latched() -> QoSProfile:
-    """For what changes seldom: who subscribes later gets the last one."""
+    """For what changes seldom: transient local, a late subscriber gets the last one."""
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE,
                       durability=DurabilityPolicy.TRANSIENT_LOCAL)
 

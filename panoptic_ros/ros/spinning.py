@@ -1,4 +1,4 @@
-"""Running a node until somebody asks the process to end, and ending it in order."""
+"""Spin a node until SIGINT or SIGTERM, then shut it down in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of the images of one camera: counts, drops with their reasons, latencies, rate."""
+"""Statistics of one camera's images: counts, drops by reason, latency percentiles, rate."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ RECENT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class StreamReport:
-    """The state of a stream at one moment.
+    """Statistics of a stream at one moment.
 
     received: images that came; each is processed, dropped, or still on its way.
     dropped: images without a result, by reason.
-    last_problem: of an image that was dropped; recent when it was within the last RECENT_SECONDS.
+    last_error: of an image that was dropped; recent when it was within the last RECENT_SECONDS.
     age_s: seconds since the last image came, None before the first.
     rate_hz: results per second over the last RECENT_SECONDS.
     latency_ms: stage -> p50, p95, p99 over the last LATENCY_FRAMES results.
@@ -33,8 +33,8 @@ class StreamReport:
     dropped: dict[str, int]
     repeated_stamps: int
     backward_stamps: int
-    last_problem: str
-    has_recent_problem: bool
+    last_error: str
+    has_recent_error: bool
     age_s: float | None
     rate_hz: float
     latency_ms: dict[str, dict[str, float]]
@@ -47,27 +47,27 @@ class StreamStatistics:
         self._lock = Lock()
         self._received = self._processed = self._repeated = self._backward = 0
         self._dropped: Counter[str] = Counter()
-        self._last_problem, self._last_problem_time = "", -math.inf
+        self._last_error, self._last_error_time = "", -math.inf
         self._last_received: float | None = None
         self._last_stamp_ns: int | None = None
         self._finished: deque[float] = deque()
         self._latency: dict[str, deque[float]] = {}
 
     def receive(self) -> None:
-        """An image came."""
+        """Count an image that was received."""
         with self._lock:
             self._received += 1
             self._last_received = monotonic()
 
-    def drop(self, reason: str, problem: str = "") -> None:
-        """An image gets no result; `problem` says more than the reason that is counted."""
+    def drop(self, reason: str, error: str = "") -> None:
+        """Count an image that gets no result; `error` says more than the reason that is counted."""
         with self._lock:
             self._dropped[reason] += 1
-            if problem:
-                self._last_problem, self._last_problem_time = problem, monotonic()
+            if error:
+                self._last_error, self._last_error_time = error, monotonic()
 
     def stamp(self, stamp_ns: int) -> int:
-        """Note the stamp of an image; returns how many nanoseconds it is behind the one before, 0 when it is not."""
+        """Count repeated and backward stamps; returns by how many nanoseconds it went back, else 0."""
         with self._lock:
             last, self._last_stamp_ns = self._last_stamp_ns, stamp_ns
             if last is None:
@@ -77,7 +77,7 @@ class StreamStatistics:
             return max(0, last - stamp_ns)
 
     def finish(self, latency_ms: Mapping[str, float]) -> None:
-        """An image got its result after these milliseconds, stage by stage."""
+        """Count an image that got its result, after these milliseconds by stage."""
         with self._lock:
             self._processed += 1
             self._finished.append(monotonic())
@@ -92,7 +92,7 @@ class StreamStatistics:
             latency = {stage: latency_percentiles(values) for stage, values in self._latency.items()}
             age = None if self._last_received is None else monotonic() - self._last_received
             return StreamReport(self._received, self._processed, dict(self._dropped), self._repeated, self._backward,
-                                self._last_problem, monotonic() - self._last_problem_time < RECENT_SECONDS, age,
+                                self._last_error, monotonic() - self._last_error_time < RECENT_SECONDS, age,
                                 len(self._finished) / RECENT_SECONDS, latency)
 
     def _forget_old_results(self) -> None:

@@ -1,4 +1,4 @@
-"""The tracks on disk while the node runs, so that one that starts again goes on with them."""
+"""Persistence of track states: written to disk while the node runs, restored when it starts again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESERVED_IDS = 10_000
 
 
 class TracksFile:
-    """Reads the tracks of a perception once, writes them from then on; a thread of its own waits for the disk.
+    """Track state file of a perception: read once, written from then on by a thread of its own.
 
     Raises InputError for a place where no file can be.
     """
@@ -37,24 +37,24 @@ class TracksFile:
         self._thread.start()
 
     def restore(self, perception: Perception) -> None:
-        """Go on with the tracks in the file; where it cannot be read it is put aside, and tracks start anew."""
+        """Restore the tracks from the file; one that cannot be read is renamed, and there are no tracks then."""
         if not self._file.exists():
             return
         try:
             perception.restore_tracks(read_state(self._file))
         except InputError as error:
             aside = self._file.with_name(f"{self._file.name}.unreadable")
-            self._logger.warning(f"Tracks start anew: {error}. The file is {aside} now")
+            self._logger.warning(f"Tracks are not restored: {error}. The file was renamed to {aside}")
             self._file.replace(aside)
             return
-        self._logger.info(f"Goes on after {perception.tracks_born()} objects, with the tracks of {self._file}")
+        self._logger.info(f"Tracks restored from {self._file}, {perception.tracks_born()} ids were given out before")
 
     def keep(self, perception: Perception) -> None:
         """Have the tracks written when it is time; called after each image, by the thread that runs the perception."""
         if monotonic() >= self._due:
             self._due = monotonic() + INTERVAL
             state = perception.tracks_state()
-            self._newest.put({"": state | {"given": state["given"] + RESERVED_IDS}})
+            self._newest.put({"": state | {"allocated": state["allocated"] + RESERVED_IDS}})
 
     def close(self, perception: Perception) -> None:
         """Write the tracks as they are now, and end."""
@@ -70,4 +70,4 @@ class TracksFile:
         try:
             write_state(self._file, state)
         except OSError as error:
-            self._logger.warning(f"The tracks cannot be kept in {self._file}: {error}", throttle_duration_sec=60.0)
+            self._logger.warning(f"Track state cannot be written to {self._file}: {error}", throttle_duration_sec=60.0)

@@ -1,4 +1,4 @@
-"""The thread that turns the newest images into results; the executor's callbacks only leave images for it."""
+"""Worker thread that processes the newest images; the executor's callbacks only leave images for it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from panoptic_ros.ros.outputs import CameraOutputs, OverlaySettings
 from panoptic_ros.ros.statistics import StreamStatistics
 from panoptic_ros.ros.tracks_file import TracksFile
 
-# Reasons for which an image gets no result.
-OVERTAKEN = "overtaken by a newer image"
-UNUSABLE = "unusable image"
-UNWANTED = "nobody subscribes to a result"
+# Drop reasons, as /diagnostics counts them.
+REPLACED = "replaced by a newer image"
+INVALID = "invalid image"
+NO_SUBSCRIBERS = "no subscribers"
 FAILED = "processing failed"
-STOPPED = "deactivated meanwhile"
+STOPPED = "node deactivated"
 
 # Warnings of one kind are not repeated sooner, seconds.
 QUIET = 5.0
@@ -43,7 +43,7 @@ class Worker:
     """Takes images from the mailbox, runs the perception, publishes; one thread, from construction to `stop`.
 
     sizes: (height, width) of the last images -> how many there were at once.
-    failure: why it gave up after `max_failures` failures in a row, empty while it runs.
+    failure: why it gave up after `max_failures` consecutive failures, empty while it runs.
     """
 
     def __init__(self, perception: Perception, outputs: Mapping[str, CameraOutputs],
@@ -66,16 +66,16 @@ class Worker:
         now = perf_counter()
         for camera in messages:
             self._statistics[camera].receive()
-        overtaken = self._mailbox.put({camera: Arrival(message, now) for camera, message in messages.items()})
-        for camera in overtaken:
-            self._statistics[camera].drop(STOPPED if self.failure else OVERTAKEN)
+        replaced = self._mailbox.put({camera: Arrival(message, now) for camera, message in messages.items()})
+        for camera in replaced:
+            self._statistics[camera].drop(STOPPED if self.failure else REPLACED)
 
     def reset_tracks(self) -> None:
         """Forget the tracks before anything that comes from now on is processed."""
         self._requests.put(lambda: self.perception.reset_tracks())
 
     def replace_perception(self, perception: Perception) -> None:
-        """Go on with another model from the next frame on; tracks start anew, their ids go on."""
+        """Go on with another model from the next frame on; tracks are reset, their ids go on."""
 
         def replace() -> None:
             perception.continue_tracks_of(self.perception)
@@ -137,16 +137,16 @@ class Worker:
         """The image, if there is one in the message and somebody wants its results; else it is counted as dropped."""
         statistics = self._statistics[camera]
         if not self._outputs[camera].subscribers():
-            statistics.drop(UNWANTED)
+            statistics.drop(NO_SUBSCRIBERS)
             return None
         try:
             image = camera_image(arrival.message, camera)
         except InputError as error:
-            statistics.drop(UNUSABLE, str(error))
-            self._logger.warning(f"An image is left out: {error}", throttle_duration_sec=QUIET)
+            statistics.drop(INVALID, str(error))
+            self._logger.warning(f"Image dropped: {error}", throttle_duration_sec=QUIET)
             return None
         if behind := statistics.stamp(image.stamp_ns):
-            self._logger.warning(f"Stamps jumped back by {behind * 1e-9:.3f} s: tracks start anew",
+            self._logger.warning(f"Stamps jumped back by {behind * 1e-9:.3f} s: tracks are reset",
                                  throttle_duration_sec=QUIET)
         return image
 
@@ -155,7 +155,7 @@ class Worker:
         problem = f"{type(error).__name__}: {error}"
         for camera in unfinished:
             self._statistics[camera].drop(FAILED, problem)
-        self._logger.error(f"Processing failed, {self._failures_in_row} times in a row:\n"
+        self._logger.error(f"Processing failed, {self._failures_in_row} consecutive failures:\n"
                            + "".join(format_exception(error)), throttle_duration_sec=QUIET)
         if self._failures_in_row >= self.max_failures:
-            self.failure = f"gave up after {self._failures_in_row} failures in a row, the last was {problem}"
+            self.failure = f"gave up after {self._failures_in_row} consecutive failures, the last was {problem}"

@@ -1,7 +1,7 @@
-"""Tracks over time: which segment of this frame is which object of the frames before."""
+"""Multi-object tracking by detection: each thing segment gets the id of its track over time."""
 
 from panoptic_ros.tracking.cameras import CameraTrackers
 from panoptic_ros.tracking.settings import TrackerSettings
-from panoptic_ros.tracking.tracker import Identities, Tracker
+from panoptic_ros.tracking.tracker import Tracker, TrackIdAllocator
 
-__all__ = ["CameraTrackers", "Identities", "Tracker", "TrackerSettings"]
+__all__ = ["CameraTrackers", "TrackIdAllocator", "Tracker", "TrackerSettings"]

@@ -1,4 +1,4 @@
-"""How likely a segment and a track are one object: HLE's kernel Phi (Sec. 3.5), taken between frames."""
+"""Affinity of tracks and segments for matching: HLE's kernel Phi (Sec. 3.5), taken between frames, as a logarithm."""
 
 from __future__ import annotations
 
@@ -11,116 +11,119 @@ from panoptic_ros.tracking.settings import TrackerSettings
 
 @dataclass(frozen=True)
 class Cues:
-    """What segments and tracks are compared by, N rows.
+    """Class, box state and appearance by which N segments or tracks are compared.
 
     class_share: (N, C) float32, how much of the evidence is for which class, rows sum up to 1; C as large as need be.
-    place: (N, 4) float32, centre x, centre y (image heights), log width, log height of the box.
-    embedding: (N, D) float32 of unit length, or None.
+    box_state: (N, 4) float32, centre x, centre y (image heights), log width, log height of the box.
+    embedding: (N, D) float32 of unit length, the appearance, or None.
     """
 
     class_share: np.ndarray
-    place: np.ndarray
+    box_state: np.ndarray
     embedding: np.ndarray | None
 
     def __len__(self) -> int:
-        return len(self.place)
+        return len(self.box_state)
 
     def select(self, rows: np.ndarray) -> Cues:
         """These rows (indices or a mask)."""
-        return Cues(self.class_share[rows], self.place[rows], None if self.embedding is None else self.embedding[rows])
+        embedding = None if self.embedding is None else self.embedding[rows]
+        return Cues(self.class_share[rows], self.box_state[rows], embedding)
 
 
-def place_of_boxes(box: np.ndarray, image_height: int) -> np.ndarray:
-    """Boxes (N, 4) x0, y0, x1, y1 in pixels -> (N, 4) float32 as in `Cues.place`."""
+def box_states(box: np.ndarray, image_height: int) -> np.ndarray:
+    """Boxes (N, 4) x0, y0, x1, y1 in pixels -> (N, 4) float32 as in `Cues.box_state`."""
     corners = box.astype(np.float32) / image_height
     size = np.maximum(corners[:, 2:] - corners[:, :2], 1e-4)
     return np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, np.log(size)], axis=1)
 
 
-def log_likeness(tracks: Cues, segments: Cues, elapsed: np.ndarray, hidden: np.ndarray,
-                 settings: TrackerSettings) -> np.ndarray:
-    """Logarithm of Phi between M predicted tracks and N segments by all that a turn of the camera does not change.
+def yaw_invariant_log_affinity(tracks: Cues, segments: Cues, elapsed: np.ndarray, missed: np.ndarray,
+                               settings: TrackerSettings) -> np.ndarray:
+    """log Phi of M predicted tracks and N segments by class, appearance, height, size: what camera yaw leaves alone.
 
-    elapsed: (M,) seconds since each track was last seen. hidden: (M,) how many of these it was missed in a frame.
+    elapsed: (M,) seconds since each track was last seen. missed: (M,) seconds since a frame first lacked it.
     Returns (M, N) float32; 0 for what is exactly as expected.
 
-    Phi = exp(-d_cos / (2 sigma_e^2) - d_place^2 / (2 sigma_s^2)) as in Eq. 7 and 8, with additions for time: the
+    Phi = exp(-d_cos / (2 sigma_e^2) - d_position^2 / (2 sigma_s^2)) as in Eq. 7 and 8, with additions for time: the
     sigmas grow with the time a track is out of sight, and the longer it is, the less likely it comes back. Sizes are
-    compared in the same way as places; the horizontal place is for `log_position`.
+    compared in the same way as positions; the horizontal position is for `position_log_affinity`.
     """
-    y, width, height = (_squared_differences(tracks.place[:, i], segments.place[:, i]) for i in (1, 2, 3))
-    result: np.ndarray = y / (-2 * place_variance(tracks.place, 1, elapsed, settings))[:, None]
+    y, width, height = (_squared_differences(tracks.box_state[:, i], segments.box_state[:, i]) for i in (1, 2, 3))
+    result: np.ndarray = y / (-2 * position_variance(tracks.box_state, 1, elapsed, settings))[:, None]
     width += height
-    result += width / (-2 * (settings.sigma_size**2 + (settings.sigma_growth * elapsed)**2))[:, None]
+    result += width / (-2 * (settings.sigma_size**2 + (settings.sigma_size_rate * elapsed)**2))[:, None]
     if tracks.embedding is not None and segments.embedding is not None:
         result -= embedding_distance(tracks.embedding, segments.embedding, elapsed, settings)
-    result -= np.log1p(hidden[:, None] / settings.patience)
+    result -= np.log1p(missed[:, None] / settings.lost_half_life)
     with np.errstate(divide="ignore"):
-        result += np.log(np.maximum(tracks.class_share @ segments.class_share.T, np.float32(settings.class_change)))
+        result += np.log(np.maximum(tracks.class_share @ segments.class_share.T,
+                                    np.float32(settings.class_mismatch_factor)))
     return result
 
 
-def log_position(tracks: Cues, segments: Cues, elapsed: np.ndarray, overlap: np.ndarray, spread: np.ndarray,
-                 settings: TrackerSettings) -> np.ndarray:
-    """The rest of Phi's logarithm (M, N): horizontal place, and overlap of the masks.
+def position_log_affinity(tracks: Cues, segments: Cues, elapsed: np.ndarray, iou: np.ndarray, log_gate: np.ndarray,
+                          settings: TrackerSettings) -> np.ndarray:
+    """The rest of log Phi, (M, N): horizontal position and mask IoU, after camera-motion compensation.
 
-    overlap: (M, N) IoU of the predicted masks with the segments; 1 - IoU is taken as d_cos is. spread: (M,) that of
-    `log_spread`: the less is known where a mask should be, the less it says that it is not there.
+    iou: (M, N) IoU of the predicted masks with the segments; 1 - IoU is taken as d_cos is. log_gate: (M,) that of
+    `log_gate_area`: the less is known where a mask should be, the less it says that it is not there.
     """
-    x = _squared_differences(tracks.place[:, 0], segments.place[:, 0])
-    result: np.ndarray = x / (-2 * place_variance(tracks.place, 0, elapsed, settings))[:, None]
-    result -= (1 - overlap) * (np.exp(-spread) / (2 * settings.sigma_overlap**2))[:, None]
+    x = _squared_differences(tracks.box_state[:, 0], segments.box_state[:, 0])
+    result: np.ndarray = x / (-2 * position_variance(tracks.box_state, 0, elapsed, settings))[:, None]
+    result -= (1 - iou) * (np.exp(-log_gate) / (2 * settings.sigma_iou**2))[:, None]
     return result
 
 
 def embedding_distance(tracks: np.ndarray, segments: np.ndarray, elapsed: np.ndarray,
                        settings: TrackerSettings) -> np.ndarray:
-    """d_cos / (2 sigma_e^2) of Eq. 7 between (M, D) and (N, D) of unit length -> (M, N).
+    """Normalised cosine distance d_cos / (2 sigma_e^2) of Eq. 7 between (M, D) and (N, D) of unit length, (M, N).
 
     sigma_e^2 grows in proportion to the time: an object's embedding wanders as its view changes.
     """
-    variance = settings.sigma_embedding**2 * (1 + elapsed[:, None] / settings.embedding_memory)
+    variance = settings.sigma_embedding**2 * (1 + elapsed[:, None] / settings.embedding_drift_time)
     result: np.ndarray = (1 - tracks @ segments.T) / (2 * variance)
     return result
 
 
-def place_variance(place: np.ndarray, axis: int, elapsed: np.ndarray | float, settings: TrackerSettings) -> np.ndarray:
-    """Square of the sigma of each track's place (M, 4) after this time, (M,); axis 0 is x, 1 is y.
+def position_variance(box_state: np.ndarray, axis: int, elapsed: np.ndarray | float,
+                      settings: TrackerSettings) -> np.ndarray:
+    """Variance (M,) of the position that box states (M, 4) predict, after this time; axis 0 is x, 1 is y.
 
     The centre of what is large and partly hidden jumps further than that of what is small.
     """
-    extent = settings.sigma_extent * np.exp(place[:, 2 + axis])
-    speed = settings.sigma_climb if axis else settings.sigma_speed
-    result: np.ndarray = settings.sigma_position**2 + extent**2 + (speed * elapsed)**2
+    extent = settings.sigma_position_relative * np.exp(box_state[:, 2 + axis])
+    velocity = settings.sigma_velocity_y if axis else settings.sigma_velocity_x
+    result: np.ndarray = settings.sigma_position**2 + extent**2 + (velocity * elapsed)**2
     return result
 
 
-def log_spread(place: np.ndarray, elapsed: np.ndarray, interval: float, settings: TrackerSettings) -> np.ndarray:
-    """How many times larger the area is where each track may be than for one seen in the last frame, (M,), logarithm.
+def log_gate_area(box_state: np.ndarray, elapsed: np.ndarray, interval: float, settings: TrackerSettings) -> np.ndarray:
+    """Log area of each track's gate (where it may be), relative to that of one seen in the last frame, (M,).
 
     interval: seconds since the last frame.
     """
-    ratios = [place_variance(place, axis, elapsed, settings) / place_variance(place, axis, interval, settings)
-              for axis in (0, 1)]
+    ratios = [position_variance(box_state, axis, elapsed, settings)
+              / position_variance(box_state, axis, interval, settings) for axis in (0, 1)]
     result: np.ndarray = np.log(ratios[0] * ratios[1]) / 2
     return result
 
 
 def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union (M, N) of boxes given as places (M, 4) and (N, 4)."""
-    overlaps = []
+    """Intersection over union (M, N) of boxes given as box states (M, 4) and (N, 4)."""
+    intersections = []
     for axis in (0, 1):
         (low_a, high_a), (low_b, high_b) = _extent(first, axis), _extent(second, axis)
-        overlaps.append(np.maximum(np.minimum.outer(high_a, high_b) - np.maximum.outer(low_a, low_b), 0))
-    inside: np.ndarray = overlaps[0] * overlaps[1]
-    area_a, area_b = (np.exp(place[:, 2] + place[:, 3]) for place in (first, second))
-    iou: np.ndarray = inside / (np.add.outer(area_a, area_b) - inside)
+        intersections.append(np.maximum(np.minimum.outer(high_a, high_b) - np.maximum.outer(low_a, low_b), 0))
+    intersection: np.ndarray = intersections[0] * intersections[1]
+    area_a, area_b = (np.exp(box_state[:, 2] + box_state[:, 3]) for box_state in (first, second))
+    iou: np.ndarray = intersection / (np.add.outer(area_a, area_b) - intersection)
     return iou
 
 
-def _extent(place: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    half = np.exp(place[:, 2 + axis]) / 2
-    return place[:, axis] - half, place[:, axis] + half
+def _extent(box_state: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    half = np.exp(box_state[:, 2 + axis]) / 2
+    return box_state[:, axis] - half, box_state[:, axis] + half
 
 
 def _squared_differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -15,51 +15,58 @@ class TrackerSettings:
     """
 
     sigma_embedding: float = setting(
-        0.17, 0.01, 2.0, "spread of an object's embedding from frame to frame, sigma of Eq. 7; larger trusts it less")
-    embedding_memory: float = setting(
-        1.8, 0.01, 60.0, "seconds out of sight after which the square of that spread is twice as large")
-    sigma_overlap: float = setting(
-        0.5, 0.01, 2.0, "the same for 1 - IoU of the masks of what was in sight just now")
+        0.17, 0.01, 2.0, "appearance noise: sigma of an object's embedding from frame to frame (Eq. 7); larger trusts "
+        "appearance less")
+    embedding_drift_time: float = setting(
+        1.8, 0.01, 60.0, "appearance drift: seconds out of sight after which the variance of the embedding has doubled")
+    sigma_iou: float = setting(
+        0.5, 0.01, 2.0, "mask IoU noise: sigma of 1 - IoU between predicted mask and segment; larger trusts IoU less")
     sigma_position: float = setting(
-        0.017, 0.005, 1.0, "how far an object may be from where its track predicts it, image heights")
-    sigma_extent: float = setting(
-        0.5, 0.0, 2.0, "the same in widths and heights of the object: one that is partly hidden jumps")
-    sigma_speed: float = setting(
-        0.2, 0.0, 5.0, "how much that grows sideways with the time since the track was seen, image heights per second")
-    sigma_climb: float = setting(
-        0.04, 0.0, 5.0, "how much it grows up and down: a camera on a vehicle turns, but hardly nods")
+        0.017, 0.005, 1.0, "position noise: sigma of an object's centre around its predicted box, image heights")
+    sigma_position_relative: float = setting(
+        0.5, 0.0, 2.0, "position noise relative to the box: sigma in widths and heights of the object; one that is "
+        "partly occluded jumps")
+    sigma_velocity_x: float = setting(
+        0.2, 0.0, 5.0, "horizontal velocity noise: growth of the position's sigma with the time since the track was "
+        "seen, image heights per second")
+    sigma_velocity_y: float = setting(
+        0.04, 0.0, 5.0, "vertical velocity noise: the same for y; a camera on a vehicle yaws, but hardly pitches")
     sigma_size: float = setting(
-        0.9, 0.05, 5.0, "how much the logarithm of a box's width and height may differ from the track's")
-    sigma_growth: float = setting(
-        0.38, 0.0, 5.0, "how much that grows with the time since the track was seen, per second")
+        0.9, 0.05, 5.0, "size noise: sigma of the logarithm of a box's width and height around the predicted ones")
+    sigma_size_rate: float = setting(
+        0.38, 0.0, 5.0, "size rate noise: growth of that sigma with the time since the track was seen, per second")
     min_affinity: float = setting(
-        0.0006, 1e-6, 1.0, "a segment and a track with less affinity than this are not the same object")
-    class_change: float = setting(
-        0.05, 0.0, 1.0, "factor on the affinity when the class differs; 0 = an object never changes its class")
-    birth_score: float = setting(
-        0.7, 0.0, 1.0, "a new object with this score has its id at once, others when seen often enough; a segment with "
-        "a lower score does not bring a lost track back")
-    confirm_hits: int = setting(
-        2, 1, 100, "frames in a row in which a new object with a lower score must be seen to get an id")
-    patience: float = setting(
-        0.5, 0.01, 60.0, "seconds out of sight after which the affinity of a track is half, then a third, a quarter ..")
+        0.0006, 1e-6, 1.0, "match threshold: a segment and a track with a lower affinity are never matched")
+    class_mismatch_factor: float = setting(
+        0.05, 0.0, 1.0, "class mismatch penalty: factor on the affinity when the class differs; 0 = never matched")
+    high_score_threshold: float = setting(
+        0.7, 0.0, 1.0, "high-score threshold (ByteTrack's track_high_thresh): such segments are matched first "
+        "and start confirmed tracks; one with a lower score does not bring a lost track back")
+    min_hits: int = setting(
+        2, 1, 100, "min_hits (SORT) or n_init (DeepSORT): frames in a row in which a track that began with a "
+        "lower score must be seen to be confirmed and get an id")
+    lost_half_life: float = setting(
+        0.5, 0.01, 60.0, "affinity decay of lost tracks: seconds out of sight after which it is a half; after twice as "
+        "long a third, then a quarter ..")
     max_lost: float = setting(
-        3.0, 0.0, 60.0, "seconds after which a track that is not seen is given up")
-    embedding_weight: float = setting(
-        0.3, 0.0, 1.0, "weight of the newest embedding in a track's running mean")
-    velocity_weight: float = setting(
-        0.2, 0.0, 1.0, "weight of a displacement over 0.1 s in a track's velocity, one over a longer time weighs more; "
-        "0 = no motion is predicted")
-    follow_camera: bool = field(default=True, metadata={
-        "description": "estimate the camera's turn from all objects and look for each of them accordingly"})
+        3.0, 0.0, 60.0, "lost-track buffer (ByteTrack's track_buffer, SORT's max_age), seconds: a track that is lost "
+        "for longer is deleted")
+    embedding_ema_weight: float = setting(
+        0.3, 0.0, 1.0, "EMA weight of the newest embedding in a track's appearance")
+    velocity_ema_weight: float = setting(
+        0.2, 0.0, 1.0, "EMA weight of the newest displacement over 0.1 s in a track's velocity; one over a longer time "
+        "weighs more; 0 = no motion model")
+    camera_motion_compensation: bool = field(default=True, metadata={
+        "description": "camera-motion compensation: estimate the camera's yaw from all objects and shift the predicted "
+                       "boxes by it"})
 
-    across_cameras: float = setting(
-        0.0, 0.0, 2.0, "largest cosine distance at which a new object is taken for one that another camera sees now, "
-        "and gets its id; 0 = every camera has its own")
-    stabilise: bool = field(default=False, metadata={
-        "description": "a followed object has the class that most of its past says, a doubtful one that is new is held "
-                       "back for a frame, what is missed for up to 0.35 s is shown where it is expected, and a surface "
-                       "that is lost for one frame is kept"})
+    cross_camera_reid_distance: float = setting(
+        0.0, 0.0, 2.0, "cross-camera re-identification: largest cosine distance of embeddings at which a new "
+        "object gets the id of one that another camera sees now; 0 = off")
+    temporal_smoothing: bool = field(default=False, metadata={
+        "description": "temporal smoothing of the segmentation: a tracked object has the class of most of its past, a "
+                       "new one with a low score is held back for a frame, one that is missed for up to 0.35 s is "
+                       "shown at its predicted box, and stuff that is lost for one frame is kept"})
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -1,4 +1,4 @@
-"""What is remembered of the objects that are being followed."""
+"""Track states as a struct of arrays: box state, velocity, appearance, class; prediction and update."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from panoptic_ros.tracking.settings import TrackerSettings
 # A track that is out of sight moves on for this long, seconds, and then waits: velocities are not known any better.
 COAST_SECONDS = 1.0
 # The largest change of the logarithm of a size that is predicted: a factor of two.
-LARGEST_GROWTH = 0.7
-# Weight of the newest class in a track's evidence: a wrong one must be seen in four frames in a row to win.
-CLASS_WEIGHT = 0.2
-# `velocity_weight` is that of a displacement over this time, seconds; a longer one weighs more, as it is known better.
+MAX_LOG_SIZE_CHANGE = 0.7
+# EMA weight of the newest class in a track's `class_share`: a wrong one must be seen in four frames in a row to win.
+CLASS_EMA_WEIGHT = 0.2
+# `velocity_ema_weight` is for a displacement over this time, seconds; one over a longer time weighs more, as it is
+# known better.
 VELOCITY_INTERVAL = 0.1
-# An embedding further away than this, as d / (2 sigma^2), is not averaged in ..
-OUTLIER = 3.0
+# Appearance outlier: an embedding further away than this, as d / (2 sigma^2), is not averaged in ..
+OUTLIER_DISTANCE = 3.0
 # .. until so many frames in a row say that the object looks different now.
-OUTLIERS_TO_BELIEVE = 3
+OUTLIERS_TO_ACCEPT = 3
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ class Tracks:
     track_id: (M,) int32, 0 while a track is not confirmed.
     age: (M,) int32, frames since it got its id, that one included.
     hits: (M,) int32, frames in which it was seen.
-    is_part: (M,) bool, whether it came off another object and so is no new one before it was seen often enough.
-    outliers: (M,) int32, frames in a row in which its embedding was not its own.
+    is_part: (M,) bool, whether it split off another object and so is no new one before it was seen often enough.
+    outliers: (M,) int32, frames in a row in which its embedding was an outlier.
     last_seen_ns: (M,) int64.
-    class_share: (M, C) float32, running mean of the classes it was seen as.
-    place: (M, 4) float32, see `Cues.place`, as last seen; where it is not seen, moved with the camera.
-    velocity: (M, 4) float32, change of `place` per second.
-    embedding: (M, D) float32 of unit length, running mean; D = 0 where the method has none.
+    class_share: (M, C) float32, EMA of the classes it was seen as, one-hot.
+    box_state: (M, 4) float32, see `Cues.box_state`, as last seen, then shifted by camera-motion compensation.
+    velocity: (M, 4) float32, change of `box_state` per second.
+    embedding: (M, D) float32 of unit length, the appearance as EMA; D = 0 where the method has none.
     """
 
     track_id: np.ndarray
@@ -47,7 +48,7 @@ class Tracks:
     outliers: np.ndarray
     last_seen_ns: np.ndarray
     class_share: np.ndarray
-    place: np.ndarray
+    box_state: np.ndarray
     velocity: np.ndarray
     embedding: np.ndarray
 
@@ -56,7 +57,7 @@ class Tracks:
 
     @property
     def class_id(self) -> np.ndarray:
-        """(M,) the class that most of the evidence is for."""
+        """(M,) the class with the largest `class_share`."""
         return self.class_share.argmax(axis=1) if len(self) else np.zeros(0, np.int64)
 
     @staticmethod
@@ -70,7 +71,7 @@ class Tracks:
             motion += velocity
         return Tracks(np.zeros(count, np.int32), np.zeros(count, np.int32), np.ones(count, np.int32),
                       np.zeros(count, bool) if is_part is None else is_part, np.zeros(count, np.int32),
-                      np.full(count, stamp_ns, np.int64), segments.class_share, segments.place, motion, embedding)
+                      np.full(count, stamp_ns, np.int64), segments.class_share, segments.box_state, motion, embedding)
 
     @staticmethod
     def none(dimension: int) -> Tracks:
@@ -86,8 +87,8 @@ class Tracks:
         """These tracks, then the others; both know the same number of classes."""
         return Tracks(*(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
 
-    def knowing(self, classes: int) -> Tracks:
-        """The same with evidence for at least this many classes."""
+    def with_classes(self, classes: int) -> Tracks:
+        """The same with `class_share` for at least this many classes."""
         missing = max(0, classes - self.class_share.shape[1])
         return replace(self, class_share=np.pad(self.class_share, ((0, 0), (0, missing)))) if missing else self
 
@@ -96,50 +97,50 @@ class Tracks:
         return ((stamp_ns - self.last_seen_ns) * 1e-9).astype(np.float32)
 
     def predicted(self, stamp_ns: int) -> Cues:
-        """Where and what the tracks should be at this time: constant velocity, for a while."""
+        """Predicted box states at this time (constant velocity, for COAST_SECONDS at most) with the other cues."""
         step = self.velocity * np.minimum(self.elapsed(stamp_ns), COAST_SECONDS)[:, None]
-        step[:, 2:] = step[:, 2:].clip(-LARGEST_GROWTH, LARGEST_GROWTH)
-        return Cues(self.class_share, self.place + step, self.embedding if self.embedding.shape[1] else None)
+        step[:, 2:] = step[:, 2:].clip(-MAX_LOG_SIZE_CHANGE, MAX_LOG_SIZE_CHANGE)
+        return Cues(self.class_share, self.box_state + step, self.embedding if self.embedding.shape[1] else None)
 
-    def moved(self, turn: float) -> Tracks:
-        """The same, all of them further right by so many image heights."""
-        return replace(self, place=self.place + np.array([turn, 0, 0, 0], np.float32))
+    def shifted(self, camera_shift: float) -> Tracks:
+        """Camera-motion compensation: the same, all of them further right by so many image heights."""
+        return replace(self, box_state=self.box_state + np.array([camera_shift, 0, 0, 0], np.float32))
 
-    def seen(self, segments: Cues, stamp_ns: int, settings: TrackerSettings,
-             merged: np.ndarray | None = None) -> Tracks:
-        """The tracks after each was seen as the segment of the same row.
+    def updated(self, segments: Cues, stamp_ns: int, settings: TrackerSettings,
+                merged: np.ndarray | None = None) -> Tracks:
+        """The tracks after the update of each with its matched segment, that of the same row.
 
-        merged: (M,) bool, where the segment shows other objects as well: its place counts, its looks and motion do not.
+        merged: (M,) bool, where the segment shows other objects as well: its box state counts, the rest does not.
         """
         elapsed = self.elapsed(stamp_ns)
         alone = np.ones(len(self), bool) if merged is None else ~merged
-        measured = (segments.place - self.place) / np.maximum(elapsed, 1e-6)[:, None]
+        measured = (segments.box_state - self.box_state) / np.maximum(elapsed, 1e-6)[:, None]
         # The first displacement is all that is known of the velocity, unless the user wants none.
-        weight = 1 - (1 - settings.velocity_weight)**(elapsed / VELOCITY_INTERVAL)
-        weight = np.where((self.hits == 1) & (settings.velocity_weight > 0), 1, weight)
+        weight = 1 - (1 - settings.velocity_ema_weight)**(elapsed / VELOCITY_INTERVAL)
+        weight = np.where((self.hits == 1) & (settings.velocity_ema_weight > 0), 1, weight)
         weight = (weight * ((elapsed > 0) & alone))[:, None]
         velocity = self.velocity + weight * (measured - self.velocity)
 
         embedding, outliers = self.embedding, self.outliers
         if segments.embedding is not None:
             distance = (1 - (embedding * segments.embedding).sum(1)) / (
-                2 * settings.sigma_embedding**2 * (1 + elapsed / settings.embedding_memory))
+                2 * settings.sigma_embedding**2 * (1 + elapsed / settings.embedding_drift_time))
             # Comparing so that NaN is an outlier for ever.
-            outliers = np.where(alone & ~(distance < OUTLIER), outliers + 1, 0).astype(np.int32)
-            believed = alone & ((outliers == 0) | (outliers > OUTLIERS_TO_BELIEVE)) & np.isfinite(distance)
-            weight = np.where(outliers > OUTLIERS_TO_BELIEVE, 1, settings.embedding_weight) * believed
-            step = np.where(believed[:, None], segments.embedding - embedding, 0)
+            outliers = np.where(alone & ~(distance < OUTLIER_DISTANCE), outliers + 1, 0).astype(np.int32)
+            accepted = alone & ((outliers == 0) | (outliers > OUTLIERS_TO_ACCEPT)) & np.isfinite(distance)
+            weight = np.where(outliers > OUTLIERS_TO_ACCEPT, 1, settings.embedding_ema_weight) * accepted
+            step = np.where(accepted[:, None], segments.embedding - embedding, 0)
             embedding = embedding + weight[:, None] * step
             embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
-            outliers = np.where(believed, 0, outliers).astype(np.int32)
-        share = self.class_share + CLASS_WEIGHT * alone[:, None] * (segments.class_share - self.class_share)
+            outliers = np.where(accepted, 0, outliers).astype(np.int32)
+        share = self.class_share + CLASS_EMA_WEIGHT * alone[:, None] * (segments.class_share - self.class_share)
         return replace(self, hits=self.hits + 1, outliers=outliers,
                        last_seen_ns=np.full_like(self.last_seen_ns, stamp_ns),
-                       class_share=share.astype(np.float32), place=segments.place,
+                       class_share=share.astype(np.float32), box_state=segments.box_state,
                        velocity=velocity.astype(np.float32), embedding=embedding.astype(np.float32))
 
-    def alike(self, others: Tracks, distance: float) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of these and of the others that look the same, one to one: of one class, and no further apart than this
+    def match_appearance(self, others: Tracks, distance: float) -> tuple[np.ndarray, np.ndarray]:
+        """Appearance matching: rows of these and of the others, one to one, of one class and no further apart than this
         cosine distance."""
         if not self.embedding.shape[1] or self.embedding.shape[1] != others.embedding.shape[1]:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)

@@ -102,12 +102,12 @@ class RunningNode:
 
 @pytest.fixture(scope="module")
 def start_node() -> Iterator[Callable[..., RunningNode]]:
-    """Start a node with these parameters; it ends with the tests of the file."""
+    """Start a node with these arguments and parameters; it ends with the tests of the file."""
     opened: list[Any] = []
 
-    def start(**parameters: Any) -> RunningNode:
+    def start(arguments: tuple[str, ...] = (), **parameters: Any) -> RunningNode:
         environment = private_network()
-        process = NodeProcess(parameters, environment)
+        process = NodeProcess(parameters, environment, arguments)
         opened.append(process)
         participant = Participant(process, environment)
         opened.append(participant)

@@ -104,7 +104,7 @@ def test_a_failure_costs_one_image_and_the_node_goes_on(pair: InProcess, make_im
     pair.spin_until(lambda: len(pair.segments) == 2)
     assert [m.header.stamp.nanosec for m in pair.segments] == [2, 3]
     assert pair.values()["dropped: processing failed"] == "2"
-    assert pair.values()["last_problem"] == "RuntimeError: out of memory"
+    assert pair.values()["last_error"] == "RuntimeError: out of memory"
     assert pair.state() == "active"
 
 
@@ -115,7 +115,7 @@ def test_failures_that_do_not_end_make_the_node_unconfigured_and_it_can_be_confi
         pair.publish(make_image((1, k)))
         pair.spin_until(lambda k=k: pair.state() != "active" or int(pair.values().get("received", 0)) == k + 1)
     pair.spin_until(lambda: pair.state() == "unconfigured")
-    pair.spin_until(lambda: "3 failures in a row" in pair.diagnostics[-1].status[0].message)
+    pair.spin_until(lambda: "3 consecutive failures" in pair.diagnostics[-1].status[0].message)
     pair.activate_with(failures=0)
     pair.publish(make_image((2, 0)))
     pair.spin_until(lambda: pair.segments)

@@ -93,7 +93,7 @@ def test_cameras_have_their_own_topics_and_share_no_track(node: Any, model_folde
 def test_synchronised_cameras_get_results_for_pairs_alone(node: Any, model_folder: Path,
                                                           make_image: Callable[..., Image]) -> None:
     for name, value in (("model", str(model_folder)), ("cameras", ["left", "right"]), ("transport", "raw"),
-                        ("synchronise_tolerance", 0.01), ("synchronise", True)):
+                        ("approximate_sync_tolerance_seconds", 0.01), ("approximate_sync", True)):
         assert node.set_parameter(name, value) == ""
     assert node.participant.transition("configure")
     assert node.participant.transition("activate")
@@ -105,13 +105,13 @@ def test_synchronised_cameras_get_results_for_pairs_alone(node: Any, model_folde
     assert [[m.header.stamp.sec for m in results] for results in answers] == [[2], [2]]
     assert node.participant.transition("deactivate")
     assert node.participant.transition("cleanup")
-    assert node.set_parameter("synchronise", False) == ""
+    assert node.set_parameter("approximate_sync", False) == ""
 
 
 @pytest.mark.skipif(find_spec("message_filters") is not None, reason="message_filters is here")
 def test_pairs_of_cameras_are_refused_where_ros_cannot_make_them(node: Any) -> None:
     assert node.set_parameter("cameras", ["left", "right"]) == ""
-    assert "message_filters" in node.set_parameter("synchronise", True)
+    assert "message_filters" in node.set_parameter("approximate_sync", True)
 
 
 def test_cameras_without_a_name_of_their_own_are_refused(node: Any) -> None:
@@ -134,6 +134,35 @@ def test_an_active_node_ends_at_ctrl_c_with_exit_code_0(start_node: Callable[...
         node.publish(make_image((1, k), height=512, width=1024))
     assert node.process.stop(by=signal.SIGINT) == 0
     assert "Traceback" not in node.process.log()
+
+
+def test_a_parameter_file_with_names_of_an_earlier_version_works_and_warns(start_node: Callable[..., Any],
+                                                                           tmp_path: Path) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text("/**:\n  ros__parameters:\n    autostart: false\n    synchronise_tolerance: 0.5\n    tracking:\n"
+                    "      stabilise: true\n      birth_score: 0.6\n      confirm_hits: 3\n      min_hits: 4\n")
+    node = start_node(arguments=("--params-file", str(file)))
+    node.wait_for(lambda: node.state() == "unconfigured", "the node to be there")
+    for old, new, value in (("synchronise_tolerance", "approximate_sync_tolerance_seconds", 0.5),
+                            ("tracking.stabilise", "tracking.temporal_smoothing", True),
+                            ("tracking.birth_score", "tracking.high_score_threshold", 0.6),
+                            ("tracking.confirm_hits", "tracking.min_hits", 4)):  # both are given: the new one wins
+        assert f"'{old}' is deprecated: use '{new}'" in node.process.log()
+        assert node.parameter(new) == value
+        assert node.set_parameter(old, value) != ""  # no parameter of the node
+    assert "patience" not in node.process.log()
+
+
+@pytest.mark.parametrize(("name", "value", "says"), [
+    ("tracking.birth_score", 5.0, "tracking.birth_score out of range"),
+    ("tracking.stabilise", 1.5, "expecting type 'BOOL'")])
+def test_an_old_name_is_checked_as_the_new_one(start_node: Callable[..., Any], name: str, value: float,
+                                               says: str) -> None:
+    node = start_node(**{name: value})
+    with pytest.raises(Exception, match="node ended"):
+        node.wait_for(lambda: False, "nothing")
+    assert node.process.stop() == 2
+    assert says in node.process.log()
 
 
 def test_a_parameter_out_of_range_at_start_ends_the_node_with_the_reason(start_node: Callable[..., Any]) -> None:

@@ -39,7 +39,7 @@ def segments(node: Any) -> list[PanopticSegmentArray]:
 def test_what_nobody_subscribes_to_is_not_computed(node: Any, make_image: MakeImage) -> None:
     node.wait_for(lambda: not [key for key in node.values() if key.startswith("subscribers")], "no subscribers")
     node.publish(make_image())
-    node.wait_for(lambda: node.count("dropped: nobody subscribes to a result"), "the image to be left out")
+    node.wait_for(lambda: node.count("dropped: no subscribers"), "the image to be left out")
     images = node.subscribe(Image, "semantic/image")
     node.publish_until_answered(make_image(), images)
     node.wait_for(lambda: node.count("processed"), "the image to be counted")
@@ -92,7 +92,7 @@ def test_detections_are_the_things_with_their_boxes_and_tracks(node: Any, make_i
 def test_unusable_images_are_counted_with_the_reason_and_good_ones_go_on(node: Any, make_image: MakeImage,
                                                                          segments: list[Any]) -> None:
     node.fresh_diagnostics()
-    before = node.count("dropped: unusable image")
+    before = node.count("dropped: invalid image")
     bad = [make_image((2_000_000_001, k)) for k in range(4)]
     bad[0].encoding = "64FC7"
     bad[1].step = 5
@@ -100,8 +100,8 @@ def test_unusable_images_are_counted_with_the_reason_and_good_ones_go_on(node: A
     bad[3].height = bad[3].width = 0
     for count, message in enumerate(bad, before + 1):
         node.publish(message)
-        node.wait_for(lambda count=count: node.count("dropped: unusable image") == count, "the bad image to count")
-    assert "no pixels" in node.values()["last_problem"]
+        node.wait_for(lambda count=count: node.count("dropped: invalid image") == count, "the bad image to count")
+    assert "no pixels" in node.values()["last_error"]
     assert "no pixels" in node.message("camera")
     answer = node.publish_until_answered(make_image((2_000_000_002, 0)), segments)
     assert answer.header.stamp.sec == 2_000_000_002
@@ -173,13 +173,13 @@ def test_tracker_and_overlay_settings_change_live(node: Any, make_image: MakeIma
     changed = (np.abs(faint - np.frombuffer(message.data, np.uint8)) > 2).mean()
     assert changed < 0.5  # edges are drawn all the same
     assert "out of range" in node.set_parameter("tracking.max_lost", 1e6)
-    assert node.set_parameter("tracking.birth_score", 1.0) == ""
-    assert node.set_parameter("tracking.confirm_hits", 100) == ""
+    assert node.set_parameter("tracking.high_score_threshold", 1.0) == ""
+    assert node.set_parameter("tracking.min_hits", 100) == ""
     answer = node.publish_until_answered(make_image((2_000_000_050, 0), seed=9), segments)
     node.participant.call(Trigger, "reset_tracks", Trigger.Request())
     answer = node.publish_until_answered(make_image((2_000_000_051, 0), seed=9), segments)
     assert not any(s.track_id for s in answer.segments)
-    assert node.set_parameter("tracking.birth_score", 0.5) == ""
+    assert node.set_parameter("tracking.high_score_threshold", 0.5) == ""
 
 
 def test_what_is_fixed_while_configured_is_refused_with_the_reason(node: Any) -> None:
@@ -233,7 +233,7 @@ def test_a_model_of_another_method_comes_with_its_thresholds_and_takes_the_other
 def test_a_flood_of_images_is_dropped_and_every_image_accounted_for(node: Any, make_image: MakeImage,
                                                                     segments: list[Any]) -> None:
     node.fresh_diagnostics()
-    before = node.count("dropped: overtaken by a newer image")
+    before = node.count("dropped: replaced by a newer image")
     answers = len(segments)
     for k in range(100):
         node.publish(make_image((2_000_000_080, k), height=512, width=1024))
@@ -241,7 +241,7 @@ def test_a_flood_of_images_is_dropped_and_every_image_accounted_for(node: Any, m
         int(v) for key, v in node.values().items() if key.startswith("dropped")) and len(segments) > answers,
         "every image to be accounted for")
     node.fresh_diagnostics()
-    assert node.count("dropped: overtaken by a newer image") > before
+    assert node.count("dropped: replaced by a newer image") > before
     stamps = [s.header.stamp.nanosec for s in segments[answers:]]
     assert stamps == sorted(stamps)
     assert len(stamps) < 100

@@ -18,8 +18,8 @@ def test_every_image_is_processed_dropped_for_a_reason_or_under_way() -> None:
     stream.finish({"network": 1.0})
     report = stream.report()
     assert (report.received, report.processed, report.dropped) == (5, 1, {"overtaken": 2, "unusable": 1})
-    assert report.last_problem == "a step of 3 bytes"
-    assert report.has_recent_problem
+    assert report.last_error == "a step of 3 bytes"
+    assert report.has_recent_error
 
 
 def test_stamps_that_repeat_or_go_back_are_told_apart() -> None:
@@ -38,7 +38,7 @@ def test_latencies_are_percentiles_of_the_last_results() -> None:
 
 def test_a_stream_without_images_has_no_age_and_no_rate() -> None:
     report = StreamStatistics().report()
-    assert (report.age_s, report.rate_hz, report.has_recent_problem) == (None, 0.0, False)
+    assert (report.age_s, report.rate_hz, report.has_recent_error) == (None, 0.0, False)
 
 
 def test_the_rate_counts_the_results_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

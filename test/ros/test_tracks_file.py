@@ -27,7 +27,7 @@ def test_ids_go_on_after_an_end_in_order_and_after_a_kill(
 
     node = start_node(**parameters)
     node.wait_for(lambda: node.state() == "active", "the node to be active")
-    assert "Tracks start anew" in node.process.log()
+    assert "Tracks are not restored" in node.process.log()
     assert file.with_name("tracks.npz.unreadable").read_bytes() == b"what another program wrote"
     assert "fixed while the node is configured" in node.set_parameter("tracking.state_file", "")
     first = tracks(node.publish_until_answered(make_image((10, 0)), node.subscribe(PanopticSegmentArray,
@@ -36,7 +36,7 @@ def test_ids_go_on_after_an_end_in_order_and_after_a_kill(
     assert not file.exists()
     for transition in ("deactivate", "cleanup"):
         assert node.participant.transition(transition)
-    assert int(read_state(file)["given"]) == max(first)
+    assert int(read_state(file)["allocated"]) == max(first)
     for transition in ("configure", "activate"):
         assert node.participant.transition(transition)
     file.unlink()
@@ -46,7 +46,7 @@ def test_ids_go_on_after_an_end_in_order_and_after_a_kill(
         stamp += 100_000
         assert tracks(node.publish_until_answered(make_image((10, stamp)), answers)) == first
     node.process.stop(by=signal.SIGKILL)
-    assert int(read_state(file)["given"]) == max(first) + RESERVED_IDS
+    assert int(read_state(file)["allocated"]) == max(first) + RESERVED_IDS
 
     node = start_node(**parameters)
     node.wait_for(lambda: node.state() == "active", "the node to be active")
@@ -56,7 +56,7 @@ def test_ids_go_on_after_an_end_in_order_and_after_a_kill(
     fresh = tracks(node.publish_until_answered(make_image((11, 100_000_000)), answers))
     assert min(track for track in fresh if track) > max(first) + RESERVED_IDS
     assert node.process.stop(by=signal.SIGINT) == 0
-    assert int(read_state(file)["given"]) == max(fresh)
+    assert int(read_state(file)["allocated"]) == max(fresh)
 
 
 def test_a_file_in_a_folder_that_is_not_there_is_refused(start_node: Callable[..., Any], model_folder: Path,

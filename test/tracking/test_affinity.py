@@ -8,35 +8,35 @@ import pytest
 from panoptic_ros.tracking.affinity import (
     Cues,
     box_iou,
-    log_likeness,
-    log_position,
-    log_spread,
-    place_of_boxes,
+    box_states,
+    log_gate_area,
+    position_log_affinity,
+    yaw_invariant_log_affinity,
 )
 from panoptic_ros.tracking.settings import TrackerSettings
 
-SETTINGS = TrackerSettings(sigma_embedding=0.5, embedding_memory=1.0, sigma_overlap=0.5, sigma_position=0.1,
-                           sigma_extent=0.0, sigma_speed=0.0, sigma_climb=0.0, sigma_size=1.0, sigma_growth=0.0,
-                           class_change=0.1, patience=1.0)
+SETTINGS = TrackerSettings(sigma_embedding=0.5, embedding_drift_time=1.0, sigma_iou=0.5, sigma_position=0.1,
+                           sigma_position_relative=0.0, sigma_velocity_x=0.0, sigma_velocity_y=0.0, sigma_size=1.0,
+                           sigma_size_rate=0.0, class_mismatch_factor=0.1, lost_half_life=1.0)
 
 
 def cue(box: list[int], embedding: list[float] | None = None, class_share: tuple[float, ...] = (1, 0)) -> Cues:
     row = None if embedding is None else np.array([embedding], np.float32)
-    return Cues(np.array([class_share], np.float32), place_of_boxes(np.array([box]), 100), row)
+    return Cues(np.array([class_share], np.float32), box_states(np.array([box]), 100), row)
 
 
-def affinity(track: Cues, segment: Cues, elapsed: float = 0.0, hidden: float = 0.0, overlap: float = 1.0,
-             settings: TrackerSettings = SETTINGS, spread: float = 0.0) -> float:
+def affinity(track: Cues, segment: Cues, elapsed: float = 0.0, missed: float = 0.0, iou: float = 1.0,
+             settings: TrackerSettings = SETTINGS, log_gate: float = 0.0) -> float:
     seconds = np.array([elapsed])
-    table = log_likeness(track, segment, seconds, np.array([hidden]), settings)
-    table += log_position(track, segment, seconds, np.array([[overlap]]), np.array([spread]), settings)
+    table = yaw_invariant_log_affinity(track, segment, seconds, np.array([missed]), settings)
+    table += position_log_affinity(track, segment, seconds, np.array([[iou]]), np.array([log_gate]), settings)
     assert table.shape == (1, 1)
     return float(table[0, 0])
 
 
 def test_a_box_becomes_its_centre_and_log_size_in_image_heights() -> None:
-    place = place_of_boxes(np.array([[10, 20, 60, 40]]), 100)
-    assert place == pytest.approx(np.array([[0.35, 0.30, np.log(0.5), np.log(0.2)]]), abs=1e-6)
+    box_state = box_states(np.array([[10, 20, 60, 40]]), 100)
+    assert box_state == pytest.approx(np.array([[0.35, 0.30, np.log(0.5), np.log(0.2)]]), abs=1e-6)
 
 
 def test_the_same_thing_at_the_same_place_has_affinity_one() -> None:
@@ -50,7 +50,7 @@ def test_an_embedding_at_a_right_angle_costs_one_over_two_sigma_squared() -> Non
 
 
 def test_an_embedding_may_differ_more_after_a_while() -> None:
-    # sigma^2 is twice as large after embedding_memory, so the cost is half of the 2 above.
+    # sigma^2 is twice as large after embedding_drift_time, so the cost is half of the 2 above.
     assert affinity(cue([10, 10, 30, 30], [1, 0]), cue([10, 10, 30, 30], [0, 1]), elapsed=1) == pytest.approx(-1)
 
 
@@ -60,7 +60,8 @@ def test_a_step_of_one_sigma_to_the_side_and_two_down_costs_two_and_a_half() -> 
 
 
 def test_what_is_large_may_jump_further() -> None:
-    settings = TrackerSettings(sigma_position=0.1, sigma_extent=0.5, sigma_speed=0, sigma_climb=0, sigma_growth=0)
+    settings = TrackerSettings(sigma_position=0.1, sigma_position_relative=0.5, sigma_velocity_x=0, sigma_velocity_y=0,
+                               sigma_size_rate=0)
     # sigma^2 = 0.01 + (0.5 * 0.6)^2 = 0.1 sideways, 0.01 + (0.5 * 0.2)^2 = 0.02 up and down: 20 pixels either way
     track = cue([20, 40, 80, 60], [1, 0])
     assert affinity(track, cue([40, 40, 100, 60], [1, 0]), settings=settings) == pytest.approx(-0.2, abs=1e-4)
@@ -68,7 +69,8 @@ def test_what_is_large_may_jump_further() -> None:
 
 
 def test_with_time_a_track_may_be_further_to_the_side_than_up_or_down() -> None:
-    settings = TrackerSettings(sigma_position=0.1, sigma_extent=0.0, sigma_speed=0.1, sigma_climb=0.0, sigma_growth=0)
+    settings = TrackerSettings(sigma_position=0.1, sigma_position_relative=0.0, sigma_velocity_x=0.1,
+                               sigma_velocity_y=0.0, sigma_size_rate=0)
     track, beside, below = (cue(box, [1, 0]) for box in ([10, 10, 30, 30], [50, 10, 70, 30], [10, 50, 30, 70]))
     # after 3 s sideways: sigma^2 = 0.01 + 0.09, so 40 pixels cost 0.16 / 0.2; up and down it is 0.01: 0.16 / 0.02
     assert affinity(track, beside, 3, settings=settings) == pytest.approx(-0.8, abs=1e-4)
@@ -85,36 +87,37 @@ def test_masks_that_do_not_overlap_cost_one_over_two_sigma_squared_with_and_with
     # sigma 0.5: 1 / 0.5 for none of it, half of that for IoU 0.5
     for embedding in ([1.0, 0.0], None):
         same = cue([10, 10, 30, 30], embedding)
-        assert affinity(same, same, overlap=0.0) == pytest.approx(-2, abs=1e-5)
-        assert affinity(same, same, overlap=0.5) == pytest.approx(-1, abs=1e-5)
+        assert affinity(same, same, iou=0.0) == pytest.approx(-2, abs=1e-5)
+        assert affinity(same, same, iou=0.5) == pytest.approx(-1, abs=1e-5)
 
 
 def test_masks_say_less_of_a_track_that_may_be_anywhere() -> None:
     # In a place five times as large a mask that is not there costs a fifth of the 2 above.
     same = cue([10, 10, 30, 30])
-    assert affinity(same, same, overlap=0.0, spread=np.log(5)) == pytest.approx(-0.4, abs=1e-5)
+    assert affinity(same, same, iou=0.0, log_gate=np.log(5)) == pytest.approx(-0.4, abs=1e-5)
 
 
-def test_another_class_costs_its_share_of_the_evidence_or_the_factor_and_zero_forbids_it() -> None:
-    box, looks = [10, 10, 30, 30], [1.0, 0.0]
-    truck = cue(box, looks, (0, 1))
-    assert affinity(cue(box, looks, (0.7, 0.3)), truck) == pytest.approx(np.log(0.3), abs=1e-5)
-    assert affinity(cue(box, looks, (1, 0)), truck) == pytest.approx(np.log(0.1), abs=1e-5)
-    assert affinity(cue(box, looks, (1, 0)), truck, settings=TrackerSettings(class_change=0.0)) == -np.inf
+def test_another_class_costs_its_class_share_or_the_factor_and_zero_forbids_it() -> None:
+    box, appearance = [10, 10, 30, 30], [1.0, 0.0]
+    truck = cue(box, appearance, (0, 1))
+    assert affinity(cue(box, appearance, (0.7, 0.3)), truck) == pytest.approx(np.log(0.3), abs=1e-5)
+    assert affinity(cue(box, appearance, (1, 0)), truck) == pytest.approx(np.log(0.1), abs=1e-5)
+    assert affinity(cue(box, appearance, (1, 0)), truck, settings=TrackerSettings(class_mismatch_factor=0.0)) == -np.inf
 
 
-def test_a_track_out_of_sight_has_half_the_affinity_after_its_patience() -> None:
+def test_a_lost_track_has_half_the_affinity_after_its_half_life() -> None:
     same = cue([10, 10, 30, 30], [1, 0])
-    assert affinity(same, same, hidden=1.0) == pytest.approx(-np.log(2), abs=1e-5)
-    assert affinity(same, same, hidden=3.0) == pytest.approx(-np.log(4), abs=1e-5)
+    assert affinity(same, same, missed=1.0) == pytest.approx(-np.log(2), abs=1e-5)
+    assert affinity(same, same, missed=3.0) == pytest.approx(-np.log(4), abs=1e-5)
 
 
-def test_the_spread_is_how_much_larger_the_place_is_than_that_of_a_track_just_seen() -> None:
-    settings = TrackerSettings(sigma_position=0.1, sigma_extent=0.0, sigma_speed=0.1, sigma_climb=0.0)
+def test_the_gate_of_a_lost_track_is_larger_than_that_of_a_track_just_seen() -> None:
+    settings = TrackerSettings(sigma_position=0.1, sigma_position_relative=0.0, sigma_velocity_x=0.1,
+                               sigma_velocity_y=0.0)
     # sideways sqrt(0.01 + 0.09) against 0.1: ln sqrt 10; nothing where no frame lies between
-    place, seconds = cue([10, 10, 30, 30]).place, np.array([3.0])
-    assert log_spread(place, seconds, 0.0, settings) == pytest.approx([np.log(10) / 2], abs=1e-5)
-    assert log_spread(place, seconds, 3.0, settings) == pytest.approx([0], abs=1e-5)
+    box_state, seconds = cue([10, 10, 30, 30]).box_state, np.array([3.0])
+    assert log_gate_area(box_state, seconds, 0.0, settings) == pytest.approx([np.log(10) / 2], abs=1e-5)
+    assert log_gate_area(box_state, seconds, 3.0, settings) == pytest.approx([0], abs=1e-5)
 
 
 def test_box_iou_agrees_with_counting_pixels() -> None:
@@ -125,5 +128,5 @@ def test_box_iou_agrees_with_counting_pixels() -> None:
     for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
         mask[y0:y1, x0:x1] = True
     counted = [[(a & b).sum() / (a | b).sum() for b in masks] for a in masks]
-    place = place_of_boxes(boxes, 40)
-    assert box_iou(place, place) == pytest.approx(np.array(counted), abs=1e-4)
+    box_state = box_states(boxes, 40)
+    assert box_iou(box_state, box_state) == pytest.approx(np.array(counted), abs=1e-4)

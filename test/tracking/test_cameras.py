@@ -43,8 +43,8 @@ def test_one_camera_is_reset_alone(make_frame: FrameFactory) -> None:
     assert ids_of(trackers, make_frame(0.2, BOXES, [RED, GREEN], camera="right")) == [7, 8]
 
 
-def test_an_object_in_two_cameras_has_one_id_where_that_is_wanted(make_frame: FrameFactory) -> None:
-    settings, trackers = TrackerSettings(across_cameras=0.1), CameraTrackers()
+def test_an_object_in_two_cameras_is_reidentified_where_that_is_on(make_frame: FrameFactory) -> None:
+    settings, trackers = TrackerSettings(cross_camera_reid_distance=0.1), CameraTrackers()
     assert ids_of(trackers, make_frame(0, BOXES, [RED, GREEN], camera="left"), settings) == [1, 2]
     elsewhere = [[50, 40, 70, 60], [150, 10, 190, 90], [0, 0, 9, 9]]
     right = make_frame(0.02, elsewhere, [GREEN, RED, [0, 0, 1.0]], camera="right")
@@ -55,16 +55,16 @@ def test_an_object_in_two_cameras_has_one_id_where_that_is_wanted(make_frame: Fr
     assert ids_of(trackers, right, settings) == [2, 1, 3]
 
 
-@pytest.mark.parametrize("what", ["another class", "seen too long ago", "no embedding", "two of one look"])
+@pytest.mark.parametrize("what", ["another class", "seen too long ago", "no embedding", "two of one appearance"])
 def test_an_object_of_another_camera_lends_its_id_only_to_itself(make_frame: FrameFactory, what: str) -> None:
-    settings, trackers = TrackerSettings(across_cameras=0.1), CameraTrackers()
-    looks = None if what == "no embedding" else [RED]
-    ids_of(trackers, make_frame(0, BOXES[:1], looks, camera="left"), settings)
-    if what == "two of one look":
+    settings, trackers = TrackerSettings(cross_camera_reid_distance=0.1), CameraTrackers()
+    appearances = None if what == "no embedding" else [RED]
+    ids_of(trackers, make_frame(0, BOXES[:1], appearances, camera="left"), settings)
+    if what == "two of one appearance":
         right = make_frame(0, BOXES, [RED, RED], camera="right")
         assert sorted(ids_of(trackers, right, settings)) == [1, 2]
         return
-    right = make_frame(0.5 if what == "seen too long ago" else 0, BOXES[:1], looks, camera="right",
+    right = make_frame(0.5 if what == "seen too long ago" else 0, BOXES[:1], appearances, camera="right",
                        class_ids=[11] if what == "another class" else None)
     assert ids_of(trackers, right, settings) == [2]
 
@@ -98,7 +98,7 @@ def test_what_is_no_state_is_refused_and_changes_nothing(make_frame: FrameFactor
     trackers = CameraTrackers()
     ids_of(trackers, make_frame(0, BOXES, [RED, GREEN]))
     state = trackers.state()
-    for missing in ("given", "camera:camera:velocity", "camera:camera:mask_owner"):
+    for missing in ("allocated", "camera:camera:velocity", "camera:camera:mask_track_row"):
         with pytest.raises(InputError, match="another version"):
             trackers.restore({name: value for name, value in state.items() if name != missing})
     assert ids_of(trackers, make_frame(0.1, BOXES, [RED, GREEN])) == [1, 2]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from panoptic_ros.tracking.affinity import place_of_boxes
-from panoptic_ros.tracking.masks import Masks, SharedPixels, merges_and_splits, shared_pixels
+from panoptic_ros.tracking.affinity import box_states
+from panoptic_ros.tracking.masks import MaskIntersections, Masks, mask_intersections, merges_and_splits
 
 
 def box_map(boxes: list[list[int]]) -> np.ndarray:
@@ -19,40 +19,40 @@ def box_map(boxes: list[list[int]]) -> np.ndarray:
 
 def test_a_mask_is_compared_where_its_track_is_expected() -> None:
     before, now = [[10, 10, 30, 30]], [[20, 10, 40, 30], [60, 10, 80, 30]]
-    masks = Masks.of(box_map(before), np.array([0]), place_of_boxes(np.array(before), 64))
+    masks = Masks.of(box_map(before), np.array([0]), box_states(np.array(before), 64))
     # expected 5 pixels further right: 15 of 20 columns are shared with the first, none with the second
-    expected = place_of_boxes(np.array([[15, 10, 35, 30]]), 64)
-    pixels = shared_pixels(masks, expected, box_map(now), np.array([0, 1]))
-    assert pixels.shared == pytest.approx(np.array([[300.0, 0.0]]))
-    assert pixels.tracks == pytest.approx([400])
-    assert pixels.segments.tolist() == [400, 400]
-    iou = pixels.iou(expected, place_of_boxes(np.array(now), 64))
+    expected = box_states(np.array([[15, 10, 35, 30]]), 64)
+    overlaps = mask_intersections(masks, expected, box_map(now), np.array([0, 1]))
+    assert overlaps.intersection == pytest.approx(np.array([[300.0, 0.0]]))
+    assert overlaps.track_area == pytest.approx([400])
+    assert overlaps.segment_area.tolist() == [400, 400]
+    iou = overlaps.iou(expected, box_states(np.array(now), 64))
     assert iou == pytest.approx(np.array([[300 / 500, 0]]))
 
 
 def test_a_mask_that_is_expected_to_grow_stands_for_more_pixels() -> None:
     before = [[40, 20, 60, 40]]
-    masks = Masks.of(box_map(before), np.array([0]), place_of_boxes(np.array(before), 64))
+    masks = Masks.of(box_map(before), np.array([0]), box_states(np.array(before), 64))
     larger = [[30, 10, 70, 50]]
-    pixels = shared_pixels(masks, place_of_boxes(np.array(larger), 64), box_map(larger), np.array([0]))
-    assert pixels.tracks == pytest.approx([1600], rel=1e-4)
-    assert pixels.shared[0, 0] == pytest.approx(1600, rel=0.02)
+    overlaps = mask_intersections(masks, box_states(np.array(larger), 64), box_map(larger), np.array([0]))
+    assert overlaps.track_area == pytest.approx([1600], rel=1e-4)
+    assert overlaps.intersection[0, 0] == pytest.approx(1600, rel=0.02)
 
 
 def test_a_segment_that_grew_over_a_lost_track_is_a_merge_and_one_that_hides_it_is_not() -> None:
-    shared = np.array([[100.0], [80.0]])  # two tracks of 100 and 80 pixels, both inside the one segment
+    intersection = np.array([[100.0], [80.0]])  # two tracks of 100 and 80 overlaps, both inside the one segment
     for size, expected in ((180, True), (120, False)):
-        pixels = SharedPixels(shared, np.array([100.0, 80.0]), np.array([size]))
-        merged, split, part = merges_and_splits(pixels, np.array([0]), np.array([0]))
+        overlaps = MaskIntersections(intersection, np.array([100.0, 80.0]), np.array([size]))
+        merged, split, part = merges_and_splits(overlaps, np.array([0]), np.array([0]))
         assert (merged.tolist(), split.tolist(), part.tolist()) == ([expected], [False], [False])
 
 
 def test_a_new_segment_that_was_inside_a_track_is_a_part_of_it_and_one_beside_it_is_not() -> None:
     # a track of 100 pixels is now a segment of 60, beside a new one of 40 that was inside it or was not
     for inside, expected in ((35.0, True), (10.0, False)):
-        pixels = SharedPixels(np.array([[60.0, inside]]), np.array([100.0]), np.array([60, 40]))
-        merged, split, part = merges_and_splits(pixels, np.array([0]), np.array([0]))
+        overlaps = MaskIntersections(np.array([[60.0, inside]]), np.array([100.0]), np.array([60, 40]))
+        merged, split, part = merges_and_splits(overlaps, np.array([0]), np.array([0]))
         assert (merged.tolist(), split.tolist(), part.tolist()) == ([False] * 2, [expected, False], [False, expected])
     # a track of 60 that is as large as before has lost nothing to what lies in front of it
-    pixels = SharedPixels(np.array([[60.0, 35.0]]), np.array([60.0]), np.array([60, 40]))
-    assert not merges_and_splits(pixels, np.array([0]), np.array([0]))[2].any()
+    overlaps = MaskIntersections(np.array([[60.0, 35.0]]), np.array([60.0]), np.array([60, 40]))
+    assert not merges_and_splits(overlaps, np.array([0]), np.array([0]))[2].any()

@@ -1,4 +1,4 @@
-"""Assignment against brute force, its stages, and the turn of the camera."""
+"""Assignment against brute force, its stages, and the estimate of camera motion."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from panoptic_ros.tracking.matching import assign, assign_in_stages, camera_turn
+from panoptic_ros.tracking.matching import assign, assign_in_stages, estimate_camera_shift
 
 
 def none(count: int) -> np.ndarray:
@@ -47,31 +47,31 @@ def test_a_track_that_may_be_anywhere_must_fit_better_than_one_that_is_expected_
         assert rows.tolist() == expected
 
 
-def test_a_doubtful_segment_takes_no_track_from_a_sure_one_and_brings_none_back() -> None:
+def test_a_low_score_segment_takes_no_track_from_a_high_score_one_and_brings_none_back() -> None:
     log_phi = np.array([[-0.1, -1.0], [-9.0, -0.1]])
-    # The doubtful segment 0 fits track 0 better than the sure segment 1, which fits track 1.
+    # The low-score segment 0 fits track 0 better than the high-score segment 1, which fits track 1.
     rows, columns = assign_in_stages(log_phi, np.exp(-2), none(2), np.array([False, True]), np.array([True, True]))
     assert sorted(zip(columns.tolist(), rows.tolist(), strict=True)) == [(0, 0), (1, 1)]
-    # Track 0 is lost: the doubtful one does not get it.
+    # Track 0 is lost: the low-score one does not get it.
     rows, columns = assign_in_stages(log_phi, np.exp(-2), none(2), np.array([False, True]), np.array([False, True]))
     assert list(zip(columns.tolist(), rows.tolist(), strict=True)) == [(1, 1)]
-    # Both want track 0: the sure one has it, though it fits worse.
+    # Both want track 0: the high-score one has it, though it fits worse.
     rows, columns = assign_in_stages(np.array([[-0.1, -1.0]]), np.exp(-2), none(1), np.array([False, True]),
                                      np.array([True]))
     assert columns.tolist() == [1]
 
 
-def test_the_turn_is_that_on_which_most_segments_agree() -> None:
+def test_the_camera_shift_is_that_on_which_most_segments_agree() -> None:
     # Five tracks and their segments, shifted by 0.3, each a little more like its own than like the others.
     x = np.array([0.1, 0.35, 0.8, 1.1, 1.7])
     alike = np.where(np.eye(5, dtype=bool), 0.0, -1.5)
-    assert camera_turn(alike, (x + 0.3)[None] - x[:, None], 0.03) == pytest.approx(0.3, abs=0.005)
-    assert camera_turn(alike, x[None] - x[:, None], 0.03) == 0
+    assert estimate_camera_shift(alike, (x + 0.3)[None] - x[:, None], 0.03) == pytest.approx(0.3, abs=0.005)
+    assert estimate_camera_shift(alike, x[None] - x[:, None], 0.03) == 0
 
 
-def test_one_object_that_moves_does_not_turn_the_camera() -> None:
+def test_one_object_that_moves_is_not_taken_for_camera_motion() -> None:
     x = np.array([0.1, 0.35, 0.8, 1.1, 1.7])
     moved = x + np.array([0, 0, 0.2, 0, 0])
     same = np.where(np.eye(5, dtype=bool), 0.0, -9.0)
-    assert camera_turn(same, moved[None] - x[:, None], 0.03) == 0
-    assert camera_turn(same[2:3, 2:3], np.array([[0.2]]), 0.03) == 0
+    assert estimate_camera_shift(same, moved[None] - x[:, None], 0.03) == 0
+    assert estimate_camera_shift(same[2:3, 2:3], np.array([[0.2]]), 0.03) == 0

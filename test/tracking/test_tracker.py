@@ -1,4 +1,4 @@
-"""The life of tracks: birth, ageing, occlusion, death, and identities that are never given twice."""
+"""Track management: birth, confirmation, occlusion, deletion, and ids that are never given twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import PanopticFrame
-from panoptic_ros.tracking import Identities, Tracker, TrackerSettings
+from panoptic_ros.tracking import Tracker, TrackerSettings, TrackIdAllocator
 from panoptic_ros.tracking import tracker as tracker_module
 
 FrameFactory = Callable[..., PanopticFrame]
@@ -38,24 +38,24 @@ def test_stuff_has_no_track(make_frame: FrameFactory) -> None:
     assert age.tolist() == [0, 1, 0]
 
 
-def test_a_doubtful_object_gets_its_id_when_it_was_seen_three_times_in_a_row(make_frame: FrameFactory) -> None:
+def test_a_low_score_object_gets_its_id_when_it_was_seen_three_times_in_a_row(make_frame: FrameFactory) -> None:
     tracker = Tracker()
-    settings = TrackerSettings(birth_score=0.6, confirm_hits=3)
+    settings = TrackerSettings(high_score_threshold=0.6, min_hits=3)
     seen = [tracker.update(make_frame(0.1 * k, [square(10)], [RED], scores=[0.4]), settings) for k in range(4)]
     assert [int(ids[0]) for ids, _ in seen] == [0, 0, 1, 1]
     assert [int(age[0]) for _, age in seen] == [0, 0, 1, 2]
 
 
-def test_a_doubtful_object_that_is_missed_once_starts_anew(make_frame: FrameFactory) -> None:
+def test_a_low_score_object_that_is_missed_once_starts_anew(make_frame: FrameFactory) -> None:
     tracker = Tracker()
-    settings = TrackerSettings(birth_score=0.6, confirm_hits=3)
+    settings = TrackerSettings(high_score_threshold=0.6, min_hits=3)
     for k in range(10):
         boxes = [square(10)] if k % 3 < 2 else []
         ids, _ = tracker.update(make_frame(0.1 * k, boxes, [RED] * len(boxes), scores=[0.4] * len(boxes)), settings)
         assert not ids.any()
 
 
-def test_a_doubtful_segment_goes_on_with_what_was_missed_for_a_moment_and_brings_nothing_back_later(
+def test_a_low_score_segment_continues_a_track_missed_for_a_moment_and_brings_none_back_later(
         make_frame: FrameFactory) -> None:
     for missed, expected in ((0.3, 1), (0.5, 0)):
         tracker = Tracker()
@@ -105,10 +105,10 @@ def test_two_objects_that_cross_are_told_apart_by_their_embeddings(make_frame: F
     for k in range(21):
         # They stand on the same place in frame 10 and turn round there: motion alone would swap them.
         x = abs(10 - k) * 4
-        boxes, looks = [square(90 - x), square(90 + x)], [RED, GREEN]
+        boxes, appearances = [square(90 - x), square(90 + x)], [RED, GREEN]
         if k % 2:
-            boxes, looks = boxes[::-1], looks[::-1]
-        ids, _ = tracker.update(make_frame(0.1 * k, boxes, looks), SETTINGS)
+            boxes, appearances = boxes[::-1], appearances[::-1]
+        ids, _ = tracker.update(make_frame(0.1 * k, boxes, appearances), SETTINGS)
         assert ids.tolist() == ([2, 1] if k % 2 else [1, 2])
 
 
@@ -124,7 +124,7 @@ def test_without_embeddings_objects_that_pass_each_other_are_told_apart_by_their
 def test_a_change_of_class_keeps_the_track_unless_it_is_forbidden(make_frame: FrameFactory) -> None:
     for factor, expected in ((0.1, 1), (0.0, 2)):
         tracker = Tracker()
-        settings = TrackerSettings(class_change=factor)
+        settings = TrackerSettings(class_mismatch_factor=factor)
         tracker.update(make_frame(0, [square(10)], [RED], class_ids=[13]), settings)
         ids, _ = tracker.update(make_frame(0.1, [square(10)], [RED], class_ids=[14]), settings)
         assert ids.tolist() == [expected]
@@ -149,16 +149,16 @@ def test_no_id_is_given_twice_after_a_reset(make_frame: FrameFactory) -> None:
     assert given == [1, 2, 3, 4, 5, 6]
 
 
-def test_trackers_that_share_a_source_of_ids_have_none_in_common(make_frame: FrameFactory) -> None:
-    source = Identities()
-    left, right = Tracker(source), Tracker(source)
+def test_trackers_that_share_an_id_allocator_have_no_id_in_common(make_frame: FrameFactory) -> None:
+    allocator = TrackIdAllocator()
+    left, right = Tracker(allocator), Tracker(allocator)
     frame = make_frame(0, [square(10), square(100)], [RED, GREEN])
     assert left.update(frame, SETTINGS)[0].tolist() == [1, 2]
     assert right.update(frame, SETTINGS)[0].tolist() == [3, 4]
-    assert source.given == 4
+    assert allocator.allocated == 4
 
 
-def test_a_repeated_stamp_still_associates_and_moves_nothing(make_frame: FrameFactory) -> None:
+def test_a_repeated_stamp_still_matches_and_moves_nothing(make_frame: FrameFactory) -> None:
     tracker = Tracker()
     for x in (10, 12, 14, 16):
         ids, _ = tracker.update(make_frame(5.0, [square(x)], [RED]), SETTINGS)
@@ -186,8 +186,8 @@ def test_another_embedding_space_starts_anew(make_frame: FrameFactory) -> None:
 def test_an_embedding_that_is_not_a_number_disturbs_no_other_track(make_frame: FrameFactory) -> None:
     tracker = Tracker()
     for k in range(3):
-        looks = [RED, [np.nan] * 3] if k else [RED, GREEN]
-        ids, _ = tracker.update(make_frame(0.1 * k, [square(10), square(100)], looks), SETTINGS)
+        appearances = [RED, [np.nan] * 3] if k else [RED, GREEN]
+        ids, _ = tracker.update(make_frame(0.1 * k, [square(10), square(100)], appearances), SETTINGS)
         assert ids[0] == 1
 
 
@@ -250,7 +250,7 @@ def test_a_part_that_splits_off_gets_an_id_only_when_it_lasts(make_frame: FrameF
         split = k >= 5
         # The right third of the object comes off behind a pole.
         boxes = [[40, 40, 76, 70], [80, 40, 100, 70]] if split else [[40, 40, 100, 70]]
-        ids, _ = tracker.update(make_frame(0.1 * k, boxes, [RED] * len(boxes)), TrackerSettings(confirm_hits=3))
+        ids, _ = tracker.update(make_frame(0.1 * k, boxes, [RED] * len(boxes)), TrackerSettings(min_hits=3))
         seen.append(ids.tolist())
     assert seen[:5] == [[1]] * 5
     assert seen[5:7] == [[1, 0]] * 2
@@ -272,17 +272,17 @@ def test_two_objects_that_swap_places_keep_their_ids(make_frame: FrameFactory) -
         assert ids.tolist() == [1, 2]
 
 
-def test_a_camera_that_turns_takes_its_tracks_along(make_frame: FrameFactory) -> None:
-    for follow_camera, expected in ((True, True), (False, False)):
+def test_camera_motion_compensation_shifts_the_tracks_with_the_image(make_frame: FrameFactory) -> None:
+    for compensation, expected in ((True, True), (False, False)):
         tracker = Tracker()
-        settings = TrackerSettings(follow_camera=follow_camera, max_lost=2.0)
+        settings = TrackerSettings(camera_motion_compensation=compensation, max_lost=2.0)
         places, heights = np.array([10, 40, 60, 90]), [10, 30, 50, 70]
-        looks = [[1, 0.1 * k, 0] for k in range(4)]
+        appearances = [[1, 0.1 * k, 0] for k in range(4)]
         for k in range(4):
             ids, _ = tracker.update(make_frame(0.1 * k, [square(x, y, 8) for x, y in zip(places, heights, strict=True)],
-                                               looks), settings)
+                                               appearances), settings)
         turned = [square(x + 60, y, 8) for x, y in zip(places, heights, strict=True)]
-        after, _ = tracker.update(make_frame(0.4, turned, looks), settings)
+        after, _ = tracker.update(make_frame(0.4, turned, appearances), settings)
         assert (after.tolist() == ids.tolist()) == expected
 
 
@@ -295,16 +295,16 @@ def test_a_state_restores_everything_that_the_next_ids_depend_on(make_frame: Fra
                                  rng.normal(size=(count, 3)), class_ids=rng.integers(11, 19, count)))
     whole = Tracker()
     through = [[part.tolist() for part in whole.update(frame, SETTINGS)] for frame in frames]
-    first = Tracker(identities := Identities())
+    first = Tracker(track_ids := TrackIdAllocator())
     for frame in frames[:20]:
         first.update(frame, SETTINGS)
-    second = Tracker(Identities(identities.given))
+    second = Tracker(TrackIdAllocator(track_ids.allocated))
     second.restore({name: value.copy() for name, value in first.state().items()})
     assert [[part.tolist() for part in second.update(frame, SETTINGS)] for frame in frames[20:]] == through[20:]
 
 
 @pytest.mark.parametrize(("name", "value"), [("sigma_embedding", 0.0), ("max_lost", -1.0), ("min_affinity", 2.0),
-                                             ("birth_score", float("nan")), ("confirm_hits", 0)])
+                                             ("high_score_threshold", float("nan")), ("min_hits", 0)])
 def test_a_setting_out_of_range_is_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(InputError, match=name):
         TrackerSettings(**{name: value})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What `tracking.stabilise` does to a segmentation, and what it costs."""
+"""Temporal smoothing: what `tracking.temporal_smoothing` does to a segmentation, and what it costs."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from panoptic_ros.tracking import CameraTrackers, TrackerSettings
 
 
 @dataclass(frozen=True)
-class SteadinessTotals:
-    """What sequences sum up to: metrics by name, and the milliseconds of each image; `+` joins sequences."""
+class SmoothingTotals:
+    """Totals over sequences: metrics by name, and the milliseconds of each image; `+` joins sequences."""
 
     metrics: dict[str, Any]
     milliseconds: list[float]
 
-    def __add__(self, other: SteadinessTotals) -> SteadinessTotals:
-        return SteadinessTotals({name: value + other.metrics[name] for name, value in self.metrics.items()},
-                                self.milliseconds + other.milliseconds)
+    def __add__(self, other: SmoothingTotals) -> SmoothingTotals:
+        return SmoothingTotals({name: value + other.metrics[name] for name, value in self.metrics.items()},
+                               self.milliseconds + other.milliseconds)
 
     def result(self, is_thing: np.ndarray) -> dict[str, float]:
         """Shares, and the median time from segments to what is shown."""
@@ -41,10 +41,10 @@ class SteadinessTotals:
                 "milliseconds": float(np.median(self.milliseconds))}
 
 
-def steadiness(frames: Sequence[PanopticFrame], truth: Sequence[PanopticLabel], is_thing: np.ndarray,
-               stabilise: bool) -> SteadinessTotals:
-    """One sequence, followed with or without stabilisation; is_thing: (C,) bool."""
-    trackers, settings = CameraTrackers(), TrackerSettings(stabilise=stabilise)
+def smoothing_totals(frames: Sequence[PanopticFrame], truth: Sequence[PanopticLabel], is_thing: np.ndarray,
+                     temporal_smoothing: bool) -> SmoothingTotals:
+    """Totals of one sequence, tracked with or without temporal smoothing; is_thing: (C,) bool."""
+    trackers, settings = CameraTrackers(), TrackerSettings(temporal_smoothing=temporal_smoothing)
     metrics: dict[str, Any] = {"flicker": Flicker(), "stq": SegmentationTrackingQuality(is_thing),
                                "vpq": VideoPanopticQuality(is_thing)}
     matches: list[Matches] = []
@@ -58,5 +58,5 @@ def steadiness(frames: Sequence[PanopticFrame], truth: Sequence[PanopticLabel], 
         metrics["stq"].add(shown, label, shared)
         metrics["vpq"].add(shown, label, shared)
         matches.append(match_overlap(shared, shown.class_id, label.class_id, label.is_crowd, len(is_thing)))
-    return SteadinessTotals({name: metric.totals() for name, metric in metrics.items()} | {"pq": reduce(add, matches)},
-                            milliseconds)
+    return SmoothingTotals({name: metric.totals() for name, metric in metrics.items()} | {"pq": reduce(add, matches)},
+                           milliseconds)

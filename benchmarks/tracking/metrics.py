@@ -1,4 +1,4 @@
-"""How well objects are followed, and found again after they were out of sight."""
+"""Metrics: tracking quality (STQ, AQ, HOTA, IDF1), and re-identification after occlusions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.tracking.baselines import Follow
+from benchmarks.tracking.baselines import TrackFunction
 from panoptic_ros.evaluation.hota import HigherOrderTrackingAccuracy
 from panoptic_ros.evaluation.multi_object_tracking import MultiObjectTracking
 from panoptic_ros.evaluation.overlap import overlap
@@ -25,7 +25,7 @@ SEEN_BEFORE, TRIAL_INTERVAL, HIDDEN_SHARE = 1.0, 1.5, 3
 
 @dataclass(frozen=True)
 class Pairs:
-    """The segments of a sequence's frames against its truth, which no track changes.
+    """Intersections of a sequence's predicted and ground-truth segments, which no track changes.
 
     predicted, truth: (F) labels. shared: (F) tables of `overlap`.
     """
@@ -42,7 +42,7 @@ class Pairs:
 
 
 def tracking_totals(pairs: Pairs, tracks: Sequence[np.ndarray], is_thing: np.ndarray, panoptic: bool) -> dict[str, Any]:
-    """The sums of each metric over one sequence; tracks: (F) of (N,). panoptic: whether the truth has stuff too."""
+    """Totals of each metric over one sequence; tracks: (F) of (N,). panoptic: whether the truth has stuff too."""
     quality = SegmentationTrackingQuality(is_thing)
     tracking, hota = MultiObjectTracking(is_thing), HigherOrderTrackingAccuracy(is_thing)
     for k, (predicted, truth, shared, track) in enumerate(
@@ -58,7 +58,7 @@ def tracking_totals(pairs: Pairs, tracks: Sequence[np.ndarray], is_thing: np.nda
 
 
 def tracking_result(totals: dict[str, Any]) -> dict[str, float]:
-    """The figures that are compared; shares, and counts of switches and masks."""
+    """The metrics that are compared; shares, and counts of switches and masks."""
     values: dict[str, float] = {}
     for part in totals.values():
         values |= part.result()
@@ -80,7 +80,7 @@ class Occlusion:
 
 def occlusions(pairs: Pairs, tracks: Sequence[np.ndarray], stamps_ns: Sequence[int],
                is_thing: np.ndarray) -> list[Occlusion]:
-    """The times at which a tracked truth mask was smaller than SMALLEST_IN_SIGHT, or gone, in between."""
+    """Natural occlusions: a tracked ground-truth mask was smaller than SMALLEST_IN_SIGHT, or gone, in between."""
     last: dict[int, tuple[int, int | None]] = {}
     found = []
     for k, (truth, shared, track) in enumerate(zip(pairs.truth, pairs.shared, tracks, strict=True)):
@@ -98,9 +98,9 @@ def occlusions(pairs: Pairs, tracks: Sequence[np.ndarray], stamps_ns: Sequence[i
     return found
 
 
-def hide_objects(frames: Sequence[PanopticFrame], pairs: Pairs, is_thing: np.ndarray, follow: Follow,
+def hide_objects(frames: Sequence[PanopticFrame], pairs: Pairs, is_thing: np.ndarray, track: TrackFunction,
                  seconds: float) -> list[Occlusion]:
-    """Occlusions that are made: objects in sight are taken out of the frames for a time, all others stay.
+    """Simulated occlusions: objects in sight are taken out of the frames for a time, all others stay.
 
     The tracker starts SEEN_BEFORE seconds earlier and is asked in the first frame in which they are back; what the
     truth does not have in sight at both ends, or no segment fits, is not asked for.
@@ -119,7 +119,7 @@ def hide_objects(frames: Sequence[PanopticFrame], pairs: Pairs, is_thing: np.nda
         for k in range(leaves + 1, returns):
             gone = [row for number, row in _segments_of_objects(pairs, k, is_thing, 1).items() if number in hidden]
             shown[k - first] = without_rows(frames[k], gone)
-        tracks = follow(shown)
+        tracks = track(shown)
         found += [Occlusion(seconds, int(tracks[leaves - first][before[number]]), int(tracks[-1][after[number]]))
                   for number in hidden]
     return found
