@@ -28,7 +28,6 @@ from benchmarks.tracking.plots import write_plot
 from benchmarks.tracking.segmentations import SegmentedSequence, segmented_sequences
 from benchmarks.tracking.steadiness import SteadinessTotals, steadiness
 from panoptic_ros.datasets import open_dataset
-from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +44,7 @@ def measure(quick: bool, model: str) -> dict[str, Any]:
     steadiness without and with stabilisation."""
     cv2.setNumThreads(1)
     trackers = all_trackers()
-    perception = Perception(load_model(model))
+    perception = Perception(model)
     is_thing = perception.model.classes.thing_mask
     totals: dict[str, dict[str, dict[str, Any]]] = {}
     hidden: dict[str, dict[str, list[Occlusion]]] = {kind: {name: [] for name in trackers} for kind in KINDS}

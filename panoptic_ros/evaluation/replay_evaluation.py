@@ -62,7 +62,7 @@ class ReplayEvaluation:
         else:
             truth = self._truth.label(image)
             if truth is not None:
-                score = self._scorer.add(predicted, truth, image.camera, name=f"{image.camera} at {image.stamp_ns} ns")
+                score = self._scorer.add(predicted, truth, image.camera, name=f"{image.camera} {image.moment}")
                 self._scored += 1
             predicted = self._scorer.translated(predicted)
         self._report.add(frame, predicted, truth, score, latency_ms)

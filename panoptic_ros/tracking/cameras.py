@@ -36,11 +36,17 @@ class CameraTrackers:
         self._cameras: dict[str, _Camera] = {}
 
     def update(self, frame: PanopticFrame, settings: TrackerSettings) -> PanopticFrame:
-        """The frame with the tracks of its segments, and stabilised where the settings say so."""
-        name = frame.image.camera
+        """The frame with the tracks of its segments, and stabilised where the settings say so.
+
+        A frame without a stamp, or with that of the camera's last one, has no tracks and changes nothing.
+        """
+        name, now = frame.image.camera, frame.image.stamp_ns
         camera = self._cameras.setdefault(name, _Camera(Tracker(self._identities)))
-        elsewhere = self._in_sight_of_others(name, frame.image.stamp_ns) if settings.across_cameras > 0 else None
-        if camera.last is not None and frame.image.stamp_ns < camera.last.image.stamp_ns:
+        if now is None or not camera.tracker.can_follow(frame):
+            return frame.with_tracks(*np.zeros((2, len(frame)), np.int32))
+        elsewhere = self._in_sight_of_others(name, now) if settings.across_cameras > 0 else None
+        last_ns = None if camera.last is None else camera.last.image.stamp_ns
+        if last_ns is not None and now < last_ns:
             camera.last = camera.before = None
         frame = frame.with_tracks(*camera.tracker.update(frame, settings, elsewhere))
         if not settings.stabilise:

@@ -39,9 +39,14 @@ def stabilise(frame: PanopticFrame, tracks: Tracks, last: PanopticFrame | None,
     steady = _select(replace(frame, segments=replace(segments, class_id=class_id)), shown)
     if last is None or before is None or last.segment_map.shape != frame.segment_map.shape:
         return steady
-    if frame.image.stamp_ns - before.image.stamp_ns <= 1e9 * LONGEST_GAP:
+    if _stamp_ns(frame) - _stamp_ns(before) <= 1e9 * LONGEST_GAP:
         steady = _fill(steady, before)
     return _measured(_bridge(steady, tracks, row_of_track, last))
+
+
+def _stamp_ns(frame: PanopticFrame) -> int:
+    assert frame.image.stamp_ns is not None, "a frame that is followed has a stamp"
+    return frame.image.stamp_ns
 
 
 def _select(frame: PanopticFrame, shown: np.ndarray) -> PanopticFrame:
@@ -64,7 +69,7 @@ def _fill(frame: PanopticFrame, before: PanopticFrame) -> PanopticFrame:
 
 def _bridge(frame: PanopticFrame, tracks: Tracks, row_of_track: np.ndarray, last: PanopticFrame) -> PanopticFrame:
     """The frame with the objects of the last one that are missing now; areas and boxes are as they were."""
-    now, height = frame.image.stamp_ns, frame.image.height
+    now, height = _stamp_ns(frame), frame.image.height
     before = last.segments
     rows = np.flatnonzero(before.is_thing & (before.track_id > 0) & (before.track_id < len(row_of_track))
                           & ~np.isin(before.track_id, frame.segments.track_id))

@@ -20,6 +20,8 @@ MAX_TRACKS = 1000
 # What was missed for this long, seconds, counts as in sight for doubtful segments: a network may well miss what is
 # there in some of the images of so short a time.
 BLINK = 0.35
+# The stamp of the last frame where there is none: earlier than all others.
+_NEVER_NS = int(np.iinfo(np.int64).min)
 
 
 class Identities:
@@ -42,7 +44,7 @@ class Tracker:
         self._identities = identities or Identities()
         self._tracks = Tracks.none(0)
         self._masks = Masks.none()
-        self._stamp_ns = 0
+        self._stamp_ns = _NEVER_NS
 
     @property
     def tracks(self) -> Tracks:
@@ -55,7 +57,15 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget all tracks; ids that were given out are not given out again."""
-        self._tracks, self._masks = Tracks.none(0), Masks.none()
+        self._tracks, self._masks, self._stamp_ns = Tracks.none(0), Masks.none(), _NEVER_NS
+
+    def can_follow(self, frame: PanopticFrame) -> bool:
+        """Whether it is known how much time has passed: the frame has a stamp, and not that of the last one.
+
+        A clock that stands still says no more than none. Without a time lost tracks would never end, and motion would
+        mean nothing.
+        """
+        return frame.image.stamp_ns not in (None, self._stamp_ns)
 
     def update(self, frame: PanopticFrame, settings: TrackerSettings,
                elsewhere: Tracks | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -63,9 +73,12 @@ class Tracker:
 
         elsewhere: tracks of other cameras that are in sight there; a new object that looks like one of them is it.
         Returns track_id (N,) int32, 0 for stuff and for what is not confirmed as an object yet, and track_age (N,)
-        int32, frames since the track got its id, 1 in that frame. A frame older than the last one starts anew.
+        int32, frames since the track got its id, 1 in that frame. A frame older than the last one starts anew; one
+        that it cannot follow has no tracks and changes nothing.
         """
         now = frame.image.stamp_ns
+        if now is None or not self.can_follow(frame):
+            return np.zeros(len(frame), np.int32), np.zeros(len(frame), np.int32)
         if now < self._stamp_ns:
             self.reset()
         interval = (now - self._stamp_ns) * 1e-9
@@ -114,7 +127,8 @@ class Tracker:
         """The tracks that are not lost for too long, in an embedding space that fits the segments'."""
         dimension = 0 if segments.embedding is None else segments.embedding.shape[1]
         if dimension != self._tracks.embedding.shape[1]:
-            self.reset()  # another model: what it says cannot be compared
+            # Another model: what it says cannot be compared.
+            self._tracks, self._masks = Tracks.none(0), Masks.none()
             return Tracks.none(dimension).knowing(segments.class_share.shape[1])
         kept = self._tracks.elapsed(self._stamp_ns) <= settings.max_lost
         if not kept[:len(self._masks.place)].all():  # they were all seen last in one frame

@@ -40,7 +40,7 @@ def test_a_frame_has_a_segment_map_of_the_images_size_that_agrees_with_its_segme
     areas = np.bincount(frame.segment_map.ravel(), minlength=len(frame.segments) + 1)[1:]
     assert frame.segments.area.tolist() == areas.tolist()
     assert np.allclose(np.linalg.norm(frame.segments.embedding, axis=1), 1, atol=1e-5)
-    assert frame.timings_ms.keys() == {"preprocess", "network", "decode", "associate"}
+    assert frame.timings_ms.keys() == {"preprocess", "network", "decode", "track"}
 
 
 @pytest.mark.parametrize("encoding", ["bgr8", "rgba8", "bgra8"])

@@ -82,7 +82,7 @@ def test_a_replay_writes_its_three_files_and_they_agree(
         "torch", "cpu", "in process", RESULTS)
     assert summary["model"].startswith("tiny@")
     assert summary["fps"] > 0
-    assert list(summary["latency_ms"]) == ["preprocess", "network", "decode", "associate", "end_to_end"]
+    assert list(summary["latency_ms"]) == ["preprocess", "network", "decode", "track", "end_to_end"]
     end_to_end = summary["latency_ms"]["end_to_end"]
     assert 0 < end_to_end["p50"] <= end_to_end["p95"] <= end_to_end["p99"]
     assert {topic: len(messages) for topic, messages in results.items()} == {

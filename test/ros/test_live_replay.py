@@ -49,7 +49,7 @@ def test_at_a_low_rate_no_image_is_lost_and_headers_come_back_bit_for_bit(record
     assert (summary["frames_in"], summary["frames_out"]) == (FRAMES, FRAMES - 1)
     assert sum(summary["dropped"].values()) == 1
     assert (tmp_path / "out" / "overlay.mp4").is_file()
-    assert {"wait", "preprocess", "network", "decode", "associate", "publish", "end_to_end"} <= set(
+    assert {"wait", "preprocess", "network", "decode", "track", "publish", "end_to_end"} <= set(
         summary["latency_ms"])
     # 11 images over 1.1 s of drive at half speed.
     assert summary["fps"] == pytest.approx(5, rel=0.15)

@@ -68,7 +68,7 @@ def test_all_results_carry_the_header_of_the_image_bit_for_bit(node: Any, make_i
     table = np.concatenate([[255], segments.class_id])
     np.testing.assert_array_equal(semantic, table[segment_map])
     stages = {row.key for row in answers["timings"][0].status[0].values}
-    assert {"wait", "convert", "preprocess", "network", "decode", "associate", "publish"} <= stages
+    assert {"wait", "convert", "preprocess", "network", "decode", "track", "publish"} <= stages
 
 
 @pytest.mark.skipif(not find_spec("vision_msgs"), reason="needs the ROS package vision_msgs")

@@ -32,7 +32,7 @@ def evaluation(out: Path, model: Path, data: str, *options: str) -> dict[str, An
     assert main(["--model", str(model), "--data", data, "--engine", "torch", "--device", "cpu", "--workers", "0",
                  "--out", str(out), *options]) == 0
     result: dict[str, Any] = json.loads((out / "evaluation.json").read_text())
-    assert result.pop("latency_ms").keys() == {"preprocess", "network", "decode", "associate"}
+    assert result.pop("latency_ms").keys() == {"preprocess", "network", "decode", "track"}
     return result
 
 
