@@ -15,7 +15,7 @@ from panoptic_ros.tracking.settings import TrackerSettings
 from panoptic_ros.tracking.tracks import Tracks
 
 # More tracks than this are not remembered, those unseen for longest go first. It bounds time and memory where
-# `max_lost` does not: a camera whose clock stands still.
+# `max_lost` does not: a camera whose clock hardly moves.
 MAX_TRACKS = 1000
 # What was missed for this long, seconds, counts as in sight for doubtful segments: a network may well miss what is
 # there in some of the images of so short a time.
