@@ -19,7 +19,8 @@ def one_intra_op_thread() -> Iterator[None]:
 
     `torch.set_num_threads` sets two values: the calling thread's own, and the one that a thread takes over when it uses
     torch for the first time. Other threads that have used torch keep theirs meanwhile; both are restored at the end,
-    also where several Python threads come in and leave in any order.
+    also where several Python threads come in and leave in any order. Only a thread that first uses torch just
+    meanwhile, elsewhere than here, keeps the limit.
     """
     global _limited, _unlimited_count
     with _lock:

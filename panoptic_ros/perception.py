@@ -66,7 +66,7 @@ class Perception:
         """Make the engine ready for images of this size, so that the first of them does not wait; no track is born."""
         image = torch.zeros(batch, 3, *self.model.input_shape(height, width), device=self.engine.device)
         outputs = self.engine(image)
-        with self._decode_threads():
+        with self._torch_threads():
             self.model.decode(outputs, self.thresholds, (height, width))
 
     def reset_tracks(self, camera: str | None = None) -> None:
@@ -107,11 +107,12 @@ class Perception:
 
     def _segment(self, images: list[CameraImage], height: int, width: int) -> list[PanopticFrame]:
         start = perf_counter()
-        batch = preprocess(self.model, images, self.engine.device)
+        with self._torch_threads():
+            batch = preprocess(self.model, images, self.engine.device)
         preprocessed = perf_counter()
         outputs = self.engine(batch)
         inferred = perf_counter()
-        with self._decode_threads():
+        with self._torch_threads():
             decoded_maps, segments = self.model.decode(outputs, self.thresholds, (height, width))
             maps = decoded_maps.to(torch.uint16).cpu().numpy()
         decoded = perf_counter()
@@ -121,9 +122,9 @@ class Perception:
         return [PanopticFrame(image, segment_map, rows.numpy(), self.model.classes, None, dict(timings))
                 for image, segment_map, rows in zip(images, maps, segments, strict=True)]
 
-    def _decode_threads(self) -> AbstractContextManager[None]:
-        # Where torch does not run the network, what is left for it is the decode's many small steps: on several threads
-        # they wait for each other more than they gain, and on a busy machine a hundred times more.
+    def _torch_threads(self) -> AbstractContextManager[None]:
+        # Where torch does not run the network, what is left for it is many small steps, most of them the decode's: on
+        # several threads they wait for each other more than they gain, and on a busy machine a hundred times more.
         return nullcontext() if self.engine.name == "torch" else one_intra_op_thread()
 
     def _track(self, frame: PanopticFrame) -> PanopticFrame:

@@ -191,9 +191,16 @@ def test_a_call_leaves_the_process_as_it_was(model_folder: Path, engine: str,
             return decode(*arguments)
 
         monkeypatch.setattr(type(perception.model), "decode", watched)
+        normalise = type(perception.model).normalise
+
+        def watched_too(*arguments: Any) -> Any:
+            meanwhile.append(torch.get_num_threads())
+            return normalise(*arguments)
+
+        monkeypatch.setattr(type(perception.model), "normalise", watched_too)
         perception.warm_up(60, 120)
         perception(picture(0))
-        assert meanwhile == [1 if engine == "openvino" else 3] * 2
+        assert meanwhile == [1 if engine == "openvino" else 3] * 3
         assert torch.get_num_threads() == 3
         assert (dict(os.environ), cv2.getNumThreads(), torch.is_inference_mode_enabled()) == (
             environment, opencv, inference)
