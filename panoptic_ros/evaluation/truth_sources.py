@@ -151,7 +151,8 @@ class MatchedTruth:
             return index
         kind = "without_truth" if index is None else "repeated"
         total, first = self._alone[kind]
-        place = f"{image.camera}, frame {number}, {image.moment}"
+        stamp = "no stamp" if image.stamp_ns is None else f"{image.stamp_ns} ns"
+        place = f"{image.camera}, frame {number}, {stamp}"
         self._alone[kind] = Alone(total + 1, [*first, place] if total < _LISTED else first)
         return None
 

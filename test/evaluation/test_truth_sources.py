@@ -59,7 +59,7 @@ def test_stamps_match_exactly_where_they_are_of_the_same_time() -> None:
     assert truth.match == "stamp"
     assert matched(truth) == [0, None, 2, None]
     alone = truth.alone()
-    assert alone["without_truth"] == (2, ["camera, frame 1, at 8000000001 ns", "camera, frame 3, at 10000000000 ns"])
+    assert alone["without_truth"] == (2, ["camera, frame 1, 8000000001 ns", "camera, frame 3, 10000000000 ns"])
     assert alone["truth_without_frame"] == (1, ["b"])
 
 
@@ -100,7 +100,7 @@ def test_file_names_need_not_have_the_name_of_their_sequence(tmp_path: Path) -> 
 def test_a_repeated_stamp_has_truth_once() -> None:
     truth = MatchedTruth(NumberedTruth([Entry("a", stamp_ns=5)]), recording_of([image(5), image(5)]))
     assert matched(truth) == [0, None]
-    assert truth.alone()["repeated"] == (1, ["camera, frame 1, at 5 ns"])
+    assert truth.alone()["repeated"] == (1, ["camera, frame 1, 5 ns"])
     # Read once more, as a live replay does, everything is counted anew.
     assert matched(truth) == [0, None]
     assert truth.alone()["repeated"].total == 1
