@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from panoptic_ros.datasets import open_dataset
-from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
 from training.devices import make_fabric
 from training.evaluate import evaluate
@@ -73,7 +72,7 @@ class Ablation:
         if not result.is_file() or quick:
             recipe = self._recipe(name, seed, quick)
             train(recipe, out, make_fabric(recipe), 0 if quick else 1, Event())
-            perception = Perception(load_model(out / "model"))
+            perception = Perception(out / "model")
             with torch.inference_mode():
                 tuned = open_dataset((QUICK_TUNED_ON if quick else TUNED_ON).format(*recipe.input_size))
                 images = tuning_images(perception, tuned, 24, 0)

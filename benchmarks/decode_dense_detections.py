@@ -72,7 +72,7 @@ def measure(quick: bool) -> dict[str, float]:
     is_thing = torch.as_tensor(classes.thing_mask)
     engine = build_engine(dense_detections.Network(dense_detections.Hyperparameters(), classes.is_thing).eval())
     image = torch.zeros(1, 3, *SIZE, device=engine.device)
-    torch.set_num_threads(1)  # as `Perception` does beside OpenVINO
+    torch.set_num_threads(1)  # as `Perception` decodes beside OpenVINO
     with torch.inference_mode():
         result = {"network": median_ms(lambda: engine(image), repeats)}
         for count in BOXES:

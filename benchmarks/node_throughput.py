@@ -16,7 +16,6 @@ from tqdm import tqdm
 from benchmarks.command import run_benchmark
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.messages import camera_image_message, stamp_in_ns
-from panoptic_ros.model import load_model
 from panoptic_ros.msg import PanopticSegmentArray
 from panoptic_ros.perception import Perception
 from panoptic_ros.ros.node_process import NODE, NodeProcess, Participant, private_network
@@ -25,7 +24,7 @@ from panoptic_ros.ros.worker import REPLACED
 from panoptic_ros.synthetic_city.camera import CityCamera
 from panoptic_ros.synthetic_city.drive import CityDrive
 
-PIPELINE = ("preprocess", "network", "decode", "associate")
+PIPELINE = ("preprocess", "network", "decode", "track")
 ADDED = ("wait", "convert", "publish")
 
 
@@ -48,7 +47,7 @@ def table(result: dict[str, Any]) -> str:
 
 def _measure_size(model: str, height: int, width: int, frames: int, seconds: float) -> dict[str, Any]:
     images = _images(height, width, min(frames, 20))
-    alone = Perception(load_model(model))
+    alone = Perception(model)
     alone.warm_up(height, width)
     environment = private_network()
     parameters = {"model": model, "warm_up_size": [height, width]}
@@ -95,7 +94,7 @@ class _Node:
         trips, lone = [], []
         for k in tqdm(range(frames), desc="one by one", disable=None):
             start = time.perf_counter()
-            alone([_stamped(images, k)])
+            alone(_stamped(images, k))
             lone.append(1e3 * (time.perf_counter() - start))
             message = camera_image_message(_stamped(images, k), TYPES)
             start = time.perf_counter()

@@ -25,14 +25,13 @@ from panoptic_ros.classes import load_class_table
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.methods import hle
 from panoptic_ros.methods.hle.kernels import CELLS_PER_UNIT
-from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
 from panoptic_ros.segments import Segments
 from panoptic_ros.synthetic_city import CityCamera, CityDrive
 from panoptic_ros.tracking import Tracker, TrackerSettings
 
 CLASSES = load_class_table("cityscapes")
-STAGES = ("preprocess", "network", "decode", "associate")
+STAGES = ("preprocess", "network", "decode", "track")
 
 
 def median_ms(work: Callable[[], Any], repeats: int) -> float:
@@ -88,22 +87,21 @@ def measure(quick: bool, model: str) -> dict[str, float]:
     repeats = 10 if quick else 50
     cv2.setNumThreads(1)
     result: dict[str, float] = {}
-    loaded = load_model(model)
-    perception = Perception(loaded)
+    perception = Perception(model)
     drive = CityDrive(3, CityCamera.of_size(512, 1024))
     images = [CameraImage(drive.render(k).image, "rgb8", drive.stamp_ns(k)) for k in range(4)]
     stages: dict[str, list[float]] = {stage: [] for stage in (*STAGES, "image to tracked segments")}
     ordered = itertools.cycle(images)
     for _ in range(repeats + 2):
         start = perf_counter()
-        [frame] = perception([dataclasses.replace(next(ordered), stamp_ns=len(stages["network"]) * 10**8)])
+        frame = perception(dataclasses.replace(next(ordered), stamp_ns=len(stages["network"]) * 10**8))
         stages["image to tracked segments"].append(1e3 * (perf_counter() - start))
         for stage in STAGES:
             stages[stage].append(frame.timings_ms[stage])
     result.update({stage: float(np.median(times[2:])) for stage, times in stages.items()})
     result["overlay"] = median_ms(lambda: frame.overlay_bgr(), repeats)
 
-    is_thing = torch.as_tensor(loaded.classes.thing_mask)
+    is_thing = torch.as_tensor(perception.model.classes.thing_mask)
     with torch.inference_mode():
         for instances in (10, 50, 200):
             scene = hle_scene(instances)

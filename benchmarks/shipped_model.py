@@ -57,7 +57,7 @@ def _speed(perception: Perception, quick: bool) -> float:
         perception.reset_tracks()
         for image in images:
             start = perf_counter()
-            perception([image])
+            perception(image)
             seconds.append(perf_counter() - start)
     return 1 / sorted(seconds)[len(seconds) // 2]
 

@@ -19,7 +19,6 @@ import cv2
 from benchmarks.command import run_benchmark
 from panoptic_ros.datasets import Dataset, open_dataset
 from panoptic_ros.errors import InputError
-from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
 from training.devices import make_fabric
 from training.evaluate import evaluate
@@ -58,7 +57,7 @@ def _score(name: str, root: Path, scored: Dataset, quick: bool) -> dict[str, Any
     # An interrupted benchmark goes on where it was.
     if not train(recipe, out, make_fabric(recipe), 1, Event()):
         raise InputError(f"the training in {out} did not end")
-    result = evaluate(Perception(load_model(out / "model")), scored, len(scored), 0)
+    result = evaluate(Perception(out / "model"), scored, len(scored), 0)
     return {"miou": result["miou"], "iou": result["iou"]}
 
 

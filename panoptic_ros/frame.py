@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from operator import index
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -40,9 +42,9 @@ class PanopticFrame:
     def __iter__(self) -> Iterator[Segment]:
         return iter(self.segments)
 
-    def mask(self, segment: Segment | int) -> np.ndarray:
+    def mask(self, segment: Segment | SupportsIndex) -> np.ndarray:
         """Which pixels are a segment's, (H, W) bool; a segment of this frame, or its id. Raises IndexError for none."""
-        number = segment if isinstance(segment, int) else segment.id
+        number = segment.id if isinstance(segment, Segment) else index(segment)
         if not 1 <= number <= len(self.segments):
             raise IndexError(f"there is no segment {number} in this frame: ids are 1 to {len(self.segments)}")
         return self.segment_map == number

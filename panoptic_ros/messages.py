@@ -51,8 +51,8 @@ def generated_types(find: Callable[[str], Any]) -> MessageTypes:
 
 
 def header(image: CameraImage, types: MessageTypes) -> Any:
-    """The header of the image, as it came: stamp and frame_id, never stamped anew."""
-    return header_at(image.stamp_ns, image.frame_id, types)
+    """The header of the image, as it came: stamp and frame_id, never stamped anew; without a stamp it is 0."""
+    return header_at(image.stamp_ns or 0, image.frame_id, types)
 
 
 def header_at(stamp_ns: int, frame_id: str, types: MessageTypes) -> Any:
@@ -63,7 +63,7 @@ def header_at(stamp_ns: int, frame_id: str, types: MessageTypes) -> Any:
 
 
 def stamp_in_ns(message_header: Any) -> int:
-    """The time of a std_msgs/Header in nanoseconds.
+    """The time of a std_msgs/Header in nanoseconds; 0 is what it has where nobody has set it.
 
     Raises InputError when its nanoseconds are a second or more, for it could not be given back bit for bit.
     """

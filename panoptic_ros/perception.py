@@ -3,61 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, overload
 
 import cv2
 import numpy as np
 import torch
 
-from panoptic_ros.camera_image import CameraImage
+from panoptic_ros.camera_image import CameraImage, as_camera_image
 from panoptic_ros.engines import build_engine
-from panoptic_ros.errors import InputError
 from panoptic_ros.frame import PanopticFrame
-from panoptic_ros.model import Model
+from panoptic_ros.intra_op_threads import one_intra_op_thread
+from panoptic_ros.model import Model, load_model
 from panoptic_ros.tracking import CameraTrackers, TrackerSettings
 
 
 class Perception:
-    """resize + normalise -> engine(network) -> decode -> associate; the same for node, replay and benchmark.
+    """resize + normalise -> engine(network) -> decode -> track; the same for node, replay and benchmark.
 
-    Not thread-safe: one thread calls it. Thresholds and tracker settings may be replaced between two calls.
+    Called with one image it returns one PanopticFrame, with a sequence of images a list of them.
+    Not thread-safe: one thread calls it. Several may live beside each other, each in a thread of its own. Thresholds
+    and tracker settings may be replaced between two calls.
     """
 
-    def __init__(self, model: Model, engine: str = "auto", device: str = "auto", precision: str = "auto",
-                 tracking: TrackerSettings | None = None) -> None:
-        self.model = model
-        self.thresholds: Any = model.thresholds
+    def __init__(self, model: str | Path | Model = "city", engine: str = "auto", device: str = "auto",
+                 precision: str = "auto", tracking: TrackerSettings | None = None) -> None:
+        """model: the name of a shipped model, a model folder, or what `load_model` returned.
+
+        engine, device, precision: see `panoptic_ros.engines.explain_choice`. tracking: the tracker's settings.
+        Raises InputError where there is no such model, or it cannot be run in this way on this machine.
+        """
+        self.model = model if isinstance(model, Model) else load_model(model)
+        self.thresholds: Any = self.model.thresholds
         self.tracking = tracking or TrackerSettings()
-        self.engine = build_engine(model.network, engine, device, precision)
-        if self.engine.name != "torch":
-            # What is left for torch is the decode's many small steps: on several threads they wait for each other more
-            # than they gain, and on a busy machine a hundred times more.
-            torch.set_num_threads(1)
+        self.engine = build_engine(self.model.network, engine, device, precision)
         self._trackers = CameraTrackers()
 
-    @torch.inference_mode()
-    def __call__(self, images: Sequence[CameraImage]) -> list[PanopticFrame]:
-        """Segment and track images of different cameras; those of one size go through the network as one batch.
+    @overload
+    def __call__(self, images: CameraImage | np.ndarray) -> PanopticFrame: ...
 
-        Returns one frame per image, in the same order. Raises InputError for an image without pixels.
+    @overload
+    def __call__(self, images: Sequence[CameraImage | np.ndarray]) -> list[PanopticFrame]: ...
+
+    @torch.inference_mode()
+    def __call__(self, images: CameraImage | np.ndarray | Sequence[CameraImage | np.ndarray],
+                 ) -> PanopticFrame | list[PanopticFrame]:
+        """Segment images, and follow the objects of those that have a stamp, camera by camera.
+
+        images: one image, or a sequence of images, such as those of several cameras; those of one size go through the
+            network as one batch. A NumPy array is uint8: (H, W, 3) red first, (H, W, 4) with alpha, which is ignored,
+            (H, W) or (H, W, 1) grey. It has no stamp; a CameraImage may have one, in ascending order for each camera.
+        Returns one frame per image, in the same order. Raises InputError for what is no image or has no pixels.
         """
-        frames: dict[int, PanopticFrame] = {}
-        by_size: dict[tuple[int, int], list[int]] = {}
-        for i, image in enumerate(images):
-            if min(image.pixels.shape[:2]) < 1:
-                raise InputError(f"an image of {image.width} x {image.height} pixels has nothing to segment")
-            by_size.setdefault((image.height, image.width), []).append(i)
-        for (height, width), indices in by_size.items():
-            for i, frame in zip(indices, self._segment([images[i] for i in indices], height, width), strict=True):
-                frames[i] = frame
-        return [self._associate(frames[i]) for i in range(len(images))]
+        if isinstance(images, (str, bytes)) or not isinstance(images, Sequence):
+            return self._frames([as_camera_image(images)])[0]
+        return self._frames([as_camera_image(image) for image in images])
 
     @torch.inference_mode()
     def warm_up(self, height: int, width: int, batch: int = 1) -> None:
         """Make the engine ready for images of this size, so that the first of them does not wait; no track is born."""
         image = torch.zeros(batch, 3, *self.model.input_shape(height, width), device=self.engine.device)
-        self.model.decode(self.engine(image), self.thresholds, (height, width))
+        outputs = self.engine(image)
+        with self._torch_threads():
+            self.model.decode(outputs, self.thresholds, (height, width))
 
     def reset_tracks(self, camera: str | None = None) -> None:
         """Forget the tracks of one camera, or of all; ids that were given out are not given out again."""
@@ -85,15 +95,27 @@ class Perception:
         """How many tracks there have been so far, over all cameras."""
         return self._trackers.born
 
+    def _frames(self, images: Sequence[CameraImage]) -> list[PanopticFrame]:
+        frames: dict[int, PanopticFrame] = {}
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for i, image in enumerate(images):
+            by_size.setdefault((image.height, image.width), []).append(i)
+        for (height, width), indices in by_size.items():
+            for i, frame in zip(indices, self._segment([images[i] for i in indices], height, width), strict=True):
+                frames[i] = frame
+        return [self._track(frames[i]) for i in range(len(images))]
+
     def _segment(self, images: list[CameraImage], height: int, width: int) -> list[PanopticFrame]:
         start = perf_counter()
-        batch = preprocess(self.model, images, self.engine.device)
+        with self._torch_threads():
+            batch = preprocess(self.model, images, self.engine.device)
         preprocessed = perf_counter()
         outputs = self.engine(batch)
         inferred = perf_counter()
-        found = self.model.decode(outputs, self.thresholds, (height, width))
-        maps = found.segment_map.to(torch.uint16).cpu().numpy()
-        depths = [None] * len(images) if found.depth is None else found.depth.cpu().numpy()
+        with self._torch_threads():
+            found = self.model.decode(outputs, self.thresholds, (height, width))
+            maps = found.segment_map.to(torch.uint16).cpu().numpy()
+            depths = [None] * len(images) if found.depth is None else found.depth.cpu().numpy()
         decoded = perf_counter()
         # A batch is one piece of work: each of its images waited for all of it.
         timings = {"preprocess": 1e3 * (preprocessed - start), "network": 1e3 * (inferred - preprocessed),
@@ -101,10 +123,15 @@ class Perception:
         return [PanopticFrame(image, segment_map, rows.numpy(), self.model.classes, depth, dict(timings))
                 for image, segment_map, rows, depth in zip(images, maps, found.segments, depths, strict=True)]
 
-    def _associate(self, frame: PanopticFrame) -> PanopticFrame:
+    def _torch_threads(self) -> AbstractContextManager[None]:
+        # Where torch does not run the network, what is left for it is many small steps, most of them the decode's: on
+        # several threads they wait for each other more than they gain, and on a busy machine a hundred times more.
+        return nullcontext() if self.engine.name == "torch" else one_intra_op_thread()
+
+    def _track(self, frame: PanopticFrame) -> PanopticFrame:
         start = perf_counter()
         tracked = self._trackers.update(frame, self.tracking)
-        tracked.timings_ms["associate"] = 1e3 * (perf_counter() - start)
+        tracked.timings_ms["track"] = 1e3 * (perf_counter() - start)
         return tracked
 
 

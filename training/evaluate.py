@@ -71,7 +71,7 @@ def evaluate(perception: Perception, dataset: Dataset, count: int, workers: int,
             if (size := example.image.shape) not in sizes:
                 sizes.add(size)
                 perception.warm_up(image.height, image.width)
-            (frame,) = perception([image])
+            frame = perception(image)
             for stage, spent in frame.timings_ms.items():
                 latency_ms.setdefault(stage, []).append(spent)
             # Read by this thread: a dataset need not be safe for two.

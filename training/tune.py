@@ -32,7 +32,7 @@ from panoptic_ros.evaluation.overlap import overlap
 from panoptic_ros.evaluation.panoptic_quality import match_overlap
 from panoptic_ros.evaluation.results import format_table
 from panoptic_ros.labels import PanopticLabel
-from panoptic_ros.model import Model, load_model
+from panoptic_ros.model import Model
 from panoptic_ros.paths import model_folder
 from panoptic_ros.perception import Perception, preprocess
 from training.evaluate import evaluate
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     """Tune, write and print the score."""
     folder = model_folder(args.model)
     seen, scored = open_dataset(args.data), open_dataset(args.score)
-    perception = Perception(load_model(folder))
+    perception = Perception(folder)
     with torch.inference_mode():
         images = tuning_images(perception, seen, args.images, args.workers)
         perception.thresholds = search(perception.model, images, args.trials)

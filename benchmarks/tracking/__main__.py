@@ -28,7 +28,6 @@ from benchmarks.tracking.plots import write_plot
 from benchmarks.tracking.segmentations import SegmentedSequence, segmented_sequences
 from benchmarks.tracking.temporal_smoothing import SmoothingTotals, smoothing_totals
 from panoptic_ros.datasets import open_dataset
-from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
 
 PLOTS = Path(__file__).parents[2] / "out" / "tracking"
@@ -43,7 +42,7 @@ def measure(quick: bool, model: str, recordings: str) -> dict[str, Any]:
     and gap; the segmentation without and with temporal smoothing."""
     cv2.setNumThreads(1)
     trackers = all_trackers()
-    perception = Perception(load_model(model))
+    perception = Perception(model)
     is_thing = perception.model.classes.thing_mask
     totals: dict[str, dict[str, dict[str, Any]]] = {}
     simulated: dict[str, dict[str, list[Occlusion]]] = {kind: {name: [] for name in trackers} for kind in KINDS}

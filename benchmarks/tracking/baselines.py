@@ -77,14 +77,15 @@ def _published_baselines() -> dict[str, TrackFunction]:
     memory = round(30 * TrackerSettings().max_lost)
 
     def run(kind: Any, frames: Sequence[PanopticFrame]) -> list[np.ndarray]:
-        interval = (frames[-1].image.stamp_ns - frames[0].image.stamp_ns) * 1e-9 / max(len(frames) - 1, 1)
+        times = (np.array([frame.image.stamp_ns for frame in frames]) * 1e-9).tolist()
+        interval = (times[-1] - times[0]) / max(len(frames) - 1, 1)
         tracker = kind(lost_track_buffer=memory, frame_rate=1 / interval, minimum_consecutive_frames=1)
         result = []
-        for frame in frames:
+        for frame, time in zip(frames, times, strict=True):
             things = np.flatnonzero(frame.segments.is_thing)
             found = tracker.update(supervision.Detections(
                 xyxy=frame.segments.box[things].astype(float), confidence=frame.segments.score[things],
-                data={"row": things}), timestamp=frame.image.stamp_ns * 1e-9)
+                data={"row": things}), timestamp=time)
             track = np.zeros(len(frame.segments), np.int64)
             if len(things):
                 track[found.data["row"].astype(int)] = np.maximum(found.tracker_id + 1, 0)

@@ -78,7 +78,11 @@ def _frames(path: Path, streams: dict[str, Stream]) -> Iterator[CameraImage | Br
 
 
 def camera_image(message: RawMessage, camera: str) -> CameraImage | BrokenFrame:
-    """The image in a message, or why there is none."""
+    """The image in a message, or why there is none.
+
+    A stamp of 0 has not been set, and such an image has none; but a bag that was rendered may begin at 0: then the
+    message was recorded at 0 as well.
+    """
     place = f"{message.topic} at {message.time_ns} ns"
     try:
         content: Any = bag_typestore().deserialize_cdr(message.cdr, message.message_type)
@@ -90,7 +94,9 @@ def camera_image(message: RawMessage, camera: str) -> CameraImage | BrokenFrame:
         else:
             pixels, encoding = image_pixels(content.height, content.width, content.encoding, content.step,
                                             content.is_bigendian, content.data)
-        return CameraImage(pixels, encoding, stamp_in_ns(content.header), camera, content.header.frame_id)
+        stamp_ns = stamp_in_ns(content.header)
+        return CameraImage(pixels, encoding, stamp_ns if stamp_ns or message.time_ns == 0 else None, camera,
+                           content.header.frame_id)
     except BrokenImageError as error:
         return BrokenFrame(camera, error.reason, f"{place}: {error}")
     except InputError as error:

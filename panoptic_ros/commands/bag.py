@@ -69,7 +69,7 @@ def _write(recording: Recording, topics: dict[str, str], calibrations: dict[str,
             skipped += item.frames
             tqdm.write(f"{item.reason}: {item.detail}", file=sys.stderr)
             continue
-        time_ns = max(time_ns, item.stamp_ns)  # the time of recording must not go back where stamps do
+        time_ns = max(time_ns, item.stamp_ns or 0)  # the time of recording must not go back where stamps do
         topic = topics[item.camera]
         if compressed:
             bag.write(f"{topic}/compressed", _jpeg_message(item, bag.types), time_ns)

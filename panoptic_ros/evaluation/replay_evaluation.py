@@ -65,7 +65,7 @@ class ReplayEvaluation:
             if truth is not None:
                 true_depth = self._truth.depth(image) if frame.depth is not None else None
                 score = self._scorer.add(predicted, truth, image.camera, frame.depth, true_depth,
-                                         f"{image.camera} at {image.stamp_ns} ns")
+                                         f"{image.camera} {image.moment}")
                 self._scored += 1
             predicted = self._scorer.translated(predicted)
         self._report.add(frame, predicted, truth, score, latency_ms, true_depth)

@@ -107,7 +107,7 @@ class MatchedTruth:
         if label.segment_map.shape != (image.height, image.width):
             height, width = label.segment_map.shape
             raise InputError(f"the truth '{self.dataset.entries[index].name}' has {width} x {height} pixels, its image "
-                             f"of {image.camera} at {image.stamp_ns} ns {image.width} x {image.height}")
+                             f"of {image.camera} {image.moment} {image.width} x {image.height}")
         return label
 
     def depth(self, image: CameraImage) -> np.ndarray | None:
@@ -157,16 +157,17 @@ class MatchedTruth:
             yield item
 
     def _find(self, image: CameraImage, number: int) -> int | None:
-        key: int | str = image.stamp_ns if self.match == "stamp" else number
+        key: int | str | None = image.stamp_ns if self.match == "stamp" else number
         if self.match == "name":
             key = self._file_names[image.camera][number]
-        index = self._index[image.camera].get(key)
+        index = None if key is None else self._index[image.camera].get(key)
         if index is not None and not self._seen[index]:
             self._seen[index] = 1
             return index
         kind = "without_truth" if index is None else "repeated"
         total, first = self._unmatched[kind]
-        place = f"{image.camera}, frame {number}, {image.stamp_ns} ns"
+        stamp = "no stamp" if image.stamp_ns is None else f"{image.stamp_ns} ns"
+        place = f"{image.camera}, frame {number}, {stamp}"
         self._unmatched[kind] = Unmatched(total + 1, [*first, place] if total < _LISTED else first)
         return None
 
@@ -189,7 +190,7 @@ class MatchedTruth:
                 return "name", "the image files have the names that the truth has"
         stamps = [entries[i].stamp_ns for indices in rows.values() for i in indices]
         first = next((item for item in self._recording.frames() if isinstance(item, CameraImage)), None)
-        is_same_clock = (first is not None and any(stamps)
+        is_same_clock = (first is not None and first.stamp_ns is not None and any(stamps)
                          and min(stamps) - _SAME_CLOCK_NS <= first.stamp_ns <= max(stamps) + _SAME_CLOCK_NS)
         if is_same_clock:
             return "stamp", "images and truth have stamps of the same time"

@@ -56,7 +56,7 @@ class ReplayAccount:
         """Count a frame and its milliseconds per stage."""
         for warning in self._cameras[frame.image.camera].add(frame):
             self._warnings[warning] += 1
-            self._tell(warning, f"{frame.image.camera} at {frame.image.stamp_ns} ns: {warning}")
+            self._tell(warning, f"{frame.image.camera} {frame.image.moment}: {warning}")
         self._segments += len(frame.segments)
         for stage, value in latency_ms.items():
             self._latency_ms.setdefault(stage, array("d")).append(value)
@@ -108,9 +108,13 @@ class _CameraAccount:
         size = (image.height, image.width)
         if self._size not in (None, size):
             warnings.append("image size changed")
-        if self._stamp_ns is not None and image.stamp_ns <= self._stamp_ns:
-            warnings.append("stamp repeated" if image.stamp_ns == self._stamp_ns else "stamp went back")
-        self._size, self._stamp_ns = size, image.stamp_ns
+        if image.stamp_ns is None:
+            warnings.append("no stamp, not followed")
+        elif self._stamp_ns is not None and image.stamp_ns <= self._stamp_ns:
+            warnings.append("stamp repeated, not followed" if image.stamp_ns == self._stamp_ns else "stamp went back")
+        self._size = size
+        if image.stamp_ns is not None:
+            self._stamp_ns = image.stamp_ns
         self.frames += 1
         self.tracks.update(frame.segments.track_id[frame.segments.track_id > 0].tolist())
         return warnings

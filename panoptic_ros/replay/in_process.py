@@ -36,7 +36,7 @@ def replay(recording: Recording, perception: Perception, result: ReplaySink, sto
                 perception.warm_up(item.height, item.width)
             start = perf_counter()
             try:
-                (frame,) = perception([item])
+                frame = perception(item)
             except InputError as error:
                 result.drop(_unusable(item, error))
                 continue
@@ -50,4 +50,4 @@ def replay(recording: Recording, perception: Perception, result: ReplaySink, sto
 
 
 def _unusable(image: CameraImage, error: InputError) -> BrokenFrame:
-    return BrokenFrame(image.camera, "image cannot be segmented", f"at {image.stamp_ns} ns: {error}")
+    return BrokenFrame(image.camera, "image cannot be segmented", f"{image.moment}: {error}")

@@ -89,14 +89,14 @@ class ResultWriter:
                     embeddings_message(frame, self._model_id, types)]
         if frame.depth is not None:
             messages.append(depth_image_message(frame, types))
-        time_ns = self._next_time(frame.image.stamp_ns)
+        time_ns = self._next_time(frame.image)
         for topic, message in zip(result_topics(frame.depth is not None), messages, strict=True):
             self._bag.write(self._topic(frame.image.camera, topic), message, time_ns)
         self._finish_frame(frame, latency_ms)
 
     def add_received(self, image: CameraImage, cdr: Mapping[str, bytes], latency_ms: Mapping[str, float]) -> None:
         """Write what a node published for an image: each of `result_topics` -> serialized message, byte for byte."""
-        time_ns = self._next_time(image.stamp_ns)
+        time_ns = self._next_time(image)
         for topic, message_type in result_topics(DEPTH_TOPIC in cdr).items():
             self._bag.write_serialized(self._topic(image.camera, topic), message_type, cdr[topic], time_ns)
         self._finish_frame(received_frame(image, cdr, self._classes), latency_ms)
@@ -135,9 +135,9 @@ class ResultWriter:
     def _topic(self, camera: str, topic: str) -> str:
         return f"/{topic}" if len(self._recording.streams) == 1 else f"/{camera}/{topic}"
 
-    def _next_time(self, stamp_ns: int) -> int:
-        # Readers sort by the time of recording: it must not go back where stamps do.
-        self._time_ns = max(self._time_ns, stamp_ns)
+    def _next_time(self, image: CameraImage) -> int:
+        # Readers sort by the time of recording: it must not go back where stamps do, or are missing.
+        self._time_ns = max(self._time_ns, image.stamp_ns or 0)
         return self._time_ns
 
 

@@ -13,9 +13,10 @@ from panoptic_ros.pixels import compressed_pixels, image_pixels
 def camera_image(message: Image | CompressedImage, camera: str) -> CameraImage:
     """The image of a message; its pixels are a view of the message's where the encoding is plain.
 
+    A stamp of 0 has not been set, as everywhere in ROS: such an image has none.
     Raises InputError for an encoding that nobody here can read, and for sizes, steps, lengths, stamps that are wrong.
     """
-    stamp_ns = stamp_in_ns(message.header)
+    stamp_ns = stamp_in_ns(message.header) or None
     if isinstance(message, CompressedImage):
         pixels, encoding = compressed_pixels(message.format, message.data)
         return CameraImage(pixels, encoding, stamp_ns, camera, message.header.frame_id)
@@ -28,7 +29,7 @@ def camera_image(message: Image | CompressedImage, camera: str) -> CameraImage:
     return CameraImage(pixels, encoding, stamp_ns, camera, message.header.frame_id)
 
 
-def _through_cv_bridge(message: Image, stamp_ns: int, camera: str) -> CameraImage:
+def _through_cv_bridge(message: Image, stamp_ns: int | None, camera: str) -> CameraImage:
     try:
         from cv_bridge import CvBridge, CvBridgeError
     except ImportError as error:

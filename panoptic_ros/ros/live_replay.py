@@ -130,7 +130,7 @@ class _Drive:
             with self._lock:
                 self._last_sent = monotonic()
                 self._sent_count += 1
-                self._sent.setdefault((item.camera, item.stamp_ns, item.frame_id), []).append(
+                self._sent.setdefault((item.camera, item.stamp_ns or 0, item.frame_id), []).append(
                     _Sent(index, len(self._topics), perf_counter()))
             publishers[item.camera].publish(message)
         participant.wait_for(lambda: self._is_over() or self._has_given_up(), "the last results", 6 * PATIENCE)
@@ -242,17 +242,19 @@ class _Schedule:
     def __init__(self, recording: Recording, rate: float) -> None:
         self._rate = rate
         self._interval = 1 / max(stream.frame_rate for stream in recording.streams)
+        self._is_first = True
         self._last_stamp_ns: int | None = None
         self._due = 0.0
 
     def seconds_until(self, image: CameraImage) -> float:
         """How long to wait before the next image, 0 when it is late."""
-        if self._last_stamp_ns is None:
+        if self._is_first:
             self._due = perf_counter()
         else:
-            step = (image.stamp_ns - self._last_stamp_ns) * 1e-9
-            # Where stamps go back, the time of the drive goes on.
-            step = self._interval if step < 0 else min(step, LONGEST_PAUSE)
+            # Where stamps go back or are missing, the time of the drive goes on.
+            step = self._interval
+            if image.stamp_ns is not None and self._last_stamp_ns is not None and image.stamp_ns >= self._last_stamp_ns:
+                step = min((image.stamp_ns - self._last_stamp_ns) * 1e-9, LONGEST_PAUSE)
             self._due += step / self._rate
-        self._last_stamp_ns = image.stamp_ns
+        self._is_first, self._last_stamp_ns = False, image.stamp_ns
         return max(0.0, self._due - perf_counter())

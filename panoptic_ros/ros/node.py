@@ -22,7 +22,6 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from panoptic_ros.errors import InputError
-from panoptic_ros.model import load_model
 from panoptic_ros.perception import Perception
 from panoptic_ros.ros import qos
 from panoptic_ros.ros.diagnostics import NodeReport, camera_status, node_status
@@ -153,7 +152,7 @@ class PanopticNode(LifecycleNode):
                                f"{perception.engine.device}, {perception.engine.precision} precision")
 
     def _load(self, settings: NodeSettings) -> Perception:
-        return Perception(load_model(settings.model), settings.engine, settings.device,
+        return Perception(settings.model, settings.engine, settings.device,
                           settings.precision, self._tracking.read())
 
     def _activate(self, settings: NodeSettings) -> None:

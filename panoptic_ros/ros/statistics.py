@@ -22,6 +22,7 @@ class StreamReport:
 
     received: images that came; each is processed, dropped, or still on its way.
     dropped: images without a result, by reason.
+    unset_stamps, repeated_stamps, backward_stamps: images whose stamp was 0, or the last one's, or less.
     last_error: of an image that was dropped; recent when it was within the last RECENT_SECONDS.
     age_s: seconds since the last image came, None before the first.
     rate_hz: results per second over the last RECENT_SECONDS.
@@ -31,6 +32,7 @@ class StreamReport:
     received: int
     processed: int
     dropped: dict[str, int]
+    unset_stamps: int
     repeated_stamps: int
     backward_stamps: int
     last_error: str
@@ -45,7 +47,7 @@ class StreamStatistics:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._received = self._processed = self._repeated = self._backward = 0
+        self._received = self._processed = self._unset = self._repeated = self._backward = 0
         self._dropped: Counter[str] = Counter()
         self._last_error, self._last_error_time = "", -math.inf
         self._last_received: float | None = None
@@ -66,15 +68,20 @@ class StreamStatistics:
             if error:
                 self._last_error, self._last_error_time = error, monotonic()
 
-    def stamp(self, stamp_ns: int) -> int:
-        """Count repeated and backward stamps; returns by how many nanoseconds it went back, else 0."""
+    def stamp(self, stamp_ns: int | None) -> str:
+        """Count unset, repeated and backward stamps, None where there is none; returns what is wrong, or nothing."""
         with self._lock:
+            if stamp_ns is None:
+                self._unset += 1
+                return "An image has no stamp (it is 0): objects are not followed in images whose time is not known"
             last, self._last_stamp_ns = self._last_stamp_ns, stamp_ns
-            if last is None:
-                return 0
-            self._repeated += stamp_ns == last
-            self._backward += stamp_ns < last
-            return max(0, last - stamp_ns)
+            if last is None or stamp_ns > last:
+                return ""
+            if stamp_ns == last:
+                self._repeated += 1
+                return "An image has the stamp of the one before: objects are not followed in it"
+            self._backward += 1
+            return f"Stamps jumped back by {(last - stamp_ns) * 1e-9:.3f} s: tracks start anew"
 
     def finish(self, latency_ms: Mapping[str, float]) -> None:
         """Count an image that got its result, after these milliseconds by stage."""
@@ -91,8 +98,9 @@ class StreamStatistics:
             self._forget_old_results()
             latency = {stage: latency_percentiles(values) for stage, values in self._latency.items()}
             age = None if self._last_received is None else monotonic() - self._last_received
-            return StreamReport(self._received, self._processed, dict(self._dropped), self._repeated, self._backward,
-                                self._last_error, monotonic() - self._last_error_time < RECENT_SECONDS, age,
+            return StreamReport(self._received, self._processed, dict(self._dropped), self._unset, self._repeated,
+                                self._backward, self._last_error,
+                                monotonic() - self._last_error_time < RECENT_SECONDS, age,
                                 len(self._finished) / RECENT_SECONDS, latency)
 
     def _forget_old_results(self) -> None:

@@ -145,9 +145,8 @@ class Worker:
             statistics.drop(INVALID, str(error))
             self._logger.warning(f"Image dropped: {error}", throttle_duration_sec=QUIET)
             return None
-        if behind := statistics.stamp(image.stamp_ns):
-            self._logger.warning(f"Stamps jumped back by {behind * 1e-9:.3f} s: tracks are reset",
-                                 throttle_duration_sec=QUIET)
+        if problem := statistics.stamp(image.stamp_ns):
+            self._logger.warning(problem, throttle_duration_sec=QUIET)
         return image
 
     def _fail(self, error: Exception, unfinished: set[str]) -> None:

@@ -36,13 +36,19 @@ class CameraTrackers:
         self._cameras: dict[str, _Camera] = {}
 
     def update(self, frame: PanopticFrame, settings: TrackerSettings) -> PanopticFrame:
-        """The frame with its segments' track ids, and temporally smoothed where the settings say so."""
-        name = frame.image.camera
+        """The frame with its segments' track ids, and temporally smoothed where the settings say so.
+
+        A frame without a stamp, or with that of the camera's last one, has no tracks and changes nothing.
+        """
+        name, now = frame.image.camera, frame.image.stamp_ns
         camera = self._cameras.setdefault(name, _Camera(Tracker(self._track_ids)))
+        if now is None or not camera.tracker.can_follow(frame):
+            return frame.with_tracks(*np.zeros((2, len(frame)), np.int32))
         other_cameras = None
         if settings.cross_camera_reid_distance > 0:
-            other_cameras = self._in_sight_of_others(name, frame.image.stamp_ns)
-        if camera.last_output is not None and frame.image.stamp_ns < camera.last_output.image.stamp_ns:
+            other_cameras = self._in_sight_of_others(name, now)
+        last_ns = None if camera.last_output is None else camera.last_output.image.stamp_ns
+        if last_ns is not None and now < last_ns:
             camera.last_output = camera.last_input = None
         frame = frame.with_tracks(*camera.tracker.update(frame, settings, other_cameras))
         if not settings.temporal_smoothing:

@@ -40,9 +40,14 @@ def smooth(frame: PanopticFrame, tracks: Tracks, last_output: PanopticFrame | No
     smoothed = _select(replace(frame, segments=replace(segments, class_id=class_id)), shown)
     if last_output is None or last_input is None or last_output.segment_map.shape != frame.segment_map.shape:
         return smoothed
-    if frame.image.stamp_ns - last_input.image.stamp_ns <= 1e9 * MAX_GAP:
+    if _stamp_ns(frame) - _stamp_ns(last_input) <= 1e9 * MAX_GAP:
         smoothed = _fill(smoothed, last_input)
     return _measured(_bridge(smoothed, tracks, row_of_track, last_output))
+
+
+def _stamp_ns(frame: PanopticFrame) -> int:
+    assert frame.image.stamp_ns is not None, "a frame that is followed has a stamp"
+    return frame.image.stamp_ns
 
 
 def _select(frame: PanopticFrame, shown: np.ndarray) -> PanopticFrame:
@@ -66,7 +71,7 @@ def _fill(frame: PanopticFrame, last_input: PanopticFrame) -> PanopticFrame:
 def _bridge(frame: PanopticFrame, tracks: Tracks, row_of_track: np.ndarray,
             last_output: PanopticFrame) -> PanopticFrame:
     """The frame with the last one's objects that are missed now; areas and boxes are as they were."""
-    now, height = frame.image.stamp_ns, frame.image.height
+    now, height = _stamp_ns(frame), frame.image.height
     before = last_output.segments
     rows = np.flatnonzero(before.is_thing & (before.track_id > 0) & (before.track_id < len(row_of_track))
                           & ~np.isin(before.track_id, frame.segments.track_id))

@@ -21,11 +21,13 @@ from panoptic_ros.tracking.settings import TrackerSettings
 from panoptic_ros.tracking.tracks import Tracks
 
 # More tracks than this are not remembered, those unseen for longest go first. It bounds time and memory where
-# `max_lost` does not: a camera whose clock stands still.
+# `max_lost` does not: a camera whose clock hardly moves.
 MAX_TRACKS = 1000
 # A track that was missed for no longer than this, seconds, may still be matched with a low-score segment: a network may
 # well miss what is there in some of the images of so short a time.
 SHORT_GAP = 0.35
+# The stamp of the last frame where there is none: earlier than all others.
+_NEVER_NS = int(np.iinfo(np.int64).min)
 # Names that arrays of a state had before 0.1.0.
 _RENAMED_ARRAYS = {"place": "box_state", "mask_place": "mask_box_state", "mask_owner": "mask_track_row"}
 
@@ -50,7 +52,7 @@ class Tracker:
         self._track_ids = track_ids or TrackIdAllocator()
         self._tracks = Tracks.none(0)
         self._masks = Masks.none()
-        self._stamp_ns = 0
+        self._stamp_ns = _NEVER_NS
 
     @property
     def tracks(self) -> Tracks:
@@ -63,7 +65,15 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget all tracks; ids that were given out are not given out again."""
-        self._tracks, self._masks = Tracks.none(0), Masks.none()
+        self._tracks, self._masks, self._stamp_ns = Tracks.none(0), Masks.none(), _NEVER_NS
+
+    def can_follow(self, frame: PanopticFrame) -> bool:
+        """Whether it is known how much time has passed: the frame has a stamp, and not that of the last one.
+
+        A clock that stands still says no more than none. Without a time lost tracks would never end, and motion would
+        mean nothing.
+        """
+        return frame.image.stamp_ns not in (None, self._stamp_ns)
 
     def update(self, frame: PanopticFrame, settings: TrackerSettings,
                other_cameras: Tracks | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -71,9 +81,12 @@ class Tracker:
 
         other_cameras: tracks in sight of other cameras, for re-identification: a new object of like appearance gets
         their id. Returns track_id (N,) int32, 0 for stuff and for tracks that are not confirmed yet, and track_age (N,)
-        int32, frames since the track got its id, 1 in that frame. A frame older than the last one starts anew.
+        int32, frames since the track got its id, 1 in that frame. A frame older than the last one starts anew; one
+        that it cannot follow has no tracks and changes nothing.
         """
         now = frame.image.stamp_ns
+        if now is None or not self.can_follow(frame):
+            return np.zeros(len(frame), np.int32), np.zeros(len(frame), np.int32)
         if now < self._stamp_ns:
             self.reset()
         interval = (now - self._stamp_ns) * 1e-9
@@ -122,7 +135,8 @@ class Tracker:
         """The tracks that were lost for no longer than `max_lost`, in an embedding space that fits the segments'."""
         dimension = 0 if segments.embedding is None else segments.embedding.shape[1]
         if dimension != self._tracks.embedding.shape[1]:
-            self.reset()  # another model: what it says cannot be compared
+            # Another model: what it says cannot be compared.
+            self._tracks, self._masks = Tracks.none(0), Masks.none()
             return Tracks.none(dimension).with_classes(segments.class_share.shape[1])
         kept = self._tracks.elapsed(self._stamp_ns) <= settings.max_lost
         if not kept[:len(self._masks.box_state)].all():  # they were all seen last in one frame

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from panoptic_ros.bags.read import open_recording
 from panoptic_ros.bags.recording import BrokenFrame, Recording
 from panoptic_ros.bags.types import bag_types
+from panoptic_ros.bags.write import BagWriter
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
 from panoptic_ros.messages import COMPRESSED_IMAGE, camera_image_message, header, image_message
@@ -44,6 +46,20 @@ def test_images_and_their_headers_come_back_from_a_bag(
         assert not broken
         assert [(image.stamp_ns, image.frame_id) for image in images] == [
             (numbered_image(k).stamp_ns, "front_optical") for k in range(10)]
+
+
+def test_an_image_whose_stamp_was_not_set_has_none(
+        write_bag: Callable[..., Path], numbered_image: Images, tmp_path: Path) -> None:
+    images = [replace(numbered_image(k), stamp_ns=stamp) for k, stamp in enumerate((None, 0, 7))]
+    bag = write_bag(tmp_path / "bag", [("/image", camera_image_message(image, bag_types())) for image in images])
+    assert [image.stamp_ns for image in read(open_recording(bag))[0]] == [None, None, 7]
+
+
+def test_a_bag_that_begins_at_time_zero_has_a_first_image_at_zero(numbered_image: Images, tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        for stamp in (0, 100):
+            bag.write("/image", camera_image_message(replace(numbered_image(1), stamp_ns=stamp), bag_types()), stamp)
+    assert [image.stamp_ns for image in read(open_recording(tmp_path / "bag"))[0]] == [0, 100]
 
 
 def test_a_sqlite_bag_is_read_as_a_folder_and_as_a_file(write_sqlite_bag: Callable[..., Path], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -117,6 +118,20 @@ def test_the_page_is_well_formed_and_has_every_section_that_there_is_something_f
     assert page.count["canvas"] == 1
     for text in ("Evaluation of a.mcap", "51.2", "43.1", "-12.5", "12ab", "1 image is damaged", "1.2.3"):
         assert text in page.text
+
+
+def test_frames_without_a_stamp_are_shown_by_their_numbers(report: Report) -> None:
+    for k in range(4):
+        of_frame = frame(k)
+        if k != 1:
+            of_frame = replace(of_frame, image=replace(of_frame.image, stamp_ns=None))
+        label = PanopticLabel.of_frame(of_frame)
+        report.add(of_frame, label, label, FrameScore(0.1 * k, 0.0, {}), {"network": 20.0})
+    page = WellFormed(written(report, evaluation()))
+    assert page.count["article"] == 4
+    assert "frame 1, stamp 100000000 ns" in page.text
+    assert "None" not in page.text
+    assert "time (s)" not in page.text
 
 
 def test_what_was_not_measured_is_not_there(report: Report) -> None:

@@ -48,6 +48,14 @@ def test_only_metrics_count_as_numbers() -> None:
         ("miou",), ("vpq", "1")}
 
 
+def test_a_result_from_before_a_stage_was_renamed_is_compared_as_any_other(tmp_path: Path) -> None:
+    for name, stage in (("old", "associate"), ("new", "track")):
+        write_result(tmp_path / f"{name}.json", {**result(0.5), "latency_ms": {stage: {"p50": 1.0}}})
+    comparison = compare(read_result(tmp_path / "new.json"), read_result(tmp_path / "old.json"), 0.01)
+    assert not comparison.regressions
+    assert not any("latency" in row.key for row in comparison.rows)
+
+
 def test_the_table_has_per_cents_counts_and_dashes() -> None:
     table = format_table({**result(0.5), "mots": {"motsa": -0.25, "id_switches": 3}, "depth": {"rmse": 4.256},
                           "iou": {"car": 0.5, "sky": 1.0}, "classes_not_predicted": ["tram"]})

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -82,7 +83,7 @@ def test_a_replay_writes_its_three_files_and_they_agree(
         "torch", "cpu", "in process", RESULTS)
     assert summary["model"].startswith("tiny@")
     assert summary["fps"] > 0
-    assert list(summary["latency_ms"]) == ["preprocess", "network", "decode", "associate", "end_to_end"]
+    assert list(summary["latency_ms"]) == ["preprocess", "network", "decode", "track", "end_to_end"]
     end_to_end = summary["latency_ms"]["end_to_end"]
     assert 0 < end_to_end["p50"] <= end_to_end["p95"] <= end_to_end["p99"]
     assert {topic: len(messages) for topic, messages in results.items()} == {
@@ -180,7 +181,24 @@ def test_repeated_stamps_are_told(
         tmp_path: Path) -> None:
     messages = [("/image", camera_image_message(numbered_image(k), bag_types())) for k in (1, 1, 1, 2)]
     assert replay(write_bag(tmp_path / "bag", messages), tmp_path / "out") == 0
-    assert summary_of(tmp_path / "out")["warnings"] == {"stamp repeated": 2}
+    assert summary_of(tmp_path / "out")["warnings"] == {"stamp repeated, not followed": 2}
+
+
+def test_images_without_a_stamp_are_told_and_not_followed(
+        replay: Callable[..., int], write_bag: Callable[..., Path], numbered_image: Callable[..., CameraImage],
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = [replace(numbered_image(k), stamp_ns=0) for k in range(3)]
+    bag = write_bag(tmp_path / "bag", [("/image", camera_image_message(image, bag_types())) for image in images])
+    assert replay(bag, tmp_path / "out") == 0
+    summary, results = summary_of(tmp_path / "out"), results_of(tmp_path / "out")
+    assert (summary["frames_out"], summary["tracks"]) == (3, 0)
+    assert summary["warnings"] == {"no stamp, not followed": 3}
+    assert "no stamp, not followed: camera without a stamp" in capsys.readouterr().err
+    things = [s for message in results["/panoptic/segments"] for s in message.segments if s.is_thing]
+    assert {s.track_id for s in things} == {0}
+    for messages in results.values():
+        assert [(m.header.stamp.sec, m.header.stamp.nanosec, m.header.frame_id) for m in messages] == [
+            (0, 0, "front_optical")] * 3
 
 
 def test_several_cameras_have_topics_and_overlays_of_their_own(
@@ -269,7 +287,6 @@ def test_options_that_make_no_sense_are_refused(
 
 def test_a_stop_between_two_frames_leaves_complete_files(
         picture_bag: Callable[..., Path], model_folder: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
 
     from panoptic_ros.model import load_model
     from panoptic_ros.perception import Perception

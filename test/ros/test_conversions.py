@@ -12,7 +12,9 @@ import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
 from panoptic_ros.errors import InputError
+from panoptic_ros.messages import header
 from panoptic_ros.ros.conversions import camera_image
+from panoptic_ros.ros.outputs import TYPES
 
 
 def test_pixels_are_a_view_of_the_message(make_image: Callable[..., Any]) -> None:
@@ -25,6 +27,14 @@ def test_pixels_are_a_view_of_the_message(make_image: Callable[..., Any]) -> Non
 
 def test_a_stamp_before_1970_comes_back_as_it_was(make_image: Callable[..., Any]) -> None:
     assert camera_image(make_image(stamp=(-1, 5)), "").stamp_ns == -999_999_995
+
+
+def test_a_stamp_of_zero_has_not_been_set_and_goes_out_as_zero(make_image: Callable[..., Any]) -> None:
+    image = camera_image(make_image(stamp=(0, 0)), "front")
+    assert image.stamp_ns is None
+    assert camera_image(make_image(stamp=(0, 1)), "front").stamp_ns == 1
+    stamp = header(image, TYPES).stamp
+    assert (stamp.sec, stamp.nanosec) == (0, 0)
 
 
 def test_a_compressed_image_is_decoded() -> None:

@@ -14,9 +14,11 @@ from rosbags.highlevel import AnyReader
 
 from panoptic_ros.bags.read import open_recording
 from panoptic_ros.bags.types import bag_typestore
+from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
 from panoptic_ros.model import load_model
 from panoptic_ros.replay.result import ResultWriter
+from panoptic_ros.ros import live_replay
 from panoptic_ros.ros.live_replay import replay_live
 
 FRAMES = 12
@@ -49,7 +51,7 @@ def test_at_a_low_rate_no_image_is_lost_and_headers_come_back_bit_for_bit(record
     assert (summary["frames_in"], summary["frames_out"]) == (FRAMES, FRAMES - 1)
     assert sum(summary["dropped"].values()) == 1
     assert (tmp_path / "out" / "overlay.mp4").is_file()
-    assert {"wait", "preprocess", "network", "decode", "associate", "publish", "end_to_end"} <= set(
+    assert {"wait", "preprocess", "network", "decode", "track", "publish", "end_to_end"} <= set(
         summary["latency_ms"])
     # 11 images over 1.1 s of drive at half speed.
     assert summary["fps"] == pytest.approx(5, rel=0.15)
@@ -93,3 +95,14 @@ def test_a_stopped_replay_completes_its_files(recording: Any, tmp_path: Path, mo
                     precision="auto", rate=1)
     assert summary["interrupted"]
     assert (tmp_path / "out" / "result.mcap").is_file()
+
+
+def test_images_whose_time_is_not_known_are_sent_at_the_recordings_rate(
+        recording: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_replay, "perf_counter", lambda: 100.0)
+    schedule = live_replay._Schedule(recording, rate=0.5)
+    stamps = [None, None, 10**9, None, 2 * 10**9, 2 * 10**9 + 3 * 10**8]
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    due = [schedule.seconds_until(CameraImage(pixels, stamp_ns=stamp)) for stamp in stamps]
+    # 10 images per second at half the speed; the last has a stamp 0.3 s after that of the one before.
+    assert due == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.4])

@@ -76,7 +76,7 @@ def test_cameras_have_their_own_topics_and_share_no_track(node: Any, model_folde
         blocks = np.random.default_rng(number).integers(0, 255, (4, 8, 3), np.uint8)
         _, png = cv2.imencode(".png", blocks.repeat(16, axis=0).repeat(16, axis=1))
         message = CompressedImage(format="png", data=array.array("B", png.tobytes()))
-        message.header.frame_id = camera
+        message.header.frame_id, message.header.stamp.sec = camera, 1  # without a stamp nothing is followed
         node.publish(message, f"/{camera}/image/compressed")
         node.wait_for(lambda results=results: results, f"a result of the {camera} camera")
     assert {camera: [m.header.frame_id for m in results] for camera, results in answers.items()} == {

@@ -68,7 +68,7 @@ def test_all_results_carry_the_header_of_the_image_bit_for_bit(node: Any, make_i
     table = np.concatenate([[255], segments.class_id])
     np.testing.assert_array_equal(semantic, table[segment_map])
     stages = {row.key for row in answers["timings"][0].status[0].values}
-    assert {"wait", "convert", "preprocess", "network", "decode", "associate", "publish"} <= stages
+    assert {"wait", "convert", "preprocess", "network", "decode", "track", "publish"} <= stages
 
 
 @pytest.mark.skipif(not find_spec("vision_msgs"), reason="needs the ROS package vision_msgs")
@@ -122,20 +122,25 @@ def test_padded_rows_other_encodings_and_other_sizes_are_taken(node: Any, make_i
     assert node.publish_until_answered(make_image((2_000_000_005, 0), height=96, width=96), segments).height == 96
 
 
-def test_repeated_stamps_are_counted_and_stamps_that_go_back_start_new_tracks(node: Any, make_image: MakeImage,
-                                                                             segments: list[Any]) -> None:
+def test_images_without_a_time_of_their_own_are_not_followed_and_stamps_that_go_back_start_new_tracks(
+        node: Any, make_image: MakeImage, segments: list[Any]) -> None:
     def tracks(stamp: tuple[int, int]) -> set[int]:
         answer = node.publish_until_answered(make_image(stamp, seed=3), segments)
+        assert (answer.header.stamp.sec, answer.header.stamp.nanosec) == stamp
         return {s.track_id for s in answer.segments if s.track_id}
 
     node.fresh_diagnostics()
-    repeated, backward = node.count("repeated_stamps"), node.count("backward_stamps")
+    kinds = ("unset_stamps", "repeated_stamps", "backward_stamps")
+    before = [node.count(kind) for kind in kinds]
     first = tracks((2_000_000_010, 0))
     assert first
-    assert tracks((2_000_000_010, 0)) == first
+    assert not tracks((0, 0))
+    assert not tracks((2_000_000_010, 0))
+    assert tracks((2_000_000_010, 1)) == first
     assert min(tracks((2_000_000_009, 0))) > max(first)
-    node.wait_for(lambda: node.count("backward_stamps") == backward + 1, "the jump to be counted")
-    assert node.count("repeated_stamps") == repeated + 1
+    node.wait_for(lambda: node.count("backward_stamps") > before[2], "the jump to be counted")
+    assert [node.count(kind) for kind in kinds] == [count + 1 for count in before]
+    assert "objects are not followed" in node.process.log()
 
 
 def test_reset_tracks_gives_new_ids_to_the_same_objects(node: Any, make_image: MakeImage,

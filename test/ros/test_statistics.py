@@ -22,10 +22,14 @@ def test_every_image_is_processed_dropped_for_a_reason_or_under_way() -> None:
     assert report.has_recent_error
 
 
-def test_stamps_that_repeat_or_go_back_are_told_apart() -> None:
+def test_stamps_that_are_not_set_repeat_or_go_back_are_told_apart() -> None:
     stream = StreamStatistics()
-    assert [stream.stamp(ns) for ns in (10, 20, 20, 5, 6)] == [0, 0, 0, 15, 0]
-    assert (stream.report().repeated_stamps, stream.report().backward_stamps) == (1, 1)
+    told = [stream.stamp(ns) for ns in (10, 20, 20, None, 20, 5, 6)]
+    assert [text.split(":")[0] for text in told] == [
+        "", "", "An image has the stamp of the one before", "An image has no stamp (it is 0)",
+        "An image has the stamp of the one before", "Stamps jumped back by 0.000 s", ""]
+    report = stream.report()
+    assert (report.unset_stamps, report.repeated_stamps, report.backward_stamps) == (1, 2, 1)
 
 
 def test_latencies_are_percentiles_of_the_last_results() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,3 +103,21 @@ def test_what_is_no_state_is_refused_and_changes_nothing(make_frame: FrameFactor
         with pytest.raises(InputError, match="another version"):
             trackers.restore({name: value for name, value in state.items() if name != missing})
     assert ids_of(trackers, make_frame(0.1, BOXES, [RED, GREEN])) == [1, 2]
+
+
+@pytest.mark.parametrize("settings", [TrackerSettings(), TrackerSettings(stabilise=True, across_cameras=0.1)])
+@pytest.mark.parametrize("repeats", [False, True])
+def test_frames_whose_time_is_not_known_have_no_tracks_and_disturb_no_others(
+        make_frame: FrameFactory, settings: TrackerSettings, repeats: bool) -> None:
+    trackers, reference = CameraTrackers(), CameraTrackers()
+    for k in range(4):
+        frame = make_frame(0.1 * k, BOXES, [RED, GREEN])
+        assert ids_of(trackers, frame, settings) == ids_of(reference, frame, settings) == [1, 2]
+        untimed = make_frame(0.1 * k, BOXES[::-1], [RED, GREEN])
+        if not repeats:
+            untimed = replace(untimed, image=replace(untimed.image, stamp_ns=None))
+        seen = untimed.with_tracks(np.array([8, 9]), np.array([1, 1]))  # of whoever had it before
+        result = trackers.update(seen, settings)
+        assert result.segments.track_id.tolist() == result.segments.track_age.tolist() == [0, 0]
+        assert np.array_equal(result.segment_map, untimed.segment_map)
+    assert trackers.born == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,12 +159,32 @@ def test_trackers_that_share_an_id_allocator_have_no_id_in_common(make_frame: Fr
     assert allocator.allocated == 4
 
 
-def test_a_repeated_stamp_still_matches_and_moves_nothing(make_frame: FrameFactory) -> None:
+@pytest.mark.parametrize("untimed", ["no stamp", "the last stamp again"])
+def test_a_frame_whose_time_is_not_known_has_no_tracks_and_changes_nothing(
+        make_frame: FrameFactory, untimed: str) -> None:
+    tracker, reference = Tracker(), Tracker()
+    for k in range(4):
+        timed = make_frame(0.1 * k, [square(10 + 5 * k)], [RED])
+        expected = [values.tolist() for values in reference.update(timed, SETTINGS)]
+        assert [values.tolist() for values in tracker.update(timed, SETTINGS)] == expected == [[1], [k + 1]]
+        # Without a time nobody knows which of these is the object: the nearer one, or the one that moved on.
+        for _ in range(10):
+            frame = make_frame(0.1 * k, [square(10 + 5 * k), square(60)], [RED, RED])
+            if untimed == "no stamp":
+                frame = replace(frame, image=replace(frame.image, stamp_ns=None))
+            assert not tracker.can_follow(frame)
+            ids, age = tracker.update(frame, SETTINGS)
+            assert (ids.tolist(), age.tolist()) == ([0, 0], [0, 0])
+        assert {name: value.tolist() for name, value in tracker.state().items()} == {
+            name: value.tolist() for name, value in reference.state().items()}
+
+
+def test_a_camera_whose_clock_begins_at_zero_is_followed_from_the_first_frame_on(make_frame: FrameFactory) -> None:
     tracker = Tracker()
-    for x in (10, 12, 14, 16):
-        ids, _ = tracker.update(make_frame(5.0, [square(x)], [RED]), SETTINGS)
-        assert ids.tolist() == [1]
-    assert np.abs(tracker._tracks.velocity).max() == 0
+    for k in range(3):
+        assert tracker.update(make_frame(0.1 * k, [square(10)], [RED]), SETTINGS)[0].tolist() == [1]
+    tracker.reset()
+    assert tracker.update(make_frame(0.2, [square(10)], [RED]), SETTINGS)[0].tolist() == [2]
 
 
 def test_a_moving_object_is_looked_for_where_it_will_be(make_frame: FrameFactory) -> None:
@@ -222,13 +243,13 @@ def test_a_thousand_frames_of_noise_leave_nothing_behind_and_use_no_id_twice(mak
     assert max(sizes[500:]) <= 12 * 21
 
 
-def test_a_clock_that_stands_still_does_not_fill_the_memory(
+def test_a_clock_that_hardly_moves_does_not_fill_the_memory(
         make_frame: FrameFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracker_module, "MAX_TRACKS", 50)
     rng = np.random.default_rng(0)
     tracker = Tracker()
-    for _ in range(100):
-        tracker.update(make_frame(0, [square(int(x)) for x in rng.integers(0, 180, 5)], rng.normal(size=(5, 3))),
+    for k in range(100):
+        tracker.update(make_frame(1e-9 * k, [square(int(x)) for x in rng.integers(0, 180, 5)], rng.normal(size=(5, 3))),
                        TrackerSettings(min_affinity=0.5))
     assert 50 <= len(tracker) <= 55  # the lost ones, and those of the last frame
 

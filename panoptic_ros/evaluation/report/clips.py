@@ -22,11 +22,11 @@ _WEBP_QUALITY = 55
 
 @dataclass(frozen=True)
 class Picture:
-    """A small overlay as JPEG, with its frame's number, time and quality (None where it was not scored)."""
+    """A small overlay as JPEG, with its frame's number, time and quality (both None where unknown)."""
 
     jpeg: bytes
     number: int
-    stamp_ns: int
+    stamp_ns: int | None
     quality: float | None
 
 
@@ -60,11 +60,11 @@ class ClipKeeper:
         self._shortfall = 0.0  # of the latest pictures
         self._stamp_ns: int | None = None
 
-    def wants(self, stamp_ns: int) -> bool:
+    def wants(self, stamp_ns: int | None) -> bool:
         """Whether the frame of this time is to be added: not where the one before is hardly older."""
-        return self._stamp_ns is None or not 0 < stamp_ns - self._stamp_ns < SHORTEST_STEP_NS
+        return stamp_ns is None or self._stamp_ns is None or not 0 < stamp_ns - self._stamp_ns < SHORTEST_STEP_NS
 
-    def add(self, overlay: np.ndarray, number: int, stamp_ns: int, quality: float | None) -> None:
+    def add(self, overlay: np.ndarray, number: int, stamp_ns: int | None, quality: float | None) -> None:
         """Take a frame's overlay (H, W, 3) uint8, blue first."""
         done, jpeg = cv2.imencode(".jpg", overlay, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         assert done
@@ -88,7 +88,7 @@ class ClipKeeper:
 def make_clip(title: str, pictures: Sequence[Picture]) -> Clip:
     """A clip of these pictures, at the pace of their stamps."""
     overlays = [cv2.imdecode(np.frombuffer(p.jpeg, np.uint8), cv2.IMREAD_COLOR) for p in pictures]
-    steps = np.diff([p.stamp_ns for p in pictures])
+    steps = np.diff([p.stamp_ns for p in pictures if p.stamp_ns is not None])
     steps = steps[steps > 0]
     step_ms = float(np.median(steps)) / 1e6 if len(steps) else DEFAULT_STEP_MS
     assert overlays[0] is not None

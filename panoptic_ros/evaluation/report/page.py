@@ -136,11 +136,12 @@ def _class_table(report: Report, evaluation: Mapping[str, Any]) -> tuple[list[tu
 
 
 def _time(report: Report) -> tuple[np.ndarray, str]:
-    """When each frame was taken, (N,) seconds since the first; its number where the stamps do not go on."""
-    stamps = np.array(report.stamps_ns, np.int64)
-    if len(stamps) > 1 and (np.diff(stamps) >= 0).all() and stamps[-1] > stamps[0]:
+    """When each frame was taken, (N,) seconds since the first; its number where stamps are missing or do not go on."""
+    stamps = np.array([stamp for stamp in report.stamps_ns if stamp is not None], np.int64)
+    count = len(report.stamps_ns)
+    if len(stamps) == count > 1 and (np.diff(stamps) >= 0).all() and stamps[-1] > stamps[0]:
         return (stamps - stamps[0]) / 1e9, "time (s)"
-    return np.arange(len(stamps), dtype=float), "frame"
+    return np.arange(count, dtype=float), "frame"
 
 
 def _quality_name(truth: frozenset[Truth]) -> str:

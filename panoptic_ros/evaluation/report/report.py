@@ -34,7 +34,7 @@ class WorstFrame:
 
     number: int
     camera: str
-    stamp_ns: int
+    stamp_ns: int | None
     quality: float
     void_share: float
     pictures: dict[str, bytes]
@@ -52,7 +52,7 @@ class Report:
         self.classes, self.truth = classes, truth
         tells_objects = bool(truth & {Truth.PANOPTIC, Truth.TRACKS})
         self._is_thing = classes.thing_mask & tells_objects
-        self.stamps_ns = array("q")
+        self.stamps_ns: list[int | None] = []
         self.quality = array("d")  # NaN where there is no score
         self.camera_of = array("H")  # index into `cameras`
         self.cameras: dict[str, ClipKeeper] = {}
