@@ -1,0 +1,40 @@
+"""A small network of every method, for the contract that all keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from panoptic_ros.classes import ClassTable
+from panoptic_ros.methods import METHODS, dense_detections, hle
+from panoptic_ros.model import Model
+
+# Method -> hyper-parameters of a small network. A new method adds its line.
+SMALL: dict[str, Any] = {
+    "dense_detections": dense_detections.Hyperparameters("test_efficientnet", 16, 16, 16, 1),
+    "hle": hle.Hyperparameters("test_efficientnet", output_stride=32, atrous_rates=(1,), decoder_channels=16),
+}
+CLASSES = ClassTable("five", ("road", "sky", "car", "person", "tree"), (False, False, True, True, False),
+                     tuple((40 * k, 0, 0) for k in range(5)))
+
+
+@pytest.fixture(params=sorted(METHODS))
+def model(request: pytest.FixtureRequest) -> Model:
+    """A small model with random weights that finds something of everything in a random image."""
+    torch.manual_seed(0)
+    method = METHODS[request.param]
+    network: Any = method.network(SMALL[request.param], CLASSES.is_thing).eval()
+    # Heads of random networks hardly differ from pixel to pixel: spread them. Statistics as after some training.
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if not name.startswith("backbone.") and parameter.ndim == 4 and parameter.shape[1] > 1:
+                parameter.mul_(3)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 2)
+    return Model(request.param, SMALL[request.param], network, CLASSES, (64, 128), network.mean, network.std,
+                 method.thresholds(), "", {})
