@@ -118,3 +118,29 @@ def test_input_shapes_keep_the_aspect_ratio_and_the_number_of_pixels(copy: Path)
     assert model.input_shape(375, 1242) == (384, 1376)
     assert model.input_shape(540, 960) == (544, 960)
     assert model.input_shape(1, 100_000)[0] == 32
+
+
+def test_a_backbone_that_timm_does_not_have_is_named_with_those_that_are_near(copy: Path) -> None:
+    text = yaml.safe_load((copy / "model.yaml").read_text())
+    edit(copy, hyperparameters={**text["hyperparameters"], "backbone": "mobilenetv2_05"})
+    with pytest.raises(InputError, match="model.yaml: timm has no backbone 'mobilenetv2_05'; near are .*_050"):
+        load_model(copy)
+
+
+def test_a_variance_beyond_half_precision_is_kept(model_folder: Path, tmp_path: Path) -> None:
+    model = load_model(model_folder)
+    name = next(name for name, _ in model.network.named_buffers() if name.endswith("running_var"))
+    model.network.get_buffer(name).fill_(1e6)
+    save_model(model, tmp_path / "model")
+    assert (load_model(tmp_path / "model").network.get_buffer(name) == 1e6).all()
+
+
+def test_weights_that_are_not_finite_are_not_written_over_those_that_are(model_folder: Path, tmp_path: Path) -> None:
+    model = load_model(model_folder)
+    save_model(model, tmp_path / "model")
+    before = (tmp_path / "model/weights.safetensors").read_bytes()
+    with torch.no_grad():
+        model.network.head.bias[0] = 1e6  # infinite in half precision
+    with pytest.raises(InputError, match="head.bias has values that are not finite in half precision"):
+        save_model(model, tmp_path / "model")
+    assert (tmp_path / "model/weights.safetensors").read_bytes() == before

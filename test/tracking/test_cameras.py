@@ -105,7 +105,8 @@ def test_what_is_no_state_is_refused_and_changes_nothing(make_frame: FrameFactor
     assert ids_of(trackers, make_frame(0.1, BOXES, [RED, GREEN])) == [1, 2]
 
 
-@pytest.mark.parametrize("settings", [TrackerSettings(), TrackerSettings(temporal_smoothing=True, cross_camera_reid_distance=0.1)])
+@pytest.mark.parametrize("settings", [
+    TrackerSettings(), TrackerSettings(temporal_smoothing=True, cross_camera_reid_distance=0.1)])
 @pytest.mark.parametrize("repeats", [False, True])
 def test_frames_whose_time_is_not_known_have_no_tracks_and_disturb_no_others(
         make_frame: FrameFactory, settings: TrackerSettings, repeats: bool) -> None:

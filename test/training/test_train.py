@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods import dense_detections, hle
-from panoptic_ros.model import load_model
+from panoptic_ros.model import load_model, save_model
 from training.augmentation import Augmentation
 from training.batches import collate
 from training.objectives import dense_detections as dense_detections_objective
@@ -23,7 +23,8 @@ from training.recipe import Recipe, TrainingData, Validation
 from training.run import Run
 from training.samples import SampleNumbers, sample_batches
 from training.schedules import Schedule
-from training.train import main, train
+from training.train import main, train, train_stages
+from training.validation import selection_score
 
 
 @pytest.fixture
@@ -262,3 +263,96 @@ def test_the_command_trains_and_says_what_is_wrong(
     assert load_model(tmp_path / "run/model").training["steps"] == 1
     assert main([*line, "--stepz", "1"]) == 2
     assert "unknown stepz; the nearest known one is steps" in capsys.readouterr().err
+
+
+def test_a_run_that_is_shorter_than_its_warm_up_exports_what_it_has_learned(tiny: Recipe, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(tiny, schedule=Schedule(warm_up=100), validation=Validation(every=0), steps=3)
+    untrained = Run(recipe, tmp_path, cpu()).network.state_dict()
+    assert train(recipe, tmp_path, cpu(), 0, Event())
+    exported, trained = load_model(tmp_path / "model").network.state_dict(), weights(tmp_path)
+    assert not torch.equal(exported["head.weight"], untrained["head.weight"].half().float())
+    assert torch.equal(exported["head.weight"], trained["network.head.weight"].half().float())
+
+
+def test_a_model_with_another_backbone_is_nothing_to_begin_with(tiny: Recipe, tmp_path: Path) -> None:
+    train(dataclasses.replace(tiny, steps=1), tmp_path / "first", cpu(), 0, Event())
+    # Of the same shapes wherever both have a tensor of one name, so that shapes do not tell.
+    other = dataclasses.replace(tiny, initial_model=str(tmp_path / "first/model"), hyperparameters=dataclasses.replace(
+        tiny.hyperparameters, backbone="resnet10t"))
+    with pytest.raises(InputError, match="does not fit the recipe: its backbone is test_efficientnet"):
+        Run(other, tmp_path / "second", cpu())
+
+
+def test_a_layer_that_the_first_model_has_not_begins_anew_and_is_told(
+        tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(dataclasses.replace(tiny, steps=1), tmp_path / "first", cpu(), 0, Event())
+    recipe = dataclasses.replace(tiny, initial_model=str(tmp_path / "first/model"), steps=1,
+                                 hyperparameters=dataclasses.replace(tiny.hyperparameters, spatial_sigma="predicted"))
+    assert train(recipe, tmp_path / "second", cpu(), 0, Event())
+    assert "has no spatial_head.bias, spatial_head.weight: they begin anew" in capsys.readouterr().err
+
+
+def test_a_model_is_normalised_as_the_model_it_began_with(tiny: Recipe, tmp_path: Path) -> None:
+    train(dataclasses.replace(tiny, steps=1), tmp_path / "first", cpu(), 0, Event())
+    first = load_model(tmp_path / "first/model")
+    save_model(dataclasses.replace(first, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)), tmp_path / "other")
+    for key in ("initial_model", "initial_backbone"):
+        run = Run(dataclasses.replace(tiny, **{key: str(tmp_path / "other")}), tmp_path / key, cpu())
+        assert (run.model().mean, run.model().std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+        assert run.samples().transform.transforms[0]._fill.flatten().tolist() == [26, 51, 76]
+
+
+def test_the_stages_of_a_recipe_follow_each_other_and_go_on_where_they_were(tiny: Recipe, tmp_path: Path) -> None:
+    stages = {"small": dataclasses.replace(tiny, steps=2, validation=Validation(every=0)),
+              "large": dataclasses.replace(tiny, steps=3, validation=Validation(every=0),
+                                           augmentation=Augmentation(crop=(64, 128)))}
+    assert train_stages(stages, tmp_path / "whole", cpu(), 0, Event())
+    # The second begins with the model of the first ...
+    begun = Run(stages["large"], tmp_path / "begun", cpu(), str(tmp_path / "whole/small/model")).network.state_dict()
+    of_first = load_model(tmp_path / "whole/small/model").network.state_dict()
+    assert all(torch.equal(begun[name], value) for name, value in of_first.items() if "num_batches" not in name)
+    # ... and an interruption in either changes nothing.
+    stop = Event()
+    stop.set()  # after one step
+    for _ in range(4):
+        assert not train_stages(stages, tmp_path / "parts", cpu(), 0, stop)
+        if (tmp_path / "parts/large/checkpoint.pt").is_file():
+            break
+    assert train_stages(stages, tmp_path / "parts", cpu(), 0, Event())
+    assert_equal(weights(tmp_path / "whole/large"), weights(tmp_path / "parts/large"))
+    for out in ("whole", "parts"):
+        model, last = load_model(tmp_path / out / "model"), load_model(tmp_path / out / "large/model")
+        assert_equal(model.network.state_dict(), last.network.state_dict())
+        assert model.training["steps"] == 3
+    assert train_stages(stages, tmp_path / "whole", cpu(), 0, Event())  # done already: nothing is done again
+
+
+@pytest.mark.parametrize(("metric", "best"), [("", "pq"), ("miou", "miou"), ("pq_stuff", "pq_stuff")])
+def test_the_best_model_is_the_one_with_the_best_of_the_metric_that_is_chosen(
+        tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str, best: str) -> None:
+    given = [{"pq": 0.1, "pq_stuff": 0.3, "miou": 0.2}, {"pq": 0.4, "pq_stuff": 0.1, "miou": 0.1},
+             {"pq": 0.2, "pq_stuff": 0.2, "miou": 0.5}]
+    scores = iter(given)
+    monkeypatch.setattr("training.run.validate", lambda *_: (next(scores), []))
+    recipe = dataclasses.replace(tiny, steps=3, validation=Validation(every=1, images=1, metric=metric))
+    train(recipe, tmp_path, cpu(), 0, Event())
+    expected = max(range(3), key=lambda k: given[k][best])
+    assert load_model(tmp_path / "model").training["steps"] == expected + 1
+
+
+def test_less_is_better_for_an_error_and_a_metric_that_is_not_measured_is_an_error() -> None:
+    assert selection_score({"depth_rmse": 2.0}, "depth_rmse") > selection_score({"depth_rmse": 3.0}, "depth_rmse")
+    with pytest.raises(InputError, match="validation.metric is depth_rmse, but the validation data .* give pq"):
+        selection_score({"pq": 0.5}, "depth_rmse")
+
+
+def test_a_crop_that_is_no_multiple_of_the_network_s_stride_is_refused(tiny: Recipe, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(tiny, augmentation=Augmentation(crop=(64, 100)))
+    with pytest.raises(InputError, match="augmentation.crop is 64 x 100; both sides must be multiples of 32"):
+        Run(recipe, tmp_path, cpu())
+
+
+def test_a_checkpoint_of_an_earlier_version_is_not_continued(tiny: Recipe, tmp_path: Path) -> None:
+    torch.save({"step": 1, "network": {}, "recipe": {}}, tmp_path / "checkpoint.pt")
+    with pytest.raises(InputError, match="a run of an earlier version, which cannot go on: .*--initial_model"):
+        Run(tiny, tmp_path, cpu()).resume()
