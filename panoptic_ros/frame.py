@@ -40,7 +40,13 @@ class PanopticFrame:
         return len(self.segments)
 
     def __iter__(self) -> Iterator[Segment]:
-        return iter(self.segments)
+        rows, names = self.segments, self.classes.names
+        columns = zip(rows.class_id.tolist(), rows.is_thing.tolist(), rows.score.tolist(), rows.area.tolist(),
+                      rows.box.tolist(), rows.track_id.tolist(), rows.track_age.tolist(), strict=True)
+        for k, (class_id, is_thing, score, area, box, track_id, track_age) in enumerate(columns):
+            embedding = None if rows.embedding is None else rows.embedding[k]
+            yield Segment(k + 1, class_id, names[class_id], is_thing, score, area, tuple(box), track_id, track_age,
+                          embedding)
 
     def mask(self, segment: Segment | SupportsIndex) -> np.ndarray:
         """Which pixels are a segment's, (H, W) bool; a segment of this frame, or its id. Raises IndexError for none."""

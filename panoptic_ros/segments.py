@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -19,7 +18,7 @@ class Segment:
     """One segment of an image.
 
     id: its value in the segment map, from 1.
-    class_id: index into the class table. is_thing: whether it is one object, not a surface. score: 0 to 1.
+    class_id: index into the class table, class_name: its name there. is_thing: whether it is one object, not a surface. score: 0 to 1.
     area: pixels. box: x0, y0, x1, y1 in pixels, x1 and y1 exclusive.
     track_id: the same in every frame that shows the object, 0 = none. track_age: frames since the track was born.
     embedding: (D,) float32 of unit length, or None where the method has none.
@@ -27,6 +26,7 @@ class Segment:
 
     id: int
     class_id: int
+    class_name: str
     is_thing: bool
     score: float
     area: int
@@ -64,15 +64,6 @@ class Segments(Generic[Array]):
 
     def __len__(self) -> int:
         return int(self.class_id.shape[0])
-
-    def __iter__(self) -> Iterator[Segment]:
-        """The segments one by one, of a frame's NumPy arrays."""
-        rows = self.numpy()
-        columns = zip(rows.class_id.tolist(), rows.is_thing.tolist(), rows.score.tolist(), rows.area.tolist(),
-                      rows.box.tolist(), rows.track_id.tolist(), rows.track_age.tolist(), strict=True)
-        for k, (class_id, is_thing, score, area, box, track_id, track_age) in enumerate(columns):
-            embedding = None if rows.embedding is None else rows.embedding[k]
-            yield Segment(k + 1, class_id, is_thing, score, area, tuple(box), track_id, track_age, embedding)
 
     def select(self, rows: Any) -> Segments[Array]:
         """The segments of these rows (indices or a mask); their numbers in a segment map change with it."""

@@ -60,7 +60,7 @@ def test_the_shared_driving_data_is_read():
     assert len(tracks - {10000}) == 11
     label = kitti.label(0)
     assert kitti.image(0).shape[:2] == label.segment_map.shape == (375, 1242)
-    assert kitti.truth == {Truth.TRACKS}
+    assert kitti.truth == {Truth.TRACKS, Truth.DEPTH}
     clip = open_dataset(str(SHARED / "camvid" / "val"))
     assert [len(rows) for _, rows in clip.sequences()] == [101]
     assert np.unique(clip.label(50).class_map()).max() == 255

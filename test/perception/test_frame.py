@@ -33,11 +33,12 @@ def test_a_frame_goes_through_its_segments_one_by_one(frame: PanopticFrame) -> N
     road, car = frame
     assert len(frame) == 2
     assert replace(car, embedding=None) == Segment(
-        id=2, class_id=1, is_thing=True, score=0.5, area=3, box=(2, 2, 5, 3), track_id=7, track_age=3, embedding=None)
+        id=2, class_id=1, class_name="car", is_thing=True, score=0.5, area=3, box=(2, 2, 5, 3), track_id=7, track_age=3,
+        embedding=None)
     assert [segment.id for segment in frame] == [1, 2]
     assert car.embedding is not None
     assert car.embedding.tolist() == pytest.approx([0.6, 0.8])
-    assert frame.classes.names[road.class_id] == "road"
+    assert (road.class_name, road.is_thing) == ("road", False)
     # Python's own numbers, which JSON and comparisons take.
     assert [type(value) for value in (car.id, car.class_id, car.is_thing, car.score, car.area, car.box[0])] == [
         int, int, bool, float, int, int]
@@ -76,7 +77,6 @@ def test_there_is_no_mask_of_what_is_no_segment(frame: PanopticFrame, number: in
 
 def test_the_semantic_map_has_the_class_of_each_pixel(frame: PanopticFrame) -> None:
     assert frame.semantic_map().tolist() == [[255] * 6, [0] * 6, [0, 0, 1, 1, 1, 0], [0] * 6]
-    assert frame.semantic_map(void=9)[0].tolist() == [9] * 6
 
 
 def test_the_overlay_is_the_painted_image_red_first(frame: PanopticFrame) -> None:

@@ -47,7 +47,7 @@ def test_a_compressed_image_is_decoded() -> None:
 
 
 @pytest.mark.parametrize(("field", "value", "says"), [
-    ("encoding", "32FC1", "not taken"), ("step", 100, "step"), ("height", 65, "bytes"), ("width", 0, "no pixels"),
+    ("encoding", "32FC1", "not supported"), ("step", 100, "step"), ("height", 65, "bytes"), ("width", 0, "no pixels"),
 ])
 def test_what_does_not_fit_together_is_refused_with_the_reason(make_image: Callable[..., Any], field: str, value: Any,
                                                                says: str) -> None:
