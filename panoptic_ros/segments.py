@@ -18,7 +18,8 @@ class Segment:
     """One segment of an image.
 
     id: its value in the segment map, from 1.
-    class_id: index into the class table, class_name: its name there. is_thing: whether it is one object, not a surface. score: 0 to 1.
+    class_id: index into the class table; class_name: its name there. is_thing: whether it is one object, not a
+        surface. score: 0 to 1.
     area: pixels. box: x0, y0, x1, y1 in pixels, x1 and y1 exclusive.
     track_id: the same in every frame that shows the object, 0 = none. track_age: frames since the track was born.
     embedding: (D,) float32 of unit length, or None where the method has none.
