@@ -1,4 +1,4 @@
-"""Segments: what is known of the segments of one image, as a struct of arrays; and one row of it."""
+"""Segments: the segments of one image as a struct of arrays, and Segment, one row of it."""
 
 from __future__ import annotations
 

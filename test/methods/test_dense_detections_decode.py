@@ -119,7 +119,7 @@ def iou_by_hand(a: list[float], b: list[float]) -> float:
     return shared / union
 
 
-def generalised_by_hand(a: list[float], b: list[float]) -> float:
+def giou_by_hand(a: list[float], b: list[float]) -> float:
     shared = max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
     hull = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
@@ -141,13 +141,13 @@ def queries_by_hand(outputs: dict[str, Tensor], t: Thresholds) -> list[tuple[flo
                 candidates.append((score, c, box))
     kept: list[tuple[float, int, list[float]]] = []
     for score, c, box in sorted(candidates, key=lambda row: -row[0]):
-        if not any(c == other and iou_by_hand(box, b) > t.suppression for _, other, b in kept):
+        if not any(c == other and iou_by_hand(box, b) > t.nms_iou for _, other, b in kept):
             kept.append((score, c, box))
     distinct: list[tuple[float, int, list[float]]] = []
     for row in kept:
         if not any(iou_by_hand(row[2], b) > 0.97 for _, _, b in distinct):
             distinct.append(row)
-    return distinct[:t.instances]
+    return distinct[:t.max_instances]
 
 
 def dense_by_hand(outputs: dict[str, Tensor], x: int, y: int) -> list[list[float]]:
@@ -173,15 +173,15 @@ def dense_by_hand(outputs: dict[str, Tensor], x: int, y: int) -> list[list[float
 
 
 @pytest.mark.parametrize("levelness", [True, False])
-@pytest.mark.parametrize(("mask_score", "sigma"), [("iou", 0.3), ("generalised", 0.2)])
+@pytest.mark.parametrize(("mask_score", "sigma"), [("iou", 0.3), ("giou", 0.2)])
 def test_every_pixel_follows_the_equations(levelness: bool, mask_score: str, sigma: float) -> None:
-    t = Thresholds(score=0.35, suppression=0.5, mask=sigma, overlap=0.4, instances=12, mask_score=mask_score)
+    t = Thresholds(score=0.35, nms_iou=0.5, mask=sigma, overlap=0.4, max_instances=12, mask_score=mask_score)
     outputs = random_outputs(4, levelness)
     queries = queries_by_hand(outputs, t)
     assert len(queries) == 12
     semantic = torch.nn.functional.interpolate(outputs["semantic_logits"], (16, 24), mode="bilinear",
                                                align_corners=False)[0].softmax(0)
-    measure = generalised_by_hand if mask_score == "generalised" else iou_by_hand
+    measure = giou_by_hand if mask_score == "giou" else iou_by_hand
     thing = (1, 3)
     mask = np.zeros((16, 24, len(queries)), bool)
     for y in range(16):
@@ -216,7 +216,7 @@ def test_every_pixel_follows_the_equations(levelness: bool, mask_score: str, sig
 def test_only_the_best_boxes_become_instances() -> None:
     outputs = perfect_outputs(*street(), IS_THING)
     _, [four] = maps_and_segments(outputs, IS_THING, Thresholds(score=0.2), (128, 256))
-    _, [two] = maps_and_segments(outputs, IS_THING, Thresholds(score=0.2, instances=2), (128, 256))
+    _, [two] = maps_and_segments(outputs, IS_THING, Thresholds(score=0.2, max_instances=2), (128, 256))
     assert four.is_thing.sum() == 4
     assert two.score[two.is_thing].tolist() == four.score[:2].tolist()
 
@@ -264,7 +264,7 @@ def test_boxes_without_an_area_are_no_boxes() -> None:
 
 def test_more_segments_than_an_image_can_hold_are_refused() -> None:
     with pytest.raises(InputError, match="instances = 70000 is out of range"):
-        Thresholds(instances=70_000)
+        Thresholds(max_instances=70_000)
     with pytest.raises(InputError, match="mask_score is 'best'"):
         Thresholds(mask_score="best")
 

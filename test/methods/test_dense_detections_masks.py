@@ -13,9 +13,9 @@ HEIGHT, WIDTH = 24, 40
 
 
 def every_pixel_with_every_box(dense: Tensor, semantic: Tensor, query: Tensor, query_class: Tensor, sigma: float,
-                               generalised: bool) -> dict[tuple[int, int], float]:
+                               giou: bool) -> dict[tuple[int, int], float]:
     """(pixel, query box) -> probability."""
-    location = location_probability(dense.flatten(2).transpose(1, 2)[:, :, None], query, generalised)
+    location = location_probability(dense.flatten(2).transpose(1, 2)[:, :, None], query, giou)
     probability = location * semantic.flatten(1)[query_class].T
     return {(pixel, j): probability[pixel, j].item() for pixel, j in (probability > sigma).nonzero().tolist()}
 
@@ -29,9 +29,9 @@ def random_boxes(random: torch.Generator, *shape: int, spread: float) -> Tensor:
     return torch.cat([first, torch.maximum(first, second)], -1)
 
 
-@pytest.mark.parametrize("generalised", [False, True])
+@pytest.mark.parametrize("giou", [False, True])
 @pytest.mark.parametrize("levels", [1, 5])
-def test_nothing_that_is_left_out_would_have_been_in_a_mask(generalised: bool, levels: int) -> None:
+def test_nothing_that_is_left_out_would_have_been_in_a_mask(giou: bool, levels: int) -> None:
     random = torch.Generator().manual_seed(0)
     sizes = []
     for trial, (spread, sigma) in enumerate([(0.5, 0.3), (3.0, 0.3), (20.0, 0.1), (3.0, 0.0), (1.0, 0.8)] * 3):
@@ -44,7 +44,7 @@ def test_nothing_that_is_left_out_would_have_been_in_a_mask(generalised: bool, l
         semantic = (3 * torch.randn(5, HEIGHT, WIDTH, generator=random)).softmax(0)
         query = torch.cat([boxes[0, :4, :4].flatten(0, 1), random_boxes(random, 9, spread=0)])
         query_class = torch.randint(0, 5, (len(query),), generator=random)
-        arguments = dense, semantic, query, query_class, sigma, generalised
+        arguments = dense, semantic, query, query_class, sigma, giou
         pixel, owner, probability = mask_pixels(*arguments)
         found = dict(zip(zip(pixel.tolist(), owner.tolist(), strict=True), probability.tolist(), strict=True))
         assert len(found) == len(pixel)

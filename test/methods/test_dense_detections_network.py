@@ -13,7 +13,7 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.methods.dense_detections import Hyperparameters, Network, Thresholds, decode
 from panoptic_ros.networks.feature_pyramid import level_sizes, upsample
 
-TINY = {"backbone": "resnet10t", "channels": 16, "box_channels": 24, "class_channels": 16, "depth": 1}
+TINY = {"backbone": "resnet10t", "channels": 16, "box_channels": 24, "class_channels": 16, "tower_depth": 1}
 IS_THING = [False, True, True, False]
 # Whether there are two towers and levelness.
 VARIANTS = [(True, True), (False, True), (True, False), (False, False)]

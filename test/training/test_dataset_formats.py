@@ -25,7 +25,7 @@ RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 # What makes a recipe small; everything else is as it stands there.
 EVERY_TINY = {
     "hyperparameters.backbone": "test_efficientnet", "input_size": "[64, 128]", "augmentation.crop": "[64, 64]",
-    "augmentation.longest_side": "128", "pretrained": "false", "steps": "2", "batch_size": "2", "accumulate": "1",
+    "augmentation.longest_side": "128", "pretrained": "false", "steps": "2", "batch_size": "2", "grad_accum_steps": "1",
     "schedule.warm_up": "0", "validation.every": "1", "validation.images": "2", "precision": "32-true"}
 TINY = {
     "hle": {**EVERY_TINY, "hyperparameters.output_stride": "32", "hyperparameters.atrous_rates": "[1]",

@@ -22,8 +22,8 @@ from training.objectives.dense_detections import (
     Settings,
     assign,
     centerness,
+    ground_truth_objects,
     mask_errors,
-    objects,
 )
 
 IS_THING = torch.tensor([False, True, False, True])
@@ -308,7 +308,7 @@ def test_under_boxes_alone_there_is_no_mask_term_and_the_smallest_box_wins() -> 
     assert "mask" not in terms(random_outputs(), Settings(regression_ranges=LARGEST, supervision="boxes"))
     assert "mask" not in terms(random_outputs(), Settings(regression_ranges=LARGEST, mask=0.0))
     batch = {name: value.long() for name, value in truth().items()}
-    found = objects(batch["class_map"], batch["instance_map"])
+    found = ground_truth_objects(batch["class_map"], batch["instance_map"])
     # Instance 4 lies inside the box of 7; at (35, 38) there is 7 alone; void and the crowd have no box around them.
     points = torch.tensor([[22.0, 26], [35.0, 38], [80.0, 4], [80.0, 30], [2.0, 2]])
     assigned = assign(found, points, batch["class_map"], IS_THING, "boxes")[0]
@@ -318,7 +318,7 @@ def test_under_boxes_alone_there_is_no_mask_term_and_the_smallest_box_wins() -> 
 
 def test_objects_have_the_boxes_and_classes_of_their_masks_and_ids_of_two_images_are_not_confused() -> None:
     batch = {name: value.long() for name, value in truth().items()}
-    found = objects(batch["class_map"], batch["instance_map"])
+    found = ground_truth_objects(batch["class_map"], batch["instance_map"])
     seen = set()
     for b, k in [(0, 3), (0, 4), (0, 7), (0, 9), (1, 5), (1, 7)]:
         number = int(found.number[b][batch["instance_map"][b] == k].unique())
@@ -327,7 +327,7 @@ def test_objects_have_the_boxes_and_classes_of_their_masks_and_ids_of_two_images
         assert found.image[number] == b
         seen.add(number)
     assert seen == set(range(1, 7))
-    everywhere = objects(torch.ones(1, 4, 4).long(), torch.full((1, 4, 4), 5))
+    everywhere = ground_truth_objects(torch.ones(1, 4, 4).long(), torch.full((1, 4, 4), 5))
     assert everywhere.box[1].tolist() == [0, 0, 4, 4]
 
 
@@ -390,7 +390,7 @@ def test_a_table_without_things_learns_semantics_alone() -> None:
     assert set(result) == {"total", "semantics"}
 
 
-@pytest.mark.parametrize("wrong", [{"bootstrap": 0.0}, {"prior": 1.0},
+@pytest.mark.parametrize("wrong", [{"bootstrap": 0.0}, {"prior_prob": 1.0},
                                    {"regression_ranges": (64.0, 32.0, 128.0, 256.0)},
                                    {"regression_ranges": (64.0, 128.0)}])
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
@@ -401,7 +401,7 @@ def test_settings_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
 def test_a_network_begins_with_the_prior_as_the_score_of_every_class() -> None:
     tiny = dense_detections.Hyperparameters("resnet10t", 16, 16, 16, 1)
     network = dense_detections.Network(tiny, IS_THING.tolist())
-    DenseDetectionsObjective(network, Settings(prior=0.02), TABLE).initialise(0)
+    DenseDetectionsObjective(network, Settings(prior_prob=0.02), TABLE).initialise(0)
     with torch.no_grad():
         scores = network.eval()(torch.zeros(1, 3, 64, 64))["class_logits"].sigmoid()
     assert scores.mean().item() == pytest.approx(0.02, abs=2e-3)
