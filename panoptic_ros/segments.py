@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-if TYPE_CHECKING:  # what only looks at frames needs no torch
+if TYPE_CHECKING:  # code that only reads frames needs no torch
     from torch import Tensor
 
 Array = TypeVar("Array", np.ndarray, "Tensor")

@@ -31,7 +31,7 @@ class Augmentation:
     scale: range of a factor by which they are resized besides, log-uniform. A crop that is larger than the image is
         padded with the mean colour, and void.
     around_things: probability that a crop contains a thing, of a class drawn first; other crops lie anywhere, more
-        often around half the image's height. For the sampling policy `uniform`; other policies say what a crop contains.
+        often around half the image's height. For the sampling policy `uniform`; other policies choose the crop's focus.
     flip: probability of a horizontal flip. brightness, contrast, saturation, hue: of torchvision's ColorJitter.
     """
 
@@ -172,7 +172,7 @@ def as_sample(image: np.ndarray, class_map: np.ndarray, instance_map: np.ndarray
     """The transform's input for the n images of a clip.
 
     image: (n, H, W, 3) uint8. class_map: (n, H, W) uint8. instance_map: (n, H, W) integers. depth: (n, H, W) metres, 0
-    or not finite = unknown, with focal_length (n,) in pixels, 0 = unknown.
+    or not finite = invalid, with focal_length (n,) in pixels, 0 = unknown.
     """
     sample: dict[str, Any] = {"image": tv_tensors.Image(torch.from_numpy(image).movedim(-1, -3)),
                               "class_map": tv_tensors.Mask(torch.from_numpy(class_map)),
@@ -193,7 +193,7 @@ def _whole_objects(class_map: np.ndarray, instance_map: np.ndarray) -> Objects:
 
 def _objects_in_crop(objects: Objects, instance_map: Tensor, corner: tuple[int, int], stretch: Tensor,
                      size: tuple[int, int]) -> Objects:
-    """The objects with a pixel in the crop; corner: x, y of the window, stretch: factor from its pixels to the crop's."""
+    """The objects with a pixel in the crop; corner: x, y of the window; stretch: crop size / window size."""
     visible = torch.isin(objects.number, instance_map.as_subclass(Tensor).unique().long())
     image, number, class_id, box, _ = (column[visible] for column in objects)
     box = (box - torch.tensor(corner * 2)) * stretch.repeat(2)

@@ -7,7 +7,7 @@ A dict of
     clip          (B,) int64: images of one clip follow each other and have the same number for the same object
     objects       `Objects`, of all images
 and, where the objective uses depth,
-    depth         (B, h, w) float32 metres, 0 = unknown
+    depth         (B, h, w) float32 metres, 0 = invalid
     focal_length  (B,) float32, pixels of the crop, 0 = unknown
 """
 

@@ -90,7 +90,7 @@ class CachedMaps:
         return keys
 
     def depth(self, entry: int) -> np.ndarray:
-        """(H, W) float32 metres, 0 = unknown, to 1/256 m; raises InputError as above."""
+        """(H, W) float32 metres, 0 = invalid, to 1/256 m; raises InputError as above."""
         file = self._file(entry, _DEPTH)
         if not file.is_file():
             self._make_sequence(entry)

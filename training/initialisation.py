@@ -79,7 +79,7 @@ def _take_model(network: Any, initial: Model, recipe: Recipe, path: str) -> tupl
                f"its backbone is {getattr(initial.hyperparameters, 'backbone', 'another')}"
                if backbones[0] != backbones[1] else f"{wrong} is {tuple(theirs[wrong or ''].shape)}, here "
                f"{tuple(ours[wrong or ''].shape)}: other hyper-parameters or another number of classes")
-        raise InputError(f"initial_model {path} does not fit the recipe: {why}; begin with its backbone alone "
+        raise InputError(f"initial_model {path} does not fit the recipe: {why}; start from its backbone alone "
                          "(initial_backbone), or give the recipe the model's hyper-parameters and classes")
     network.load_state_dict(theirs, strict=False)
     return tuple(missing)

@@ -170,7 +170,7 @@ def load_stages(path: Path, overrides: Sequence[str] = ()) -> dict[str, Recipe]:
     on top of each; a recipe without stages is one of the name "".
 
     A file may begin with `base`: another recipe beside it, of which it changes some keys. Under `stages` each has what
-    differs from the rest of the file; it begins with the model of the one before.
+    differs from the rest of the file; it starts from the model of the one before.
     Raises InputError for a key that no recipe has, naming its new name or the nearest key, and for a value of the wrong
     type.
     """
@@ -234,7 +234,7 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _method(text: dict[str, Any], overrides: Sequence[str], source: str) -> str:
-    """Which method it is must be known before its hyper-parameters can be checked."""
+    """The method, which decides how its hyper-parameters are checked."""
     method = text.get("method", "hle")
     for i, word in enumerate(overrides):
         if word == "--method" and i + 1 < len(overrides):

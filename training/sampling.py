@@ -24,8 +24,8 @@ class Sampling:
 
     policy: `uniform`: every image once an epoch. `class_uniform` (CUS; Rota Bulò et al. 2018): a class, each as likely
         as any other, an image that shows it, a crop that contains it. `instance_scale_uniform` (ISUS; Porzi et al.
-        2021, section 2.1): the same, but for a thing class an instance is drawn too, and a level of the feature pyramid, and
-        the image is resized so that the instance belongs to that level.
+        2021, section 2.1): the same, but for a thing class an instance and a level of the feature pyramid are drawn too,
+        and the image is resized so that the instance belongs to that level.
     levels: of the pyramid, for ISUS.
     thing_scale: the range to which ISUS clamps the factor that it resizes by (r_th); for stuff, and for the other
         policies, it is the augmentation's `scale` (r_st).
@@ -75,10 +75,10 @@ class _Uniform:
         self._order: tuple[int, np.ndarray] | None = None
 
     def draw(self, index: int) -> Draw:
-        epoch, place = divmod(index, len(self._starts))
+        epoch, position = divmod(index, len(self._starts))
         if self._order is None or self._order[0] != epoch:
             self._order = epoch, np.random.default_rng((self._seed, epoch)).permutation(self._starts)
-        entry = int(self._order[1][place])
+        entry = int(self._order[1][position])
         return Draw(entry, entry, None)
 
 

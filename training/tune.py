@@ -1,7 +1,7 @@
 """Tune the decode of a model: python -m training.tune --model runs/city/model
 
 Searches the thresholds that give the best panoptic quality (the best mean IoU where the truth is of classes alone) on
-images that no training sees, as HLE's authors did with Optuna on each dataset (section 4.2). It writes them into
+images that are not trained on, as HLE's authors did with Optuna on each dataset (section 4.2). It writes them into
 model.yaml, with what `training.evaluate` measures with them on images that the search did not see either.
 """
 
@@ -73,7 +73,7 @@ def tuning_images(perception: Perception, dataset: Dataset, count: int, workers:
 
     images = TuningImages(list(examples()), dataset.classes, dataset.truth)
     if not any(example.truth.segment_map.any() for example in images.examples):
-        raise InputError(f"{dataset.name} is void in every pixel of the {len(rows)} images that were looked at")
+        raise InputError(f"{dataset.name} is void in every pixel of the {len(rows)} images that were read")
     return images
 
 
@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _headline(result: dict[str, Any]) -> dict[str, float]:
-    """The few numbers that stand in model.yaml, under names that say whose they are."""
+    """The scores that model.yaml has, by name: PQ of all, things and stuff, mean IoU, STQ."""
     panoptic = result.get("panoptic", {})
     numbers = {"pq": panoptic.get("all", {}).get("pq"), "pq_things": panoptic.get("things", {}).get("pq"),
                "pq_stuff": panoptic.get("stuff", {}).get("pq"), "miou": result.get("miou"),

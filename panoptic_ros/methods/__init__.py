@@ -1,4 +1,4 @@
-"""The published methods: each module holds a network and its decode, and knows tensors alone.
+"""The published methods: each module holds a network and its decode, on tensors alone.
 
 A method is described by the protocols below; `docs/add_a_method.md` adds one step by step.
 """
@@ -62,7 +62,7 @@ class Network(Protocol):
 class MakeNetwork(Protocol):
     """Called with the hyper-parameters and which of the classes are things.
 
-    pretrained: weights of the backbone to begin with, see `networks.backbones.Backbone`.
+    pretrained: initial weights of the backbone, see `networks.backbones.Backbone`.
     """
 
     def __call__(self, hyperparameters: Any, is_thing: Sequence[bool],

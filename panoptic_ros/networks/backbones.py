@@ -28,7 +28,7 @@ class Backbone(nn.Module):
         of its patches.
     output_stride: of the last map, 8, 16 or 32: the stages beyond it are dilated instead. None: as the encoder is.
     blocks: of a vision transformer, after which block, counted from 1, each map is taken; default: evenly spaced.
-    pretrained: weights to begin with: False = random, True = timm's own by name, or a state dict of the timm model.
+    pretrained: initial weights: False = random, True = timm's own by name, or a state dict of the timm model.
 
     Has, besides, `channels` and `strides` of each map, `stride` (sides of the image must be multiples of it), `is_vit`,
     `mean` and `std` that inputs are normalised by, RGB from 0 to 1 (timm's pretrained_cfg).

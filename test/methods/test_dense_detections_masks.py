@@ -45,8 +45,8 @@ def test_nothing_that_is_left_out_would_have_been_in_a_mask(giou: bool, levels: 
         query = torch.cat([boxes[0, :4, :4].flatten(0, 1), random_boxes(random, 9, spread=0)])
         query_class = torch.randint(0, 5, (len(query),), generator=random)
         arguments = dense, semantic, query, query_class, sigma, giou
-        pixel, owner, probability = mask_pixels(*arguments)
-        found = dict(zip(zip(pixel.tolist(), owner.tolist(), strict=True), probability.tolist(), strict=True))
+        pixel, assigned, probability = mask_pixels(*arguments)
+        found = dict(zip(zip(pixel.tolist(), assigned.tolist(), strict=True), probability.tolist(), strict=True))
         assert len(found) == len(pixel)
         assert found == every_pixel_with_every_box(*arguments)
         sizes.append(len(found))
@@ -55,13 +55,13 @@ def test_nothing_that_is_left_out_would_have_been_in_a_mask(giou: bool, levels: 
 
 
 def test_more_pairs_than_are_compared_at_once_are_compared_one_part_after_the_other() -> None:
-    # 15 squares x 200 query boxes: all pixels have the same box and class, which a third of the query boxes have too.
+    # 15 tiles x 200 query boxes: all pixels have the same box and class, which a third of the query boxes have too.
     dense = torch.tensor([4.0, 4, 14, 14]).view(1, 4, 1, 1).expand(1, 4, HEIGHT, WIDTH)
     query = torch.tensor([[4.0, 4, 14, 14], [5.0, 4, 15, 14], [40.0, 4, 50, 14]]).repeat(67, 1)[:200]
-    pixel, owner, probability = mask_pixels(dense, torch.full((1, HEIGHT, WIDTH), 0.9), query,
+    pixel, assigned, probability = mask_pixels(dense, torch.full((1, HEIGHT, WIDTH), 0.9), query,
                                             torch.zeros(200, dtype=torch.int64), 0.8)
-    assert owner.unique().tolist() == list(range(0, 200, 3))
-    assert (owner.bincount(minlength=200)[::3] == HEIGHT * WIDTH).all()
+    assert assigned.unique().tolist() == list(range(0, 200, 3))
+    assert (assigned.bincount(minlength=200)[::3] == HEIGHT * WIDTH).all()
     assert pixel.bincount().tolist() == [67] * HEIGHT * WIDTH
     assert (probability == 0.9).all()
 

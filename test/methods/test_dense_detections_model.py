@@ -21,7 +21,7 @@ from panoptic_ros.perception import Perception
 
 
 def blocks() -> np.ndarray:
-    """A picture of blocks, 64 x 128."""
+    """An image of blocks, 64 x 128."""
     colours = np.random.default_rng(0).integers(0, 255, (8, 16, 3), np.uint8)
     return np.asarray(cv2.resize(colours, (128, 64), interpolation=cv2.INTER_NEAREST))
 

@@ -98,7 +98,7 @@ def test_the_class_table_decides_what_there_is() -> None:
 
 
 def test_upsampling_keeps_places_where_a_level_was_rounded_up() -> None:
-    # 5 columns of stride 2 are 3 of stride 4, whose places are those of 6: the value at a place is its coordinate.
+    # 5 columns of stride 2 are 3 of stride 4, cropped from 6: the value of a cell is its coordinate.
     coarse = (torch.arange(3.0) * 2 + 0.5).expand(1, 1, 3, 3)
     assert upsample(coarse, 2, (5, 5))[0, 0, 0].tolist() == [0.5, 1, 2, 3, 4]
     stretched = F.interpolate(coarse, (5, 5), mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""Samples: which image, which view of it, in which class table; and the cache of what a dataset renders."""
+"""Samples: which image, which crop of it, in which class table; and the cache of what a dataset renders."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_sample_is_the_same_each_time_and_leaves_the_generator_as_it_was() -> 
 
 
 class Street(Dataset):
-    """Two sequences of three images and one alone, each a still picture in which objects come and go.
+    """Two sequences of three images and one alone, each a still image in which objects come and go.
 
     A car of a large id moves to the right with its driver, who has its id; in the second image a car of a small id is
     there, so that the segments of the images are in another order.
@@ -111,15 +111,15 @@ class Street(Dataset):
 def test_all_images_of_a_clip_get_the_same_view() -> None:
     augmentation = Augmentation(crop=(32, 64), scale=(0.7, 1.4), hue=0.1)
     samples = Samples(Street(), augmentation, clip_length=2)
-    views = []
+    crops = []
     for clip in range(8):
         first, second = samples[2 * clip], samples[2 * clip + 1]
         assert first["clip"] == second["clip"] == clip
         assert torch.equal(first["image"], second["image"])
         assert not torch.equal(first["class_map"], second["class_map"])
-        views.append(first["image"])
-    assert not any(torch.equal(views[0], view) for view in views[1:])
-    assert torch.equal(pickle.loads(pickle.dumps(samples))[5]["image"], views[2])
+        crops.append(first["image"])
+    assert not any(torch.equal(crops[0], crop) for crop in crops[1:])
+    assert torch.equal(pickle.loads(pickle.dumps(samples))[5]["image"], crops[2])
 
 
 @pytest.mark.parametrize("is_cached", [False, True])

@@ -100,7 +100,7 @@ class Network(PanopticNetwork):
                 nn.init.normal_(module.weight, std=0.01)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         if self.has_things:
-            # Boxes begin with offsets of two strides: exp(scale_l log 16) = 2 stride_l.
+            # Initial offsets are two strides: exp(scale_l log 16) = 2 stride_l.
             nn.init.constant_(self.box.bias, math.log(16))  # type: ignore[arg-type]
             self.scales = nn.Parameter(torch.tensor([math.log(2 * stride) / math.log(16) for stride in STRIDES]))
 

@@ -117,5 +117,5 @@ class Network(PanopticNetwork):
         return parameters
 
     def no_weight_decay(self) -> set[str]:
-        """The class means too, which decay would pull to the middle of the embedding space."""
+        """The class means too, which weight decay would pull to the centre of the embedding space."""
         return super().no_weight_decay() | {"class_mean"}
