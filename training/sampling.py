@@ -24,7 +24,7 @@ class Sampling:
 
     policy: `uniform`: every image once an epoch. `class_uniform` (CUS; Rota Bulò et al. 2018): a class, each as likely
         as any other, an image that shows it, a crop that contains it. `instance_scale_uniform` (ISUS; Porzi et al.
-        2021, section 2.1): the same, but for a thing class an instance and a level of the feature pyramid are drawn too,
+        2021, section 2.1): the same, but for a thing class an instance and a level of the feature pyramid are drawn,
         and the image is resized so that the instance belongs to that level.
     levels: of the pyramid, for ISUS.
     thing_scale: the range to which ISUS clamps the factor that it resizes by (r_th); for stuff, and for the other

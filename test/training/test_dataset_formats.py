@@ -31,7 +31,7 @@ TINY = {
     "hle": {**EVERY_TINY, "hyperparameters.output_stride": "32", "hyperparameters.atrous_rates": "[1]",
             "hyperparameters.decoder_channels": "16", "objective.thomson": "false"},
     "dense_detections": {**EVERY_TINY, "hyperparameters.channels": "16", "hyperparameters.box_channels": "16",
-                         "hyperparameters.class_channels": "16", "hyperparameters.depth": "1"}}
+                         "hyperparameters.class_channels": "16", "hyperparameters.tower_depth": "1"}}
 
 
 def write_coco_layout(streets: Any, json_file: Path, pngs: Path, images: Path, table: str,
