@@ -20,9 +20,9 @@ from training.objectives.dense_detections import (
     Settings,
     assign,
     centerness,
+    ground_truth_objects,
     in_range,
     levelness_target,
-    objects,
     offsets_to,
     thing_index,
 )
@@ -48,20 +48,20 @@ def oracle_outputs(class_map: Tensor, instance_map: Tensor, is_thing: Tensor) ->
     """Ideal network outputs for ground-truth maps (1, H, W): logits of +-6."""
     rows, columns = class_map.shape[1] // 8, class_map.shape[2] // 8
     location, level = locations(rows, columns, class_map.device)
-    truth, largest = objects(class_map, instance_map), Settings().regression_ranges
-    owner = assign(truth, location, class_map, is_thing, "masks").clamp(min=0)
-    distance = offsets_to(truth.box[owner], location)
-    positive = (owner > 0) & in_range(distance.amax(2), level, largest)
+    truth, ranges = ground_truth_objects(class_map, instance_map), Settings().regression_ranges
+    assigned = assign(truth, location, class_map, is_thing, "masks").clamp(min=0)
+    distance = offsets_to(truth.box[assigned], location)
+    positive = (assigned > 0) & in_range(distance.amax(2), level, ranges)
     things = torch.arange(int(is_thing.sum()))[:, None]
-    of_class = (thing_index(truth.class_id, is_thing)[owner][:, None] == things) & positive[:, None]
+    of_class = (thing_index(truth.class_id, is_thing)[assigned][:, None] == things) & positive[:, None]
     quarter = grid(2 * rows, 2 * columns, 4, class_map.device)
-    wanted = levelness_target(assign(truth, quarter, class_map, is_thing, "masks"), truth, quarter, largest)
-    middle = torch.where(positive, centerness(distance[0])[None].nan_to_num(), 0).clamp(0.01, 0.99)
+    level_target = levelness_target(assign(truth, quarter, class_map, is_thing, "masks"), truth, quarter, ranges)
+    center = torch.where(positive, centerness(distance[0])[None].nan_to_num(), 0).clamp(0.01, 0.99)
     return {"semantic_logits": torch.where(torch.arange(len(is_thing))[:, None, None] == class_map[:, None, 4::8, 4::8],
                                            6.0, -6.0),
             "class_logits": torch.where(of_class, 6.0, -6.0),
-            "offsets": torch.where(owner[:, None] > 0, distance.transpose(1, 2), 1.0), "centerness": middle.logit(),
-            "levelness": torch.where(torch.arange(6)[:, None] == wanted[:, None], 6.0, -6.0).view(
+            "offsets": torch.where(assigned[:, None] > 0, distance.transpose(1, 2), 1.0), "centerness": center.logit(),
+            "levelness": torch.where(torch.arange(6)[:, None] == level_target[:, None], 6.0, -6.0).view(
                 1, 6, 2 * rows, 2 * columns)}
 
 
@@ -77,7 +77,7 @@ def measure(quick: bool) -> dict[str, float]:
         result = {"network": median_ms(lambda: engine(image), repeats)}
         for count in BOXES:
             outputs = {name: x.to(engine.device) for name, x in oracle_outputs(*street(count), is_thing).items()}
-            things, thresholds = is_thing.to(engine.device), dense_detections.Thresholds(instances=max(BOXES))
+            things, thresholds = is_thing.to(engine.device), dense_detections.Thresholds(max_instances=max(BOXES))
             [found] = dense_detections.decode(outputs, things, thresholds, SIZE).segments
             assert int(found.is_thing.sum()) == count
 

@@ -24,7 +24,7 @@ from benchmarks.command import run_benchmark
 from training.devices import make_fabric
 from training.recipe import Recipe, load_stages
 from training.run import Run
-from training.samples import SampleNumbers, sample_batches
+from training.samples import ResumableSampler, sample_batches
 
 RECIPE = Path(__file__).parents[1] / "training" / "recipes" / "hle" / "city.yaml"
 FRAMES = 8  # of each drive, as in the recipe
@@ -67,8 +67,8 @@ def _recipe(drives: int, folder: Path) -> Recipe:
 
 def _read(run: Run, steps: int, workers: int) -> Iterator[dict[str, Any]]:
     """The batches of the run's next steps, as `training.train` reads them."""
-    numbers = SampleNumbers(run.step, run.step + steps, run.recipe.batch_size)
-    return sample_batches(run.samples(), numbers, run.recipe.batch_size, workers)
+    sampler = ResumableSampler(run.step, run.step + steps, run.recipe.batch_size)
+    return sample_batches(run.samples(), sampler, run.recipe.batch_size, workers)
 
 
 def _timed(run: Run, batches: Iterator[dict[str, Any]], steps: int) -> tuple[float, list[dict[str, Any]]]:

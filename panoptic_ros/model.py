@@ -20,17 +20,17 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.methods import METHODS, Decoded
 from panoptic_ros.paths import model_folder
 
-SMALLEST_INPUT = 32  # pixels per side
-# Of BatchNorm, which are sums over images and not weights.
+MIN_INPUT_SIZE = 32  # pixels per side
+# BatchNorm's running statistics, which stay in single precision.
 _STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network with all that is needed to feed it and to read it.
+    """A network with its preprocessing, method, class table and decode thresholds.
 
     input_size: (H, W) it was made for; other shapes of images get the same number of pixels, see `input_shape`.
-    mean, std: of the colours 0 to 1, red first.
+    mean, std: the input normalisation: RGB, 0 to 1.
     thresholds: the method's decode settings.
     model_id: the folder's name and eight digits of its content's hash.
     training: how it was trained and what it scored, as written in model.yaml.
@@ -102,9 +102,9 @@ def load_model(name_or_path: str | Path) -> Model:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{description} is not a model description: {type(error).__name__} at {error}") from error
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or min(input_size) < SMALLEST_INPUT:
-        raise InputError(f"{description}: mean and std need three values each, input_size at least {SMALLEST_INPUT} x "
-                         f"{SMALLEST_INPUT}")
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or min(input_size) < MIN_INPUT_SIZE:
+        raise InputError(f"{description}: mean and std need three values each, input_size at least {MIN_INPUT_SIZE} x "
+                         f"{MIN_INPUT_SIZE}")
     try:
         network = method.network(hyperparameters, classes.is_thing)
     except InputError as error:
@@ -141,12 +141,12 @@ def _load_weights(network: nn.Module, file: Path) -> None:
         state = load_file(file)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file} is not a safetensors file, or is damaged: {error}") from error
-    wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
-    missing, foreign = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-    wrong = [f"{k} is {tuple(state[k].shape)} and should be {tuple(wanted[k].shape)}"
-             for k in wanted.keys() & state.keys() if state[k].shape != wanted[k].shape]
+    expected = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    wrong = [f"{k} is {tuple(state[k].shape)} and should be {tuple(expected[k].shape)}"
+             for k in expected.keys() & state.keys() if state[k].shape != expected[k].shape]
     faults = [f"{len(rows)} {what} (first: {rows[0]})" for what, rows in
-              (("missing", missing), ("foreign", foreign), ("of the wrong shape", sorted(wrong))) if rows]
+              (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", sorted(wrong))) if rows]
     if faults:
         raise InputError(f"{file} does not fit the network that model.yaml describes; tensors " + ", ".join(faults))
     bad = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
@@ -156,6 +156,9 @@ def _load_weights(network: nn.Module, file: Path) -> None:
 
 
 def _dataclass_from(kind: type, values: dict[str, Any], source: Path) -> Any:
+    # A file of an earlier version may use the names that its fields had then.
+    renamed: dict[str, str] = getattr(kind, "renamed", {})
+    values = {renamed.get(name, name): value for name, value in values.items()}
     known = {f.name for f in dataclasses.fields(kind)}
     unknown = sorted(values.keys() - known)
     if unknown:

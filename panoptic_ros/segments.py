@@ -1,4 +1,4 @@
-"""Segments: what is known of the segments of one image, as a struct of arrays; and one row of it."""
+"""Segments: the segments of one image as a struct of arrays, and Segment, one row of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-if TYPE_CHECKING:  # what only looks at frames needs no torch
+if TYPE_CHECKING:  # code that only reads frames needs no torch
     from torch import Tensor
 
 Array = TypeVar("Array", np.ndarray, "Tensor")

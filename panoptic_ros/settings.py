@@ -1,4 +1,8 @@
-"""Settings that users may change: fields of frozen dataclasses, each with its range and its meaning."""
+"""Settings that users may change: fields of frozen dataclasses, each with its range and description.
+
+A dataclass whose fields had other names before has a class attribute `renamed`, old name -> name: model.yaml and
+parameter files with the old ones still load.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ def setting(default: Any, low: float, high: float, description: str,
             search: tuple[float, float] | None = None) -> Any:
     """A dataclass field with metadata `range` and `description`, from which ROS parameters are declared.
 
-    search: where tuning looks for the best value; a field without it is left as it is.
+    search: the search range of tuning; a field without it is not tuned.
     """
     searched = {} if search is None else {"search": search}
     return field(default=default, metadata={"range": (low, high), "description": description, **searched})

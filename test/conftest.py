@@ -41,7 +41,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         network.head.weight.mul_(20)
         network.head.bias[-1] = 1.0
-    thresholds = hle.Thresholds(seed=0.05, stuff=0.05, instances=20)
+    thresholds = hle.Thresholds(seed=0.05, stuff=0.05, max_instances=20)
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_model(Model("hle", hyperparameters, network, classes, (64, 128), network.mean, network.std, thresholds, "",
                      {}), folder)
@@ -58,7 +58,7 @@ def dense_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         network.semantics.weight.mul_(200)
         network.box_class.weight.mul_(50)
-    thresholds = dense_detections.Thresholds(score=0.2, suppression=0.3, mask=0.05, mask_score="iou", instances=20)
+    thresholds = dense_detections.Thresholds(score=0.2, nms_iou=0.3, mask=0.05, mask_score="iou", max_instances=20)
     folder = tmp_path_factory.mktemp("models") / "dense"
     save_model(Model("dense_detections", hyperparameters, network, classes, (64, 128), network.mean, network.std,
                      thresholds, "", {}), folder)

@@ -1,4 +1,4 @@
-"""Augmentation: how a training sample is scaled, cut, mirrored and coloured; all chance is torch's generator."""
+"""Augmentation of training samples: scale, crop, flip and colour jitter; all randomness is torch's generator's."""
 
 from __future__ import annotations
 
@@ -18,23 +18,21 @@ from panoptic_ros.errors import InputError
 from training.batches import Objects
 from training.image_maps import instances_of
 
-_LOOK_EVERY = 4  # for a thing to cut around, every fourth pixel is looked at
+_SEARCH_STRIDE = 4  # of the pixels among which a thing to crop around is searched
 GREY = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How a crop is made of an image.
+    """Settings of scaling, cropping, flipping and colour jitter.
 
     crop: (h, w) of a sample. longest_side, shortest_side: images are resized so that it has so many pixels, 0 = as they
         are; at most one of them is given.
     scale: range of a factor by which they are resized besides, log-uniform. A crop that is larger than the image is
         padded with the mean colour, and void.
-    around_things: share of crops that hold a thing, of a class drawn first; the others lie anywhere, around the middle
-        of the image's height more often than not. For the sampling policy `uniform`; other policies say what a crop
-        holds.
-    flip: share that is mirrored. brightness, contrast, saturation: largest relative change. hue: largest turn, 0.5 is
-        half the circle.
+    around_things: probability that a crop contains a thing, of a class drawn first; other crops lie anywhere, more
+        often around half the image's height. For the sampling policy `uniform`; other policies choose the crop's focus.
+    flip: probability of a horizontal flip. brightness, contrast, saturation, hue: of torchvision's ColorJitter.
     """
 
     crop: tuple[int, int] = (512, 1024)
@@ -63,9 +61,9 @@ class Augmentation:
         return self.shortest_side / min(height, width) if self.shortest_side else 1.0
 
     def transform(self, fill: tuple[float, float, float] = GREY) -> v2.Transform:
-        """The transform of a sample (see `as_sample`); all images of a clip get the same view.
+        """The transform of a sample (see `as_sample`); all images of a clip get the same crop, flip and colours.
 
-        fill: colour, 0 to 1, of what lies beyond the image: the mean that the network's input is normalised by.
+        fill: padding colour, RGB, 0 to 1: the mean that the network's input is normalised by.
         """
         return v2.Compose([
             ScaledCrop(self, fill),
@@ -76,7 +74,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Focus:
-    """What a crop must show.
+    """The class or instance that a crop must contain.
 
     class_id: at least a pixel of this class. number: and of this instance, 0 = of any. scale: the factor, besides the
     base scale, by which the image is resized; None: drawn from the augmentation's range.
@@ -90,7 +88,7 @@ class Focus:
 class ScaledCrop(v2.Transform):
     """A window of a resized image, padded where it reaches beyond the image.
 
-    The window is cut out first and resized then: what is not seen is not computed.
+    The window is cut out first and resized then, so that nothing outside of it is computed.
     """
 
     def __init__(self, augmentation: Augmentation, fill: tuple[float, float, float]) -> None:
@@ -104,7 +102,7 @@ class ScaledCrop(v2.Transform):
         focus: Focus | None = sample["focus"]
         height, width = sample["class_map"].shape[-2:]
         factor = focus.scale if focus and focus.scale else math.exp(_uniform(*map(math.log, self.augmentation.scale)))
-        # At least two pixels of the image are seen, however small.
+        # The crop shows at least two pixels of the image, however small it is.
         scale = max(factor * self.augmentation.base_scale(height, width), 2 / min(height, width))
         window = tuple(max(1, round(side / scale)) for side in self.size)
         top, left = self._corner(sample, window, focus)
@@ -138,28 +136,28 @@ class ScaledCrop(v2.Transform):
         shape = sample["class_map"].shape[-2:]
         spare = [side - part for side, part in zip(shape, window, strict=True)]
         if focus is not None:
-            place: tuple[int, int] | None = _pixel_of(sample, focus)
+            pixel: tuple[int, int] | None = _pixel_of(sample, focus)
         else:
-            place = _random_thing(sample) if _uniform(0, 1) < self.augmentation.around_things else None
-        if place is None:
-            # The middle of the height, where the horizon is, shows most.
+            pixel = _random_thing(sample) if _uniform(0, 1) < self.augmentation.around_things else None
+        if pixel is None:
+            # Half the height, where the horizon is, shows most.
             target = [spare[0] * (_uniform(0, 1) + _uniform(0, 1)) / 2, spare[1] * _uniform(0, 1)]
         else:
-            target = [position - part * _uniform(0.2, 0.8) for position, part in zip(place, window, strict=True)]
+            target = [position - part * _uniform(0.2, 0.8) for position, part in zip(pixel, window, strict=True)]
         top, left = (int(min(max(t, min(s, 0)), max(s, 0))) for t, s in zip(target, spare, strict=True))
         return top, left
 
 
 class RandomHorizontalFlip(v2.Transform):
-    """Mirrors images, maps and boxes alike."""
+    """Horizontal flip of images, maps and boxes with a probability."""
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, probability: float) -> None:
         super().__init__()
-        self.share = share
+        self.probability = probability
 
     def forward(self, sample: dict[str, Any]) -> dict[str, Any]:
         """A sample as `ScaledCrop` leaves it."""
-        if _uniform(0, 1) >= self.share:
+        if _uniform(0, 1) >= self.probability:
             return sample
         width = sample["class_map"].shape[-1]
         maps = {name: tv_tensors.wrap(value.flip(-1), like=value) for name, value in sample.items()
@@ -171,18 +169,18 @@ class RandomHorizontalFlip(v2.Transform):
 
 def as_sample(image: np.ndarray, class_map: np.ndarray, instance_map: np.ndarray, depth: np.ndarray | None = None,
               focal_length: np.ndarray | None = None, focus: Focus | None = None) -> dict[str, Any]:
-    """What the transform takes, of the n images of a clip.
+    """The transform's input for the n images of a clip.
 
     image: (n, H, W, 3) uint8. class_map: (n, H, W) uint8. instance_map: (n, H, W) integers. depth: (n, H, W) metres, 0
-    or not finite = unknown, with focal_length (n,) in pixels, 0 = unknown.
+    or not finite = invalid, with focal_length (n,) in pixels, 0 = unknown.
     """
     sample: dict[str, Any] = {"image": tv_tensors.Image(torch.from_numpy(image).movedim(-1, -3)),
                               "class_map": tv_tensors.Mask(torch.from_numpy(class_map)),
                               "instance_map": tv_tensors.Mask(torch.from_numpy(instance_map)), "focus": focus}
     sample["objects"] = [_whole_objects(*maps) for maps in zip(class_map, instance_map, strict=True)]
     if depth is not None:
-        known = np.where(np.isfinite(depth), depth, 0).astype(np.float32)
-        sample["depth"] = tv_tensors.Mask(torch.from_numpy(known))
+        valid = np.where(np.isfinite(depth), depth, 0).astype(np.float32)
+        sample["depth"] = tv_tensors.Mask(torch.from_numpy(valid))
         sample["focal_length"] = torch.as_tensor(focal_length, dtype=torch.float32)
     return sample
 
@@ -195,9 +193,9 @@ def _whole_objects(class_map: np.ndarray, instance_map: np.ndarray) -> Objects:
 
 def _objects_in_crop(objects: Objects, instance_map: Tensor, corner: tuple[int, int], stretch: Tensor,
                      size: tuple[int, int]) -> Objects:
-    """Those of which the crop shows a pixel; corner: x and y of the window, stretch: its pixels to the crop's."""
-    seen = torch.isin(objects.number, instance_map.as_subclass(Tensor).unique().long())
-    image, number, class_id, box, _ = (column[seen] for column in objects)
+    """The objects with a pixel in the crop; corner: x, y of the window; stretch: crop size / window size."""
+    visible = torch.isin(objects.number, instance_map.as_subclass(Tensor).unique().long())
+    image, number, class_id, box, _ = (column[visible] for column in objects)
     box = (box - torch.tensor(corner * 2)) * stretch.repeat(2)
     limit = torch.tensor([0.0, 0.0, size[1], size[0]])
     return Objects(image, number, class_id, box, torch.cat([box[:, :2] < limit[:2], box[:, 2:] > limit[2:]], 1))
@@ -208,8 +206,8 @@ def _random_thing(sample: dict[str, Any]) -> tuple[int, int] | None:
 
     In a clip it is a pixel that the object has in any of the images.
     """
-    instance = sample["instance_map"][..., ::_LOOK_EVERY, ::_LOOK_EVERY].long()
-    class_map = sample["class_map"][..., ::_LOOK_EVERY, ::_LOOK_EVERY].long()
+    instance = sample["instance_map"][..., ::_SEARCH_STRIDE, ::_SEARCH_STRIDE].long()
+    class_map = sample["class_map"][..., ::_SEARCH_STRIDE, ::_SEARCH_STRIDE].long()
     keys = (class_map << 32 | instance)[instance > 0].unique()
     if not len(keys):
         return None
@@ -217,11 +215,11 @@ def _random_thing(sample: dict[str, Any]) -> tuple[int, int] | None:
     chosen_class = _choice(classes.unique())
     key = _choice(keys[classes == chosen_class])
     row, column = _random_pixel((instance == key & 0xffffffff) & (class_map == chosen_class))
-    return row * _LOOK_EVERY, column * _LOOK_EVERY
+    return row * _SEARCH_STRIDE, column * _SEARCH_STRIDE
 
 
 def _pixel_of(sample: dict[str, Any], focus: Focus) -> tuple[int, int]:
-    """A random pixel (row, column) of what a crop must show. Raises InputError where none of the images shows it."""
+    """A random pixel (row, column) of the focus. Raises InputError where none of the images has one."""
     of_class = sample["class_map"] == focus.class_id
     found = of_class & (sample["instance_map"] == focus.number) if focus.number else of_class
     if not bool(found.any()):

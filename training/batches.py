@@ -1,4 +1,4 @@
-"""A batch: what the samples of a training step are to an objective.
+"""A batch: the dict of tensors that an objective takes, and how samples are collated to it.
 
 A dict of
     image         (B, 3, h, w) uint8, red first
@@ -7,7 +7,7 @@ A dict of
     clip          (B,) int64: images of one clip follow each other and have the same number for the same object
     objects       `Objects`, of all images
 and, where the objective uses depth,
-    depth         (B, h, w) float32 metres, 0 = unknown
+    depth         (B, h, w) float32 metres, 0 = invalid
     focal_length  (B,) float32, pixels of the crop, 0 = unknown
 """
 
@@ -22,11 +22,11 @@ from torch.utils.data import default_collate
 
 
 class Objects(NamedTuple):
-    """The G instances that the crops of a batch show.
+    """The G ground-truth instances in the crops of a batch.
 
     image: (G,) int64, index into the batch. number: (G,) int64, in its instance_map. class_id: (G,) int64.
     box: (G, 4) float32 x0, y0, x1, y1 of the *whole* object in the crop's pixels, x1 and y1 exclusive; may lie outside.
-    cut: (G, 4) bool, which of these sides this crop has cut off; the border of the image itself cuts nothing off.
+    cut: (G, 4) bool, which of these sides the crop has truncated; the border of the image itself truncates nothing.
     """
 
     image: Tensor
@@ -37,7 +37,7 @@ class Objects(NamedTuple):
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Samples as a batch: objects one image after the other, all else stacked."""
+    """Collate samples: objects are concatenated, image after image, all else is stacked."""
     objects = [sample["objects"] for sample in samples]
     batch = default_collate([{name: value for name, value in sample.items() if name != "objects"}
                              for sample in samples])

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a run in one file that is complete or not there."""
+"""Checkpoints: the whole state of a run in one file, written atomically."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.recipe import Recipe
 
 
 def save_checkpoint(file: Path, state: dict[str, Any]) -> None:
-    """Write beside the old checkpoint and take its place at once: a run that is killed meanwhile keeps the old one.
+    """Write a checkpoint atomically: a run that is killed meanwhile keeps the old one.
 
     Raises InputError when the disk is full; the old checkpoint is whole then.
     """
@@ -33,7 +33,7 @@ def save_checkpoint(file: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(file: Path, device: torch.device) -> dict[str, Any] | None:
-    """The state that was saved, or None where no run has been. Raises InputError for a file that is none."""
+    """The saved state, or None without a file. Raises InputError for a file that is no checkpoint."""
     if not file.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a training runs on: devices, precision, and how tensors lie in memory there."""
+"""Devices, precision and memory format of a training run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def resolve_precision(precision: Precision, on_cpu: bool) -> Literal["32-true", 
 
 
 def memory_format(fabric: Fabric) -> torch.memory_format:
-    """How images and weights lie in memory: channels last, but for single precision on a CPU.
+    """Memory format of images and weights: channels last, but contiguous for single precision on a CPU.
 
     There oneDNN's gradient of a convolution's weights takes two to three times as long with channels last.
     """

@@ -1,4 +1,4 @@
-"""EMA: the exponential moving average of a network's weights, which is validated and exported in place of them."""
+"""EMA: exponential moving average of a network's weights, which is validated and exported in place of them."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from panoptic_ros.model import load_model
 from panoptic_ros.paths import model_folder
 from panoptic_ros.perception import Perception
 from training.predictions import PredictionWriter
-from training.reading import Example, read_ahead
+from training.reading import LabelledImage, read_ahead
 from training.test_time_augmentation import AugmentedEngine, TestTime
 
 # Frames that may wait to be scored: a network that is faster than the scores must not fill the memory.
@@ -50,7 +50,7 @@ def evaluate(perception: Perception, dataset: Dataset, count: int, workers: int,
     scorer = Scorer(dataset.classes, dataset.truth, perception.model.classes)
     latency_ms: dict[str, list[float]] = {}
 
-    def take(example: Example, predicted: PanopticLabel, depth: np.ndarray | None,
+    def take(example: LabelledImage, predicted: PanopticLabel, depth: np.ndarray | None,
              true_depth: np.ndarray | None) -> None:
         scorer.add(predicted, example.truth, example.entry.sequence, depth, true_depth, example.entry.name)
         if predictions is not None:
@@ -62,7 +62,7 @@ def evaluate(perception: Perception, dataset: Dataset, count: int, workers: int,
         sequence: str | None = None
         sizes: set[tuple[int, ...]] = set()
         for example in tqdm(read_ahead(dataset, range(count), workers), total=count, unit="image", disable=None):
-            if example.begins:
+            if example.starts_sequence:
                 perception.reset_tracks()
                 if sequence is not None:
                     waiting.append(scoring.submit(scorer.finish, sequence))
@@ -100,13 +100,13 @@ def run(args: argparse.Namespace) -> int:
     folder = model_folder(args.model)
     model = load_model(folder)
     asked = TestTime.of_training(model.training)
-    views = TestTime(asked.flip if args.flip is None else args.flip, tuple(args.scales or asked.scales))
+    test_time = TestTime(asked.flip if args.flip is None else args.flip, tuple(args.scales or asked.scales))
     perception = Perception(model, args.engine, args.device, args.precision)
-    if views:
-        perception.engine = AugmentedEngine(perception.engine, model.method, views, model.network.stride)
+    if test_time:
+        perception.engine = AugmentedEngine(perception.engine, model.method, test_time, model.network.stride)
     engine = perception.engine
     settings = {"thresholds": dataclasses.asdict(model.thresholds), "tracking": dataclasses.asdict(perception.tracking),
-                "test_time": {"flip": views.flip, "scales": list(views.scales)},
+                "test_time": {"flip": test_time.flip, "scales": list(test_time.scales)},
                 "engine": engine.name, "device": str(engine.device), "precision": engine.precision}
     # Which images, of which classes: results of others cannot be compared.
     images = {"classes": dataset.classes.names, "images": [entry.name for entry in dataset.entries[:count]]}

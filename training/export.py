@@ -14,9 +14,9 @@ def trained_model(network: Any, recipe: Recipe, classes: ClassTable, mean: tuple
                   std: tuple[float, float, float], data: str, step: int, processes: int) -> Model:
     """The model after so many steps, with the method's default thresholds.
 
-    data: name of the training data. mean, std: of the colours the network's input is normalised by.
+    data: name of the training data. mean, std: input normalisation, RGB from 0 to 1.
     """
-    seen = step * recipe.batch_size * recipe.accumulate * processes
+    seen = step * recipe.batch_size * recipe.grad_accum_steps * processes
     height, width = recipe.augmentation.crop
     training: dict[str, Any] = {"data": f"{data}, {seen} crops of {height} x {width}", "steps": step,
                                 "recipe": recipe.plain()}

@@ -1,4 +1,4 @@
-"""Image, class map, instance map and depth of each entry of a dataset; from the dataset, or from a cache on disk."""
+"""Image, class map, instance map and depth of each entry of a dataset; from the dataset, or from a disk cache."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def read_maps(dataset: Dataset, entry: int) -> Maps:
 
 def instances_of(class_map: np.ndarray, instance_map: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The G instances of an image: number (G,), class (G,) and box (G, 4) x0, y0, x1, y1, exclusive; all int64."""
-    places = [(number, place) for number, place in enumerate(find_objects(instance_map), 1) if place is not None]
-    number = np.array([number for number, _ in places], np.int64)
-    box = np.array([(x.start, y.start, x.stop, y.stop) for _, (y, x) in places], np.int64).reshape(-1, 4)
+    slices = [(number, part) for number, part in enumerate(find_objects(instance_map), 1) if part is not None]
+    number = np.array([number for number, _ in slices], np.int64)
+    box = np.array([(x.start, y.start, x.stop, y.stop) for _, (y, x) in slices], np.int64).reshape(-1, 4)
     # In the first row of its box each has a pixel.
-    column = np.array([x.start + (instance_map[y.start, x] == n).argmax() for n, (y, x) in places], int)
+    column = np.array([x.start + (instance_map[y.start, x] == n).argmax() for n, (y, x) in slices], int)
     return number, class_map[box[:, 1], column].astype(np.int64), box
 
 
 def instance_keys(label: PanopticLabel) -> np.ndarray:
-    """(N,) int64: whose number k of `read_maps` is, in row k - 1; the same in all images of a sequence.
+    """Object keys (N,) int64, constant over a sequence: row k - 1 is that of instance number k of `read_maps`.
 
     For a dataset whose object ids are constant over a sequence. A driver has the id of the car, and a class of his own.
     """
@@ -58,7 +58,7 @@ def _label_maps(label: PanopticLabel, classes: ClassTable) -> tuple[np.ndarray, 
 
 
 class CachedMaps:
-    """The maps of each entry, and whose its instances are: read from the folder, or made and put there.
+    """Cache of the maps, instance keys and depth of each entry: read from the folder, or made and written there.
 
     A sequence is made as a whole: what its images have in common (a town, its streets) is built once. Images are kept
     as JPEG of quality 95; labels are exact. Processes may share the folder: files appear complete or not at all.
@@ -90,7 +90,7 @@ class CachedMaps:
         return keys
 
     def depth(self, entry: int) -> np.ndarray:
-        """(H, W) float32 metres, 0 = unknown, to 1/256 m; raises InputError as above."""
+        """(H, W) float32 metres, 0 = invalid, to 1/256 m; raises InputError as above."""
         file = self._file(entry, _DEPTH)
         if not file.is_file():
             self._make_sequence(entry)
@@ -124,13 +124,13 @@ class CachedMaps:
         if self._with_depth:
             metres = self.dataset.depth(entry)
             steps = np.where(np.isfinite(metres) & (metres < 65535 / DEPTH_STEPS), metres * DEPTH_STEPS, 0)
-            self._write_picture(entry, _DEPTH, steps.astype(np.uint16), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            self._write_image(entry, _DEPTH, steps.astype(np.uint16), [cv2.IMWRITE_PNG_COMPRESSION, 1])
         # The image last: where it is, the labels are.
-        self._write_picture(entry, ".png", maps, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        self._write_picture(entry, ".jpg", self.dataset.image(entry)[..., ::-1],
+        self._write_image(entry, ".png", maps, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        self._write_image(entry, ".jpg", self.dataset.image(entry)[..., ::-1],
                             [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
 
-    def _write_picture(self, entry: int, suffix: str, pixels: np.ndarray, options: list[int]) -> None:
+    def _write_image(self, entry: int, suffix: str, pixels: np.ndarray, options: list[int]) -> None:
         self._write(entry, suffix, cv2.imencode(Path(suffix).suffix or suffix, pixels, options)[1].tobytes())
 
     def _write(self, entry: int, suffix: str, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The network that a run begins with: random, ImageNet's backbone, another model's backbone, or a whole model."""
+"""Initialisation of a run's network: random, ImageNet's backbone, another model's backbone, or a whole model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """objective: with the network in it. mean, std: of the colours that its weights are made for.
+class InitialState:
+    """The objective that a run starts from, with the network in it, and the input normalisation of its weights.
 
-    new_layers: parameters of the head that initial_model did not have.
+    mean, std: RGB, 0 to 1.
+    new_layers: parameters of the head that initial_model did not have, which are random.
     """
 
     objective: Objective
@@ -29,11 +30,11 @@ class Beginning:
     new_layers: tuple[str, ...] = ()
 
 
-def begin(recipe: Recipe, classes: ClassTable, initial_model: str = "") -> Beginning:
-    """What a recipe says that a run begins with.
+def initial_state(recipe: Recipe, classes: ClassTable, initial_model: str = "") -> InitialState:
+    """Make a recipe's objective with initialised weights.
 
-    initial_model: in place of the recipe's: the model of the stage before.
-    Raises InputError where a model to begin with does not fit, or weights cannot be had.
+    initial_model: to initialise from in place of what the recipe says: the model of the stage before.
+    Raises InputError where the model to initialise from does not fit, or weights cannot be had.
     """
     torch.manual_seed(recipe.seed)
     objective = OBJECTIVES[recipe.method](_network(recipe, classes, bool(initial_model)), recipe.objective, classes)
@@ -41,7 +42,7 @@ def begin(recipe: Recipe, classes: ClassTable, initial_model: str = "") -> Begin
     network = objective.network
     if path := initial_model or recipe.initial_model:
         initial = load_model(path)
-        return Beginning(objective, initial.mean, initial.std, _take_model(network, initial, recipe, path))
+        return InitialState(objective, initial.mean, initial.std, _take_model(network, initial, recipe, path))
     if recipe.initial_backbone:
         initial = load_model(recipe.initial_backbone)
         try:
@@ -49,8 +50,8 @@ def begin(recipe: Recipe, classes: ClassTable, initial_model: str = "") -> Begin
         except RuntimeError as error:
             raise InputError(f"initial_backbone {recipe.initial_backbone} has another backbone than the recipe's: "
                              f"{error}") from error
-        return Beginning(objective, initial.mean, initial.std)
-    return Beginning(objective, network.mean, network.std)
+        return InitialState(objective, initial.mean, initial.std)
+    return InitialState(objective, network.mean, network.std)
 
 
 def _network(recipe: Recipe, classes: ClassTable, has_weights: bool) -> Any:
@@ -68,7 +69,7 @@ def _network(recipe: Recipe, classes: ClassTable, has_weights: bool) -> Any:
 
 
 def _take_model(network: Any, initial: Model, recipe: Recipe, path: str) -> tuple[str, ...]:
-    """Give the network the weights of a model; returns the names of what the model has not."""
+    """Load a model's weights into the network; returns the names of the parameters that the model does not have."""
     theirs, ours = initial.network.state_dict(), network.state_dict()
     wrong = next((name for name in theirs.keys() & ours.keys() if theirs[name].shape != ours[name].shape), None)
     missing = sorted(name for name in ours.keys() - theirs.keys() if not name.endswith("num_batches_tracked"))
@@ -78,7 +79,7 @@ def _take_model(network: Any, initial: Model, recipe: Recipe, path: str) -> tupl
                f"its backbone is {getattr(initial.hyperparameters, 'backbone', 'another')}"
                if backbones[0] != backbones[1] else f"{wrong} is {tuple(theirs[wrong or ''].shape)}, here "
                f"{tuple(ours[wrong or ''].shape)}: other hyper-parameters or another number of classes")
-        raise InputError(f"initial_model {path} does not fit the recipe: {why}; begin with its backbone alone "
+        raise InputError(f"initial_model {path} does not fit the recipe: {why}; start from its backbone alone "
                          "(initial_backbone), or give the recipe the model's hyper-parameters and classes")
     network.load_state_dict(theirs, strict=False)
     return tuple(missing)

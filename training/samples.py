@@ -1,4 +1,4 @@
-"""What turns a dataset into training samples: a numbered, endless stream that is the same on every machine."""
+"""Training samples of a dataset: an endless stream by index, reproducible on every machine, with its sampler."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ class Samples(TorchDataset[dict[str, Any]]):
     """Sample i is an augmented crop of an image of a dataset; which one and how follow from the seed and i alone.
 
     A sample is one image of `training.batches`' batch. With clips of n images sample i is image i % n of clip i // n:
-    n consecutive images of a sequence in the same view, in which an object has the same number; a clip of one is an
-    image.
+    n consecutive images of a sequence with the same crop and flip, in which an object has the same number.
     """
 
     def __init__(self, dataset: Dataset, augmentation: Augmentation, seed: int = 0, classes: ClassTable | None = None,
@@ -37,8 +36,8 @@ class Samples(TorchDataset[dict[str, Any]]):
         """classes: table that labels are translated into. cache: folder that keeps what the dataset has made.
 
         fill: colour, 0 to 1, of what lies beyond an image. with_depth: samples have depth and focal length.
-        Raises InputError where clips are wanted and the dataset does not know its objects from image to image, or where
-        depth is wanted and it has none.
+        Raises InputError where clips are asked for and object ids are not constant over the dataset's sequences, or
+        where depth is asked for and it has none.
         """
         self.dataset, self.seed, self.clip_length = dataset, seed, clip_length
         if with_depth and Truth.DEPTH not in dataset.truth:
@@ -56,16 +55,16 @@ class Samples(TorchDataset[dict[str, Any]]):
                 file, lambda: measure_images(self.maps, len(dataset), len(self.classes))))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        clip, place = divmod(index, self.clip_length)
+        clip, position = divmod(index, self.clip_length)
         if self._clip is None or self._clip[0] != clip:
             self._clip = clip, self._augmented(clip)
-        return {**{name: value[place] for name, value in self._clip[1].items()}, "clip": torch.tensor(clip)}
+        return {**{name: value[position] for name, value in self._clip[1].items()}, "clip": torch.tensor(clip)}
 
     def _augmented(self, clip: int) -> dict[str, Any]:
         """The samples of a clip, one after the other in the first dimension."""
         cv2.setNumThreads(1)
-        entry, shows, focus = self.policy.draw(clip)
-        sample = self._clip_sample(entry, shows, focus)
+        entry, focus_entry, focus = self.policy.draw(clip)
+        sample = self._clip_sample(entry, focus_entry, focus)
         # The transforms draw from torch's own generator: seeded for each clip, and given back as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(np.random.SeedSequence((self.seed, clip)).generate_state(1, np.uint64)[0] >> 1)
@@ -73,7 +72,7 @@ class Samples(TorchDataset[dict[str, Any]]):
         return {name: value.as_subclass(torch.Tensor) if isinstance(value, torch.Tensor) else value
                 for name, value in augmented.items()}
 
-    def _clip_sample(self, first: int, shows: int, focus: Focus | None) -> dict[str, Any]:
+    def _clip_sample(self, first: int, focus_entry: int, focus: Focus | None) -> dict[str, Any]:
         """The maps of the images of a clip, stacked; an object has the same number in all of them.
 
         focus: what the crop must show, its number as in the entry `shows`.
@@ -86,12 +85,12 @@ class Samples(TorchDataset[dict[str, Any]]):
             raise InputError(f"{self.dataset.entries[first].name} of {self.dataset.name} and the image after it are of "
                              "different sizes: a clip needs images of one size")
         if keys:
-            known = np.unique(np.concatenate(keys))  # 0 first
-            numbers = [np.searchsorted(known, own).astype(np.int32) for own in keys]
+            every_key = np.unique(np.concatenate(keys))  # 0 first
+            numbers = [np.searchsorted(every_key, own).astype(np.int32) for own in keys]
             instance_maps = tuple(number[instance_map]
                                   for number, instance_map in zip(numbers, instance_maps, strict=True))
             if focus is not None and focus.number:
-                focus = Focus(focus.class_id, int(numbers[shows - first][focus.number]), focus.scale)
+                focus = Focus(focus.class_id, int(numbers[focus_entry - first][focus.number]), focus.scale)
         depth = focal_length = None
         if self._with_depth:
             depth = np.stack([self._depth(entry) for entry in entries])
@@ -137,8 +136,8 @@ def _starts_of_clips(dataset: Dataset, length: int) -> list[int]:
     return starts
 
 
-class SampleNumbers(Sampler[int]):
-    """Sample numbers of one of `processes` from a step on: where a resumed run goes on."""
+class ResumableSampler(Sampler[int]):
+    """Distributed sampler that starts at a step: sample indices of one of `processes`, `per_step` for each step."""
 
     def __init__(self, first_step: int, last_step: int, per_step: int, process: int = 0, processes: int = 1) -> None:
         self.steps, self.per_step, self.process, self.processes = (first_step, last_step), per_step, process, processes
@@ -152,12 +151,13 @@ class SampleNumbers(Sampler[int]):
         return (self.steps[1] - self.steps[0]) * self.per_step
 
 
-def sample_batches(samples: Samples, numbers: SampleNumbers, batch_size: int, workers: int) -> Iterator[dict[str, Any]]:
-    """The samples of these numbers in batches, read and augmented by so many processes, which start at once.
+def sample_batches(samples: Samples, sampler: ResumableSampler, batch_size: int,
+                   workers: int) -> Iterator[dict[str, Any]]:
+    """The sampler's samples in batches, read and augmented by so many processes, which start at once.
 
     Raises InputError as the dataset does.
     """
-    return start(DataLoader(_SamplesOrErrors(samples), batch_size, sampler=numbers, num_workers=workers,
+    return start(DataLoader(_SamplesOrErrors(samples), batch_size, sampler=sampler, num_workers=workers,
                             prefetch_factor=4 if workers else None, collate_fn=_batch,
                             pin_memory=torch.cuda.is_available()))
 

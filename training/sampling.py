@@ -1,4 +1,4 @@
-"""Sampling policies: which image a sample is cut from, and what the crop must show at which scale."""
+"""Sampling policies (uniform, CUS, ISUS): the image of a sample, and the class or instance that the crop contains."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ CANONICAL_SIDE = 224.0
 
 @dataclass(frozen=True)
 class Sampling:
-    """How samples are drawn.
+    """Settings of the sampling policy.
 
     policy: `uniform`: every image once an epoch. `class_uniform` (CUS; Rota Bulò et al. 2018): a class, each as likely
-        as any other, an image that shows it, and a crop that does. `instance_scale_uniform` (ISUS; Porzi et al. 2021,
-        section 2.1): the same, but for a thing class an instance is drawn too, and a level of the feature pyramid, and
-        the image is resized so that the instance belongs to that level.
+        as any other, an image that shows it, a crop that contains it. `instance_scale_uniform` (ISUS; Porzi et al.
+        2021, section 2.1): the same, but for a thing class an instance and a level of the feature pyramid are drawn,
+        and the image is resized so that the instance belongs to that level.
     levels: of the pyramid, for ISUS.
     thing_scale: the range to which ISUS clamps the factor that it resizes by (r_th); for stuff, and for the other
         policies, it is the augmentation's `scale` (r_st).
@@ -42,15 +42,15 @@ class Sampling:
 
 
 class Draw(NamedTuple):
-    """entry: the first image of the clip. shows: the image that shows the focus, where there is one."""
+    """A drawn sample: `entry`, the first image of its clip; `focus`, and `focus_entry`, the image that shows it."""
 
     entry: int
-    shows: int
+    focus_entry: int
     focus: Focus | None
 
 
 class Policy(Protocol):
-    """Which clip sample number `index` is; the same for the same number, whatever was drawn before."""
+    """Draws the clip of sample `index`; the same for the same index, whatever was drawn before."""
 
     def draw(self, index: int) -> Draw: ...
 
@@ -75,10 +75,10 @@ class _Uniform:
         self._order: tuple[int, np.ndarray] | None = None
 
     def draw(self, index: int) -> Draw:
-        epoch, place = divmod(index, len(self._starts))
+        epoch, position = divmod(index, len(self._starts))
         if self._order is None or self._order[0] != epoch:
             self._order = epoch, np.random.default_rng((self._seed, epoch)).permutation(self._starts)
-        entry = int(self._order[1][place])
+        entry = int(self._order[1][position])
         return Draw(entry, entry, None)
 
 

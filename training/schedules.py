@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the factor of the highest rate at each step."""
+"""Learning-rate schedules: the factor of the base learning rate at each step."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from panoptic_ros.errors import InputError
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the learning rate goes over a run; all begin with a linear rise over `warm_up` steps.
+    """Settings of a learning-rate schedule; all begin with a linear warm-up over `warm_up` steps.
 
     polynomial: (1 - t)^power, t from 0 to 1 over the run (HLE).
-    steps: times `factor` at each of `milestones`, fractions of the run (dense detections, all scales).
+    steps: multi-step, times `factor` at each of `milestones`, fractions of the run (dense detections, all scales).
     cosine: half a cosine from 1 to `final` (centroid embedding).
     warm_restarts: such a cosine over a first period of `period` steps, then over one `period_factor` times as long,
         and so on (EINet; Loshchilov and Hutter 2017).

@@ -1,4 +1,4 @@
-"""Statistics of a dataset by which samples are drawn: which classes and instances each image shows, how large."""
+"""Dataset statistics for sampling: pixels of each class and boxes of the instances of each image, cached."""
 
 from __future__ import annotations
 

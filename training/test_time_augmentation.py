@@ -1,4 +1,7 @@
-"""Test-time augmentation: a network's outputs averaged over mirrored and resized copies of the image."""
+"""Test-time augmentation of an engine: its outputs averaged over mirrored and resized copies of the image.
+
+How outputs are averaged is the method's, see `panoptic_ros.methods.AugmentedNetwork`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ LARGEST_SCALE = 4.0
 
 @dataclass(frozen=True)
 class TestTime:
-    """Which copies of an image are averaged: those at each of the `scales`, and with `flip` their mirror images too.
+    """Settings of test-time augmentation: the image at each of the `scales`, and with `flip` its mirror images too.
 
     A recipe, and with it a model's `training` entry, names it `test_time`.
     """

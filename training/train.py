@@ -30,7 +30,7 @@ from training.devices import make_fabric
 from training.monitor import Monitor
 from training.recipe import Recipe, load_stages
 from training.run import Run
-from training.samples import SampleNumbers, sample_batches
+from training.samples import ResumableSampler, sample_batches
 
 
 def train_stages(stages: Mapping[str, Recipe], out: Path, fabric: Fabric, workers: int, stop: Event,
@@ -55,19 +55,19 @@ def train(recipe: Recipe, out: Path, fabric: Fabric, workers: int, stop: Event, 
           initial_model: str = "") -> bool:
     """Run or go on with a training; returns whether it is done. Leaves model, checkpoint.pt, log.jsonl and tensorboard.
 
-    initial_model: the model to begin with, in place of what the recipe says. When `stop` is set the run ends after the
+    initial_model: to initialise from in place of what the recipe says. When `stop` is set the run ends after the
     step it is in, with a checkpoint.
     """
     out.mkdir(parents=True, exist_ok=True)
     run = Run(recipe, out, fabric, initial_model)
     run.resume()
     if run.step == 0 and run.new_layers and fabric.is_global_zero:
-        print(f"training: the model it begins with has no {', '.join(run.new_layers)}: they begin anew",
+        print(f"training: the initial model has no {', '.join(run.new_layers)}: they are initialised at random",
               file=sys.stderr)
     monitor = Monitor(out, run.step, recipe.steps) if fabric.is_global_zero else None
-    numbers = SampleNumbers(run.step, recipe.steps, recipe.batch_size * recipe.accumulate, fabric.global_rank,
-                            fabric.world_size)
-    batches = _timed(sample_batches(run.samples(), numbers, recipe.batch_size, workers))
+    sampler = ResumableSampler(run.step, recipe.steps, recipe.batch_size * recipe.grad_accum_steps, fabric.global_rank,
+                               fabric.world_size)
+    batches = _timed(sample_batches(run.samples(), sampler, recipe.batch_size, workers))
     saved = time.monotonic()
     run.train_mode()
     try:
@@ -95,7 +95,7 @@ def train(recipe: Recipe, out: Path, fabric: Fabric, workers: int, stop: Event, 
 
 
 class _timed(Iterator[Any]):  # noqa: N801
-    """An iterator that knows how many seconds were waited for it."""
+    """An iterator that counts the seconds that were waited for its items."""
 
     def __init__(self, batches: Any) -> None:
         self._batches, self.seconds = iter(batches), 0.0

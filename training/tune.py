@@ -1,7 +1,7 @@
 """Tune the decode of a model: python -m training.tune --model runs/city/model
 
 Searches the thresholds that give the best panoptic quality (the best mean IoU where the truth is of classes alone) on
-images that no training sees, as HLE's authors did with Optuna on each dataset (section 4.2). It writes them into
+images that are not trained on, as HLE's authors did with Optuna on each dataset (section 4.2). It writes them into
 model.yaml, with what `training.evaluate` measures with them on images that the search did not see either.
 """
 
@@ -40,8 +40,8 @@ from training.reading import read_ahead
 
 
 @dataclass(frozen=True)
-class Example:
-    """Network outputs of one image, on the CPU, and its truth."""
+class TuningExample:
+    """Network outputs of one image, on the CPU, and its ground truth."""
 
     outputs: dict[str, Tensor]
     truth: PanopticLabel
@@ -49,15 +49,15 @@ class Example:
 
 @dataclass(frozen=True)
 class TuningImages:
-    """What thresholds are judged by: examples, and what their truth's classes are and can judge."""
+    """Images to tune thresholds on: network outputs with ground truth, its classes and its kinds of truth."""
 
-    examples: list[Example]
+    examples: list[TuningExample]
     classes: ClassTable
     truth: frozenset[Truth]
 
 
 def tuning_images(perception: Perception, dataset: Dataset, count: int, workers: int) -> TuningImages:
-    """So many images of a dataset, evenly spread over it, through the perception's network.
+    """Network outputs of `count` images of a dataset, evenly spread over it.
 
     Raises InputError where the dataset's truth says nothing of most pixels.
     """
@@ -66,33 +66,33 @@ def tuning_images(perception: Perception, dataset: Dataset, count: int, workers:
     rows = np.linspace(0, len(dataset), min(count, len(dataset)), endpoint=False).astype(int).tolist()
     model, engine = perception.model, perception.engine
 
-    def examples() -> Iterator[Example]:
+    def examples() -> Iterator[TuningExample]:
         for example in tqdm(read_ahead(dataset, rows, workers), total=len(rows), unit="image", disable=None):
             batch = preprocess(model, [CameraImage(example.image, "rgb8")], engine.device)
-            yield Example({name: output.cpu() for name, output in engine(batch).items()}, example.truth)
+            yield TuningExample({name: output.cpu() for name, output in engine(batch).items()}, example.truth)
 
     images = TuningImages(list(examples()), dataset.classes, dataset.truth)
     if not any(example.truth.segment_map.any() for example in images.examples):
-        raise InputError(f"{dataset.name} is void in every pixel of the {len(rows)} images that were looked at")
+        raise InputError(f"{dataset.name} is void in every pixel of the {len(rows)} images that were read")
     return images
 
 
 def quality(model: Model, thresholds: Any, images: TuningImages) -> float:
-    """What the decode with these thresholds reaches: PQ, or mean IoU where the truth is semantic; 0 to 1."""
+    """PQ of the decode with these thresholds, or mean IoU where the truth is semantic; 0 to 1."""
     is_panoptic, classes = Truth.PANOPTIC in images.truth, images.classes
     class_of = None if model.classes.names == classes.names else class_mapping(model.classes, classes)
 
-    def part(example: Example) -> Any:
+    def part(example: TuningExample) -> Any:
         truth = example.truth
         height, width = truth.segment_map.shape
         found = model.decode(example.outputs, thresholds, (height, width))
         predicted = PanopticLabel.of(found.segment_map[0].numpy(), found.segments[0].class_id.numpy())
         if class_of is not None:
             predicted = predicted.translated(class_of, classes.thing_mask)
-        shared = overlap(predicted.segment_map, truth.segment_map, len(predicted), len(truth))
+        intersection = overlap(predicted.segment_map, truth.segment_map, len(predicted), len(truth))
         if is_panoptic:
-            return match_overlap(shared, predicted.class_id, truth.class_id, truth.is_crowd, len(classes))
-        return class_pixels(shared, predicted.class_id, truth.class_id, len(classes))
+            return match_overlap(intersection, predicted.class_id, truth.class_id, truth.is_crowd, len(classes))
+        return class_pixels(intersection, predicted.class_id, truth.class_id, len(classes))
 
     total = reduce(add, map(part, images.examples))
     if is_panoptic:
@@ -101,9 +101,9 @@ def quality(model: Model, thresholds: Any, images: TuningImages) -> float:
 
 
 def search(model: Model, images: TuningImages, trials: int, seed: int = 0) -> Any:
-    """The best thresholds found: random trials over the whole ranges first, then closer and closer to the best.
+    """Random search of the thresholds: trials over the whole ranges first, then closer and closer to the best.
 
-    Searched is each field that has a range to be searched, see `panoptic_ros.settings.setting`: whole numbers (areas)
+    Searched is each field that has a search range, see `panoptic_ros.settings.setting`: whole numbers (areas)
     by their logarithm.
     """
     random = np.random.default_rng(seed)
@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _headline(result: dict[str, Any]) -> dict[str, float]:
-    """The few numbers that stand in model.yaml, under names that say whose they are."""
+    """The scores that model.yaml has, by name: PQ of all, things and stuff, mean IoU, STQ."""
     panoptic = result.get("panoptic", {})
     numbers = {"pq": panoptic.get("all", {}).get("pq"), "pq_things": panoptic.get("things", {}).get("pq"),
                "pq_stuff": panoptic.get("stuff", {}).get("pq"), "miou": result.get("miou"),

@@ -1,4 +1,4 @@
-"""Validation during a training run: scores on a few images that it does not train on, and which model is the best."""
+"""Validation during a training run: scores on held-out images, and the metric of model selection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ METRICS: dict[str, tuple[tuple[str, ...], bool]] = {
 
 @dataclass(frozen=True)
 class ValidationImage:
-    """A validation image as the network sees it: overlay (H, W, 3) uint8 red first, and its maps (D, h, w)."""
+    """A validation image's prediction: overlay (H, W, 3) uint8 RGB, and the network's maps (D, h, w)."""
 
     name: str
     overlay: np.ndarray
@@ -66,7 +66,7 @@ def validate(model: Model, network: Callable[[Tensor], dict[str, Tensor]], datas
 
 
 def selection_score(scores: Mapping[str, float], metric: str = "") -> float:
-    """By which the best model is selected, larger is better; metric: of METRICS, "" = pq, else miou.
+    """The score by which models are selected, larger is better; metric: of METRICS, "" = pq, else miou.
 
     Raises InputError where the metric was not measured.
     """

@@ -1,4 +1,4 @@
-"""Panoptic fusion: instance masks that overlap, best first, become one label map (Kirillov et al. 2019)."""
+"""Panoptic merge: overlapping instance masks, best first, become one label map (Kirillov et al. 2019)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 
-def panoptic_merge(pixel: Tensor, instance: Tensor, pixels: int, instances: int, overlap: float) -> Tensor:
-    """The instance that each pixel goes to: the best one that covers it and is not itself mostly hidden.
+def panoptic_merge(pixel: Tensor, instance: Tensor, pixels: int, instances: int, overlap_threshold: float) -> Tensor:
+    """Label map of overlapping masks: each pixel goes to the best kept instance that covers it.
 
     pixel, instance: (E,) int64, that the mask of instance 0 .. instances - 1, best first, covers pixel 0 .. pixels - 1;
-    no pair twice. An instance of which better ones, that are there, hide more than the share `overlap` is left out,
-    and what it covered is free for worse ones. Returns (pixels,) int64: 0 = none, k = instance k - 1.
+    no pair twice. An instance is dropped if kept better ones hide more of it than the share `overlap_threshold`, and
+    its pixels are free for worse ones. Returns (pixels,) int64: 0 = none, k = instance k - 1.
     """
     def count(covered: Tensor) -> Tensor:
         return instance.new_zeros(instances).scatter_add_(0, instance, covered.long())
@@ -23,7 +23,7 @@ def panoptic_merge(pixel: Tensor, instance: Tensor, pixels: int, instances: int,
     while True:
         claims = torch.where(keep[instance], instance, instances)
         best = instance.new_full((pixels,), instances).scatter_reduce_(0, pixel, claims, "amin")
-        settled = count(best[pixel] < instance) <= overlap * area
+        settled = count(best[pixel] < instance) <= overlap_threshold * area
         if torch.equal(settled, keep):
             return torch.where(best < instances, best + 1, 0)
         keep = settled

@@ -1,4 +1,4 @@
-"""What every decode ends with: labels of cells become segments at full size, measured, without the empty ones."""
+"""Common tail of all decodes: label map of the network's cells -> segment map at full size and its Segments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from panoptic_ros.segments import Segments
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a method's decode makes of a batch of B images, on the device of the network's outputs.
+    """Result of a method's decode for a batch of B images, on the device of the network's outputs.
 
     segment_map: (B, H, W) int32, 0 = void, k = row k - 1 of the image's segments.
     segments: B structs of arrays.
@@ -29,7 +29,7 @@ class Decoded:
 
     @staticmethod
     def of_images(images: Iterable[tuple[Tensor, Segments[Tensor]]], depth: Tensor | None = None) -> Decoded:
-        """The batch of images that were decoded one by one: segment map (H, W) and Segments each."""
+        """Stack images that were decoded one by one: segment map (H, W) and Segments each."""
         maps, segments = zip(*images, strict=True)
         return Decoded(maps[0][None] if len(maps) == 1 else torch.stack(maps), list(segments), depth)
 
@@ -43,7 +43,7 @@ def segments_of_cells(instance: Tensor, instance_class: Tensor, instance_score: 
     instance: (P,) int64, 0 = none, j = row j - 1 of instance_class (J,) and instance_score (J,), best first.
     class_id, class_score: (P,) the likeliest class of each cell and its probability. A cell of no instance is stuff
         where that is a stuff class with a score above `stuff_score`, else void.
-    score: (P,) of the instance that a cell belongs to; where there is none, how sure it is that it is void.
+    score: (P,) of each cell for its instance; where it has none, for void.
     size: (h, w) of the cells. thing_area, stuff_area: smaller segments, in pixels of the output, become void.
     embedding: (P, D) or None; a segment has the unit mean of its cells.
 
@@ -79,7 +79,7 @@ def segments_of_cells(instance: Tensor, instance_class: Tensor, instance_score: 
 
 def make_segments(segment_map: Tensor, class_id: Tensor, is_thing: Tensor, score: Tensor,
                   embedding: Tensor | None) -> tuple[Tensor, Segments[Tensor]]:
-    """Measure the segments of a map and drop those without a pixel.
+    """Areas and boxes of the segments of a map, without those that have no pixel.
 
     segment_map: (H, W) int32, 0 = void, k = row k - 1 of the other arguments: class_id (N,), is_thing (N,) bool,
     score (N,), embedding (N, D) or None. Returns the map, renumbered where a row was dropped, and the Segments.
@@ -88,8 +88,8 @@ def make_segments(segment_map: Tensor, class_id: Tensor, is_thing: Tensor, score
     area, box = (values[1:] for values in measure_labels(segment_map, n + 1))
     none = torch.zeros(n, dtype=torch.int32, device=segment_map.device)
     segments = Segments(class_id.int(), is_thing, score.float(), area.int(), box.int(), embedding, none, none)
-    seen = area > 0
-    if bool(seen.all()):
+    visible = area > 0
+    if bool(visible.all()):
         return segment_map, segments
-    number = torch.cat([seen.new_zeros(1), seen]).cumsum(0).int() * torch.cat([seen.new_zeros(1), seen])
-    return number[segment_map.long()], segments.select(seen)
+    number = F.pad(visible.cumsum(0) * visible, (1, 0)).int()
+    return number[segment_map.long()], segments.select(visible)

@@ -1,4 +1,4 @@
-"""How a network is executed: one contract, a choice by what the machine has.
+"""Inference engines: how a network is executed, and which engine `auto` takes on this machine.
 
 An engine works on a copy of the network, which stays as and where it was. It is called with an image tensor
 (B, 3, H, W) float32 and returns what the network's `forward` returns, as float32 tensors on `engine.device`. It
@@ -33,7 +33,7 @@ class Engine(Protocol):
 
 
 class Choice(NamedTuple):
-    """What would be used: one of ENGINES, a torch device, one of PRECISIONS; and why."""
+    """The engine, one of ENGINES, its torch device and its precision, one of PRECISIONS; and why."""
 
     engine: str
     device: str

@@ -1,1 +1,1 @@
-"""Boxes and label maps: overlaps, areas, extents; decodes, losses and metrics measure with them."""
+"""IoU and GIoU of boxes; area and box of each label of a label map. For decodes, losses and metrics."""

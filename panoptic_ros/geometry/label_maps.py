@@ -1,4 +1,4 @@
-"""Area and extent of every label of a map, without a loop over labels or pixels."""
+"""Area and box of every label of a map, for tensors, without a loop over labels or pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 def measure_labels(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Area (count,) int64 and box (count, 4) int64 of each label 0..count-1 in a label map (H, W) int.
 
-    A box is x0, y0, x1, y1, the last two exclusive; of a label without a pixel it means nothing. Works on the
+    A box is x0, y0, x1, y1, the last two exclusive; undefined for a label without a pixel. Works on the
     horizontal runs of equal labels, of which there are a hundred times fewer than pixels.
     """
     height, width = labels.shape

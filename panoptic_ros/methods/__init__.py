@@ -1,4 +1,4 @@
-"""The published methods: each module holds a network and its decode, and knows tensors alone.
+"""The published methods: each module holds a network and its decode, on tensors alone.
 
 A method is described by the protocols below; `docs/add_a_method.md` adds one step by step.
 """
@@ -25,9 +25,9 @@ class Network(Protocol):
         object, per level or per location. A network that predicts depth in metres has an output `depth` among them.
     dynamic_size: whether a graph that was traced at one input size holds at all others; False: it is traced for each,
         as where positions are interpolated or anchors are laid out for the size.
-    mean, std: of the colours, 0 to 1, red first, that it is made for before it is trained.
-    backbone: the part that ImageNet weights, and another model's backbone, are for; its parameters' names begin with
-        `backbone.`.
+    mean, std: the input normalisation of the backbone's pretrained weights: RGB, 0 to 1.
+    backbone: the encoder, which pretrained weights or another model's backbone are loaded into; its parameters' names
+        begin with `backbone.`.
     """
 
     @property
@@ -53,16 +53,16 @@ class Network(Protocol):
         """Names of all parameters by layer, from stem to head: for learning-rate decay by layer and for freezing."""
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that are not decayed, besides vectors and scalars, which never are."""
+        """Names of parameters without weight decay, besides vectors and scalars, which never have any."""
 
     def decode_parameters(self) -> dict[str, Tensor]:
-        """What the decode takes besides the outputs and what is the same for every image, such as class means."""
+        """Tensors that the decode takes besides the outputs, the same for every image, such as class means."""
 
 
 class MakeNetwork(Protocol):
     """Called with the hyper-parameters and which of the classes are things.
 
-    pretrained: weights of the backbone to begin with, see `networks.backbones.Backbone`.
+    pretrained: initial weights of the backbone, see `networks.backbones.Backbone`.
     """
 
     def __call__(self, hyperparameters: Any, is_thing: Sequence[bool],
@@ -81,8 +81,8 @@ class Decode(Protocol):
 
 
 class AugmentedNetwork(Protocol):
-    """The network's outputs for an image (B, 3, H, W), averaged over the image at these scales and, with flip, over the
-    mirror image of each.
+    """Test-time augmentation: the network's outputs for an image (B, 3, H, W), averaged over the image at these scales
+    and, with flip, over the mirror image of each.
 
     network: an image to its outputs. stride: of the network. Raises InputError for scales that the method does not
     take.

@@ -28,11 +28,10 @@ class Backbone(nn.Module):
         of its patches.
     output_stride: of the last map, 8, 16 or 32: the stages beyond it are dilated instead. None: as the encoder is.
     blocks: of a vision transformer, after which block, counted from 1, each map is taken; default: evenly spaced.
-    pretrained: weights to begin with: False = random, True = timm's own by name, or a state dict of the timm model.
+    pretrained: initial weights: False = random, True = timm's own by name, or a state dict of the timm model.
 
     Has, besides, `channels` and `strides` of each map, `stride` (sides of the image must be multiples of it), `is_vit`,
-    `mean` and `std` of the colours from 0 to 1, red first, that the encoder's weights were trained with (timm's
-    pretrained_cfg).
+    `mean` and `std` that inputs are normalised by, RGB from 0 to 1 (timm's pretrained_cfg).
     Raises InputError for a name that timm does not have, or an encoder without such maps.
     """
 
@@ -94,7 +93,7 @@ class Backbone(nn.Module):
         return [every[i] for i in self._maps]
 
     def layers(self) -> dict[str, list[str]]:
-        """Names of the parameters by layer, from the image upwards.
+        """Names of the parameters by layer, from stem to last.
 
         A layer is a block or stage of the encoder; the first, `stem`, is all that stands before them.
         """
@@ -110,6 +109,6 @@ class Backbone(nn.Module):
         return layers
 
     def no_weight_decay(self) -> set[str]:
-        """Parameters that are not to be decayed though they are no vectors: a transformer's tokens and positions."""
+        """Names of parameters without weight decay besides vectors: a transformer's tokens and position embeddings."""
         names: set[str] = getattr(self.encoder, "no_weight_decay", set)()
         return {f"encoder.{name}" for name in names}

@@ -20,7 +20,8 @@ def convolution(inputs: int, outputs: int, kernel: int = 3, dilation: int = 1, s
 
 
 class AtrousSpatialPyramidPooling(nn.Module):
-    """Features at several dilations and a global average, side by side, then mixed: (B, C, h, w) -> (B, C', h, w)."""
+    """ASPP: convolutions at several dilations and a global average pool, concatenated and mixed: (B, C, h, w) ->
+    (B, C', h, w)."""
 
     def __init__(self, inputs: int, outputs: int, rates: tuple[int, ...], separable: bool = False) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
 
 
 def upsample(features: Tensor, factor: int, size: tuple[int, int]) -> Tensor:
-    """Bilinear upsampling (B, C, h, w) -> (B, C, *size) that keeps places: by a whole factor, the excess cut off.
+    """Bilinear upsampling (B, C, h, w) -> (B, C, *size) that keeps pixels aligned: by a whole factor, then cropped.
 
     Where a level was rounded up, stretching it to `size` would shift what lies far from the origin.
     """
@@ -28,7 +28,7 @@ def upsample(features: Tensor, factor: int, size: tuple[int, int]) -> Tensor:
 
 
 class FeaturePyramid(nn.Module):
-    """The encoder's maps, each of half the size of the one before -> five maps of `channels`, the same at first.
+    """The encoder's maps, each half the size of the one before -> five maps of `channels`, from the same stride on.
 
     What the encoder has no map for comes from the last level: P6 and P7 from P5, where it has P3 to P5.
     """

@@ -1,4 +1,4 @@
-"""PanopticNetwork: what the networks of all methods that have a backbone declare in the same way."""
+"""PanopticNetwork: base class of the methods' networks, with what each declares about its backbone."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ class PanopticNetwork(nn.Module):
 
     @property
     def mean(self) -> tuple[float, float, float]:
-        """Of the colours, 0 to 1, red first, that the backbone's weights were trained with."""
+        """Mean that the backbone's pretrained weights expect inputs to be normalised by: RGB, 0 to 1."""
         return self.backbone.mean
 
     @property
     def std(self) -> tuple[float, float, float]:
-        """As `mean`: the deviation."""
+        """Standard deviation that goes with `mean`."""
         return self.backbone.std
 
     def layers(self) -> dict[str, list[str]]:
-        """Names of all parameters by layer from stem to head; all that is not the backbone is the layer `head`."""
+        """Names of all parameters by layer from stem to head; all outside the backbone are the layer `head`."""
         layers = {layer: [f"backbone.{name}" for name in names] for layer, names in self.backbone.layers().items()}
-        known = {name for names in layers.values() for name in names}
-        return {**layers, "head": [name for name, _ in self.named_parameters() if name not in known]}
+        in_backbone = {name for names in layers.values() for name in names}
+        return {**layers, "head": [name for name, _ in self.named_parameters() if name not in in_backbone]}
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that are not decayed, besides vectors and scalars, which never are."""
+        """Names of parameters without weight decay, besides vectors and scalars, which never have any."""
         return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
 
     def decode_parameters(self) -> dict[str, Tensor]:
-        """What the decode takes besides the outputs and what does not depend on the image."""
+        """Tensors that the decode takes besides the outputs, the same for every image."""
         return {}

@@ -1,4 +1,7 @@
-"""Test-time augmentation: a network's outputs for resized and mirrored images, aligned with the image itself."""
+"""Test-time augmentation: a network's outputs for resized and mirrored copies of an image, aligned with the image.
+
+What the methods' averages share, tensors alone; `training.test_time_augmentation` applies them to an engine.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class AugmentedOutputs:
     mirrored: bool
 
     def unmirrored(self, output: Tensor, columns: int) -> Tensor:
-        """A map (B, ., h, w) of this image the right way round: its columns but those that continue the image."""
+        """A map (B, ., h, w) flipped back where mirrored, without the columns of the padding."""
         return output.flip(3)[..., :columns] if self.mirrored else output
 
     def aligned(self, output: Tensor, size: tuple[int, int]) -> Tensor:
@@ -38,8 +41,8 @@ def augmented(network: Callable[[Tensor], dict[str, Tensor]], image: Tensor, sca
     """The network's outputs for the image (B, 3, H, W) at each of the scales, and with `flip` for its mirror images.
 
     stride: sides of its input are multiples of it. largest_stride: of the network's outputs, where that is larger. A
-    mirror image is continued to the left up to a multiple of it: so its cells are the mirrored ones, also of outputs
-    whose cells the image's width does not fill.
+    mirror image is padded on the left, by replication, to a multiple of it: so its cells are the mirrored ones, also
+    of outputs whose stride does not divide the image's width.
     """
     for scale in scales:
         height, width = (stride * max(1, round(side * scale / stride)) for side in image.shape[2:])

@@ -19,7 +19,8 @@ from panoptic_ros.errors import InputError
 
 TRANSPORTS = ("raw", "compressed")
 
-# Name of a parameter before 0.1.0 -> its name now. A parameter file or argument may still use the old one.
+# Name of a parameter before 0.1.0 -> its name now. A parameter file or argument may still use the old one. Those of
+# thresholds, which differ by method, are in the `renamed` of its Thresholds.
 RENAMED = {
     "synchronise": "approximate_sync",
     "synchronise_tolerance": "approximate_sync_tolerance_seconds",
@@ -114,13 +115,15 @@ class ParameterGroup:
 
     def __init__(self, node: Node, defaults: Any, prefix: str = "") -> None:
         self._node, self._kind, self._prefix = node, type(defaults), prefix
+        renamed = {prefix + old: prefix + new for old, new in getattr(self._kind, "renamed", {}).items()} | RENAMED
         self._fields: dict[str, Field[Any]] = {prefix + row.name: row for row in fields(defaults)}
         for name, row in self._fields.items():
             value = getattr(defaults, row.name)
             descriptor = _descriptor(row, value)
             value = list(value) if isinstance(value, tuple) else value
             try:
-                node.declare_parameter(name, _given_by_old_name(node, name, value, descriptor), descriptor)
+                node.declare_parameter(name, _given_by_old_name(node, name, value, descriptor, renamed),
+                                       descriptor)
             except ParameterException:
                 self.undeclare()
                 raise
@@ -151,12 +154,13 @@ class ParameterGroup:
         self._fields = {}
 
 
-def _given_by_old_name(node: Node, name: str, default: Any, descriptor: ParameterDescriptor) -> Any:
+def _given_by_old_name(node: Node, name: str, default: Any, descriptor: ParameterDescriptor,
+                       renamed: Mapping[str, str]) -> Any:
     """The value that a parameter file or argument gives a parameter by its old name, with a warning; else the default.
 
     It is declared for a moment, which checks it as the parameter itself. Where both names are given, the new one wins.
     """
-    for old in (old for old, new in RENAMED.items() if new == name):
+    for old in (old for old, new in renamed.items() if new == name):
         given = node.declare_parameter(old, Parameter.Type.from_parameter_value(default), descriptor)
         node.undeclare_parameter(old)
         if given.type_ != Parameter.Type.NOT_SET:

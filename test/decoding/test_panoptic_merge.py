@@ -9,12 +9,12 @@ from panoptic_ros.decoding.panoptic_merge import panoptic_merge
 
 def claims_one_by_one(mask: torch.Tensor, overlap: float) -> list[int]:
     """Kirillov et al. 2019: instance by instance, the best first."""
-    owner = torch.zeros(len(mask), dtype=torch.int64)
+    assigned = torch.zeros(len(mask), dtype=torch.int64)
     for j in range(mask.shape[1]):
-        free = mask[:, j] & (owner == 0)
+        free = mask[:, j] & (assigned == 0)
         if (mask[:, j] & ~free).sum() <= overlap * mask[:, j].sum():
-            owner[free] = j + 1
-    return owner.tolist()
+            assigned[free] = j + 1
+    return assigned.tolist()
 
 
 def claims(mask: torch.Tensor, overlap: float) -> list[int]:

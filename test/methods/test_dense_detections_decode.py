@@ -18,7 +18,7 @@ from panoptic_ros.segments import Segments
 
 IS_THING = torch.tensor([False, True, False, True])
 STRIDES = (8, 16, 32, 64, 128)
-LARGEST = (64, 128, 256, 512, math.inf)
+RANGES = (64, 128, 256, 512, math.inf)
 
 
 def maps_and_segments(*arguments: Any) -> tuple[Tensor, list[Segments[Tensor]]]:
@@ -50,8 +50,8 @@ def perfect_outputs(class_map: Tensor, instance_map: Tensor, is_thing: Tensor) -
         for cell in range(rows * columns):
             x, y = cell % columns * stride + stride // 2, cell // columns * stride + stride // 2
             k, (left, top, right, bottom) = sides(x, y)
-            low = LARGEST[i - 1] if i else -1
-            mine = k > 0 and low <= max(left, top, right, bottom) <= LARGEST[i]
+            low = RANGES[i - 1] if i else -1
+            mine = k > 0 and low <= max(left, top, right, bottom) <= RANGES[i]
             centre = math.sqrt(min(left, right) / max(left, right) * min(top, bottom) / max(top, bottom)) if k else 0
             class_rows.append([9.0 if mine and things[t] == class_map[y, x] else -9.0 for t in range(len(things))])
             offset_rows.append([float(v) for v in (left, top, right, bottom)])
@@ -59,8 +59,8 @@ def perfect_outputs(class_map: Tensor, instance_map: Tensor, is_thing: Tensor) -
     quarter = torch.full((6, height // 4, width // 4), -9.0)
     for y in range(height // 4):
         for x in range(width // 4):
-            k, reach = sides(4 * x + 2, 4 * y + 2)
-            quarter[1 + next(i for i in range(5) if max(reach) <= LARGEST[i]) if k else 0, y, x] = 9
+            k, offsets = sides(4 * x + 2, 4 * y + 2)
+            quarter[1 + next(i for i in range(5) if max(offsets) <= RANGES[i]) if k else 0, y, x] = 9
     small = class_map[4::8, 4::8]
     semantic = torch.where(torch.arange(len(is_thing))[:, None, None] == small, 9.0, -9.0)
     return {"semantic_logits": semantic[None], "class_logits": torch.tensor(class_rows).T[None],
@@ -119,7 +119,7 @@ def iou_by_hand(a: list[float], b: list[float]) -> float:
     return shared / union
 
 
-def generalised_by_hand(a: list[float], b: list[float]) -> float:
+def giou_by_hand(a: list[float], b: list[float]) -> float:
     shared = max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
     hull = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
@@ -129,9 +129,9 @@ def generalised_by_hand(a: list[float], b: list[float]) -> float:
 def queries_by_hand(outputs: dict[str, Tensor], t: Thresholds) -> list[tuple[float, int, list[float]]]:
     """Score, class among the things and box, best first."""
     candidates = []
-    places = [(x * s + s // 2, y * s + s // 2) for s, rows, columns in level_cells(64, 96)
+    locations = [(x * s + s // 2, y * s + s // 2) for s, rows, columns in level_cells(64, 96)
               for y in range(rows) for x in range(columns)]
-    for i, (x, y) in enumerate(places):
+    for i, (x, y) in enumerate(locations):
         left, top, right, bottom = outputs["offsets"][0, :, i].tolist()
         box = [max(x - left, 0), max(y - top, 0), min(x + right, 96), min(y + bottom, 64)]
         for c in range(2):
@@ -141,13 +141,13 @@ def queries_by_hand(outputs: dict[str, Tensor], t: Thresholds) -> list[tuple[flo
                 candidates.append((score, c, box))
     kept: list[tuple[float, int, list[float]]] = []
     for score, c, box in sorted(candidates, key=lambda row: -row[0]):
-        if not any(c == other and iou_by_hand(box, b) > t.suppression for _, other, b in kept):
+        if not any(c == other and iou_by_hand(box, b) > t.nms_iou for _, other, b in kept):
             kept.append((score, c, box))
     distinct: list[tuple[float, int, list[float]]] = []
     for row in kept:
         if not any(iou_by_hand(row[2], b) > 0.97 for _, _, b in distinct):
             distinct.append(row)
-    return distinct[:t.instances]
+    return distinct[:t.max_instances]
 
 
 def dense_by_hand(outputs: dict[str, Tensor], x: int, y: int) -> list[list[float]]:
@@ -173,15 +173,15 @@ def dense_by_hand(outputs: dict[str, Tensor], x: int, y: int) -> list[list[float
 
 
 @pytest.mark.parametrize("levelness", [True, False])
-@pytest.mark.parametrize(("mask_score", "sigma"), [("iou", 0.3), ("generalised", 0.2)])
+@pytest.mark.parametrize(("mask_score", "sigma"), [("iou", 0.3), ("giou", 0.2)])
 def test_every_pixel_follows_the_equations(levelness: bool, mask_score: str, sigma: float) -> None:
-    t = Thresholds(score=0.35, suppression=0.5, mask=sigma, overlap=0.4, instances=12, mask_score=mask_score)
+    t = Thresholds(score=0.35, nms_iou=0.5, mask=sigma, overlap=0.4, max_instances=12, mask_score=mask_score)
     outputs = random_outputs(4, levelness)
     queries = queries_by_hand(outputs, t)
     assert len(queries) == 12
     semantic = torch.nn.functional.interpolate(outputs["semantic_logits"], (16, 24), mode="bilinear",
                                                align_corners=False)[0].softmax(0)
-    measure = generalised_by_hand if mask_score == "generalised" else iou_by_hand
+    measure = giou_by_hand if mask_score == "giou" else iou_by_hand
     thing = (1, 3)
     mask = np.zeros((16, 24, len(queries)), bool)
     for y in range(16):
@@ -189,23 +189,23 @@ def test_every_pixel_follows_the_equations(levelness: bool, mask_score: str, sig
             for j, (_, c, box) in enumerate(queries):
                 location = max(measure(dense, box) for dense in dense_by_hand(outputs, x, y))  # Eq. 6, A23
                 mask[y, x, j] = location * semantic[thing[c], y, x].item() > t.mask  # Eq. 5 and 7
-    owner = np.zeros((16, 24), int)
+    assigned = np.zeros((16, 24), int)
     for j in range(len(queries)):
-        free = mask[..., j] & (owner == 0)
+        free = mask[..., j] & (assigned == 0)
         if mask[..., j].sum() - free.sum() <= t.overlap * mask[..., j].sum():
-            owner[free] = j + 1
-    assert len(np.unique(owner)) > 4
+            assigned[free] = j + 1
+    assert len(np.unique(assigned)) > 4
 
     maps, [segments] = maps_and_segments(outputs, IS_THING, t, (16, 24))
-    rows = [j for j in range(1, len(queries) + 1) if (owner == j).any()]
+    rows = [j for j in range(1, len(queries) + 1) if (assigned == j).any()]
     things = int(segments.is_thing.sum())
     assert segments.score[:things].tolist() == pytest.approx([queries[j - 1][0] for j in rows], abs=1e-5)
     assert segments.class_id[:things].tolist() == [thing[queries[j - 1][1]] for j in rows]
     for y in range(16):
         for x in range(24):
             row, likeliest = int(maps[0, y, x]), int(semantic[:, y, x].argmax())
-            if owner[y, x]:
-                assert row == rows.index(owner[y, x]) + 1
+            if assigned[y, x]:
+                assert row == rows.index(assigned[y, x]) + 1
             elif IS_THING[likeliest]:
                 assert row == 0
             else:
@@ -216,7 +216,7 @@ def test_every_pixel_follows_the_equations(levelness: bool, mask_score: str, sig
 def test_only_the_best_boxes_become_instances() -> None:
     outputs = perfect_outputs(*street(), IS_THING)
     _, [four] = maps_and_segments(outputs, IS_THING, Thresholds(score=0.2), (128, 256))
-    _, [two] = maps_and_segments(outputs, IS_THING, Thresholds(score=0.2, instances=2), (128, 256))
+    _, [two] = maps_and_segments(outputs, IS_THING, Thresholds(score=0.2, max_instances=2), (128, 256))
     assert four.is_thing.sum() == 4
     assert two.score[two.is_thing].tolist() == four.score[:2].tolist()
 
@@ -264,7 +264,7 @@ def test_boxes_without_an_area_are_no_boxes() -> None:
 
 def test_more_segments_than_an_image_can_hold_are_refused() -> None:
     with pytest.raises(InputError, match="instances = 70000 is out of range"):
-        Thresholds(instances=70_000)
+        Thresholds(max_instances=70_000)
     with pytest.raises(InputError, match="mask_score is 'best'"):
         Thresholds(mask_score="best")
 

@@ -13,9 +13,9 @@ HEIGHT, WIDTH = 24, 40
 
 
 def every_pixel_with_every_box(dense: Tensor, semantic: Tensor, query: Tensor, query_class: Tensor, sigma: float,
-                               generalised: bool) -> dict[tuple[int, int], float]:
+                               giou: bool) -> dict[tuple[int, int], float]:
     """(pixel, query box) -> probability."""
-    location = location_probability(dense.flatten(2).transpose(1, 2)[:, :, None], query, generalised)
+    location = location_probability(dense.flatten(2).transpose(1, 2)[:, :, None], query, giou)
     probability = location * semantic.flatten(1)[query_class].T
     return {(pixel, j): probability[pixel, j].item() for pixel, j in (probability > sigma).nonzero().tolist()}
 
@@ -29,9 +29,9 @@ def random_boxes(random: torch.Generator, *shape: int, spread: float) -> Tensor:
     return torch.cat([first, torch.maximum(first, second)], -1)
 
 
-@pytest.mark.parametrize("generalised", [False, True])
+@pytest.mark.parametrize("giou", [False, True])
 @pytest.mark.parametrize("levels", [1, 5])
-def test_nothing_that_is_left_out_would_have_been_in_a_mask(generalised: bool, levels: int) -> None:
+def test_nothing_that_is_left_out_would_have_been_in_a_mask(giou: bool, levels: int) -> None:
     random = torch.Generator().manual_seed(0)
     sizes = []
     for trial, (spread, sigma) in enumerate([(0.5, 0.3), (3.0, 0.3), (20.0, 0.1), (3.0, 0.0), (1.0, 0.8)] * 3):
@@ -44,9 +44,9 @@ def test_nothing_that_is_left_out_would_have_been_in_a_mask(generalised: bool, l
         semantic = (3 * torch.randn(5, HEIGHT, WIDTH, generator=random)).softmax(0)
         query = torch.cat([boxes[0, :4, :4].flatten(0, 1), random_boxes(random, 9, spread=0)])
         query_class = torch.randint(0, 5, (len(query),), generator=random)
-        arguments = dense, semantic, query, query_class, sigma, generalised
-        pixel, owner, probability = mask_pixels(*arguments)
-        found = dict(zip(zip(pixel.tolist(), owner.tolist(), strict=True), probability.tolist(), strict=True))
+        arguments = dense, semantic, query, query_class, sigma, giou
+        pixel, assigned, probability = mask_pixels(*arguments)
+        found = dict(zip(zip(pixel.tolist(), assigned.tolist(), strict=True), probability.tolist(), strict=True))
         assert len(found) == len(pixel)
         assert found == every_pixel_with_every_box(*arguments)
         sizes.append(len(found))
@@ -55,13 +55,13 @@ def test_nothing_that_is_left_out_would_have_been_in_a_mask(generalised: bool, l
 
 
 def test_more_pairs_than_are_compared_at_once_are_compared_one_part_after_the_other() -> None:
-    # 15 squares x 200 query boxes: all pixels have the same box and class, which a third of the query boxes have too.
+    # 15 tiles x 200 query boxes: all pixels have the same box and class, which a third of the query boxes have too.
     dense = torch.tensor([4.0, 4, 14, 14]).view(1, 4, 1, 1).expand(1, 4, HEIGHT, WIDTH)
     query = torch.tensor([[4.0, 4, 14, 14], [5.0, 4, 15, 14], [40.0, 4, 50, 14]]).repeat(67, 1)[:200]
-    pixel, owner, probability = mask_pixels(dense, torch.full((1, HEIGHT, WIDTH), 0.9), query,
+    pixel, assigned, probability = mask_pixels(dense, torch.full((1, HEIGHT, WIDTH), 0.9), query,
                                             torch.zeros(200, dtype=torch.int64), 0.8)
-    assert owner.unique().tolist() == list(range(0, 200, 3))
-    assert (owner.bincount(minlength=200)[::3] == HEIGHT * WIDTH).all()
+    assert assigned.unique().tolist() == list(range(0, 200, 3))
+    assert (assigned.bincount(minlength=200)[::3] == HEIGHT * WIDTH).all()
     assert pixel.bincount().tolist() == [67] * HEIGHT * WIDTH
     assert (probability == 0.9).all()
 

@@ -21,7 +21,7 @@ from panoptic_ros.perception import Perception
 
 
 def blocks() -> np.ndarray:
-    """A picture of blocks, 64 x 128."""
+    """An image of blocks, 64 x 128."""
     colours = np.random.default_rng(0).integers(0, 255, (8, 16, 3), np.uint8)
     return np.asarray(cv2.resize(colours, (128, 64), interpolation=cv2.INTER_NEAREST))
 
@@ -29,7 +29,7 @@ def blocks() -> np.ndarray:
 def test_a_model_folder_keeps_network_and_thresholds(dense_model: Path) -> None:
     model = load_model(dense_model)
     assert model.hyperparameters.channels == 16
-    assert model.thresholds.suppression == 0.3
+    assert model.thresholds.nms_iou == 0.3
     again = load_model(dense_model)
     with torch.no_grad():
         for name, output in model.network(torch.zeros(1, 3, 64, 128)).items():

@@ -13,7 +13,7 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.methods.dense_detections import Hyperparameters, Network, Thresholds, decode
 from panoptic_ros.networks.feature_pyramid import level_sizes, upsample
 
-TINY = {"backbone": "resnet10t", "channels": 16, "box_channels": 24, "class_channels": 16, "depth": 1}
+TINY = {"backbone": "resnet10t", "channels": 16, "box_channels": 24, "class_channels": 16, "tower_depth": 1}
 IS_THING = [False, True, True, False]
 # Whether there are two towers and levelness.
 VARIANTS = [(True, True), (False, True), (True, False), (False, False)]
@@ -98,7 +98,7 @@ def test_the_class_table_decides_what_there_is() -> None:
 
 
 def test_upsampling_keeps_places_where_a_level_was_rounded_up() -> None:
-    # 5 columns of stride 2 are 3 of stride 4, whose places are those of 6: the value at a place is its coordinate.
+    # 5 columns of stride 2 are 3 of stride 4, cropped from 6: the value of a cell is its coordinate.
     coarse = (torch.arange(3.0) * 2 + 0.5).expand(1, 1, 3, 3)
     assert upsample(coarse, 2, (5, 5))[0, 0, 0].tolist() == [0.5, 1, 2, 3, 4]
     stretched = F.interpolate(coarse, (5, 5), mode="bilinear", align_corners=False)

@@ -88,7 +88,7 @@ def test_every_pixel_follows_section_3_5(is_predicted: bool) -> None:
                "spatial_log_sigma" if is_predicted else "shared_spatial_log_sigma": spatial,
                "seed": torch.rand(1, 1, height, width), "log_sigma": torch.randn(1, 1, height, width) * 0.3 - 0.3,
                "class_mean": MEANS, "class_log_sigma": torch.tensor([-0.5, -0.6, -0.4])}
-    reach = spatial.expand(1, 1, height, width)[0, 0].exp()
+    spatial_sigma = spatial.expand(1, 1, height, width)[0, 0].exp()
     e, seed, log_sigma = outputs["embedding"][0], outputs["seed"][0, 0], outputs["log_sigma"][0, 0]
     cells = [(y, x) for y in range(height) for x in range(width)]
 
@@ -100,7 +100,7 @@ def test_every_pixel_follows_section_3_5(is_predicted: bool) -> None:
     def phi(a: tuple[int, int], b: tuple[int, int]) -> float:
         apart = ((a[0] - b[0]) / 128) ** 2 + ((a[1] - b[1]) / 128) ** 2
         distance = 1 - float(e[:, a[0], a[1]] @ e[:, b[0], b[1]])
-        return math.exp(-distance / (2 * math.exp(log_sigma[a]) ** 2) - apart / (2 * float(reach[a]) ** 2))
+        return math.exp(-distance / (2 * math.exp(log_sigma[a]) ** 2) - apart / (2 * float(spatial_sigma[a]) ** 2))
 
     class_of = {cell: int(np.argmax(psi(*cell))) for cell in cells}
     masked = {cell: float(seed[cell]) * (class_of[cell] == 2) for cell in cells}

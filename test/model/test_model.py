@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from panoptic_ros.errors import InputError
+from panoptic_ros.methods import METHODS, dense_detections, hle
 from panoptic_ros.model import load_model, save_model
 
 
@@ -35,6 +37,33 @@ def test_a_saved_model_is_loaded_as_it_was(model_folder: Path, tmp_path: Path) -
     assert (again.classes, again.thresholds, again.input_size) == (model.classes, model.thresholds, model.input_size)
     assert model.model_id.startswith("tiny@")
     assert model.model_id.split("@")[1] == again.model_id.split("@")[1]
+
+
+def test_thresholds_and_hyperparameters_by_names_of_an_earlier_version_are_loaded(
+        copy: Path, dense_model: Path, tmp_path: Path) -> None:
+    edit(copy, thresholds={"seed": 0.3, "instances": 7})
+    assert load_model(copy).thresholds == hle.Thresholds(seed=0.3, max_instances=7)
+
+    dense = Path(shutil.copytree(dense_model, tmp_path / "dense"))
+    hyperparameters = yaml.safe_load((dense / "model.yaml").read_text())["hyperparameters"]
+    depth = hyperparameters.pop("tower_depth")
+    edit(dense, hyperparameters={**hyperparameters, "depth": depth},
+         thresholds={"suppression": 0.4, "instances": 9, "mask_score": "generalised"})
+    model = load_model(dense)
+    assert model.thresholds == dense_detections.Thresholds(nms_iou=0.4, max_instances=9, mask_score="giou")
+    assert model.hyperparameters.tower_depth == depth == 1
+    save_model(model, tmp_path / "again")
+    written = yaml.safe_load((tmp_path / "again/model.yaml").read_text())
+    assert {"nms_iou", "max_instances"} <= written["thresholds"].keys()
+    assert not {"suppression", "instances"} & written["thresholds"].keys()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_names_of_an_earlier_version_stand_for_fields_that_are_there(method: str) -> None:
+    for kind in (METHODS[method].hyperparameters, METHODS[method].thresholds):
+        names, renamed = {field.name for field in fields(kind)}, getattr(kind, "renamed", {})
+        assert set(renamed.values()) <= names
+        assert not set(renamed) & names
 
 
 def test_a_model_predicts_depth_where_its_network_says_so(model_folder: Path) -> None:
@@ -70,14 +99,14 @@ def test_damaged_weights_are_refused(copy: Path) -> None:
         load_model(copy)
 
 
-def test_missing_wrong_shaped_and_foreign_tensors_are_counted_and_the_first_is_named(copy: Path) -> None:
+def test_missing_wrong_shaped_and_unexpected_tensors_are_counted_and_the_first_is_named(copy: Path) -> None:
     state = load_file(copy / "weights.safetensors")
     del state["head.bias"]
     state["class_mean"] = state["class_mean"][:3].contiguous()
     save_file({**state, "intruder": torch.zeros(1)}, copy / "weights.safetensors")
     with pytest.raises(InputError) as error:
         load_model(copy)
-    for part in ("1 missing (first: head.bias)", "1 foreign (first: intruder)", "1 of the wrong shape",
+    for part in ("1 missing (first: head.bias)", "1 unexpected (first: intruder)", "1 of the wrong shape",
                  "class_mean is (3, 12) and should be (19, 12)"):
         assert part in str(error.value)
 

@@ -136,6 +136,14 @@ def test_an_active_node_ends_at_ctrl_c_with_exit_code_0(start_node: Callable[...
     assert "Traceback" not in node.process.log()
 
 
+def test_thresholds_by_names_of_an_earlier_version_work_and_warn(start_node: Callable[..., Any],
+                                                                 model_folder: Path) -> None:
+    node = start_node(model=str(model_folder), **{"thresholds.instances": 7})
+    node.wait_for(lambda: node.state() == "active", "the node to be active")
+    assert "'thresholds.instances' is deprecated: use 'thresholds.max_instances'" in node.process.log()
+    assert node.parameter("thresholds.max_instances") == 7
+
+
 def test_a_parameter_file_with_names_of_an_earlier_version_works_and_warns(start_node: Callable[..., Any],
                                                                            tmp_path: Path) -> None:
     file = tmp_path / "old.yaml"

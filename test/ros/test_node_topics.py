@@ -227,7 +227,7 @@ def test_a_model_of_another_method_comes_with_its_thresholds_and_takes_the_other
     # The method has no embeddings: the message says so, and is there all the same.
     message = node.publish_until_answered(make_image((2_000_000_075, 1), seed=5), embeddings)
     assert (message.dimension, len(message.segment_ids), len(message.data)) == (0, 0, 0)
-    assert node.parameter("thresholds.suppression") == pytest.approx(0.3)
+    assert node.parameter("thresholds.nms_iou") == pytest.approx(0.3)
     assert node.set_parameter("thresholds.seed", 0.1) != ""
     assert node.set_parameter("thresholds.score", 0.9) == ""
     assert "out of range" in node.set_parameter("thresholds.score", 1.5)

@@ -30,7 +30,7 @@ class Streets:
     """Made-up streets in the classes of any table."""
 
     @staticmethod
-    def picture(k: int, classes: ClassTable) -> tuple[np.ndarray, PanopticLabel]:
+    def image_and_label(k: int, classes: ClassTable) -> tuple[np.ndarray, PanopticLabel]:
         """Image k: two objects of the table's first class of things and a crowd of them before stuff, or stuff alone.
 
         Objects are bright, and the upper half is blue.
@@ -56,7 +56,7 @@ class Streets:
         writer = CocoPanopticWriter(folder, classes)
         (folder / "images").mkdir()
         for k in range(images):
-            image, label = self.picture(k, classes)
+            image, label = self.image_and_label(k, classes)
             cv2.imwrite(str(folder / "images" / f"street_{k}.png"), image[..., ::-1])
             writer.add(f"images/street_{k}.png", label)
         writer.close()

@@ -29,10 +29,10 @@ def test_image_and_labels_stay_in_register(scale: float) -> None:
     for seed in range(4):
         torch.manual_seed(seed)
         sample = transform(as_sample(image[None], board[None], board[None].astype(np.int32)))
-        known = sample["class_map"] != 255
-        agree = ((sample["image"][:, 0] > 100) == (sample["class_map"] == 1))[known]
+        valid = sample["class_map"] != 255
+        agree = ((sample["image"][:, 0] > 100) == (sample["class_map"] == 1))[valid]
         assert agree.float().mean() > 0.97
-        assert torch.equal(sample["instance_map"][known] > 0, sample["class_map"][known] == 1)
+        assert torch.equal(sample["instance_map"][valid] > 0, sample["class_map"][valid] == 1)
 
 
 def test_crops_around_things_hold_one() -> None:

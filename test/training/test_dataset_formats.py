@@ -25,13 +25,13 @@ RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 # What makes a recipe small; everything else is as it stands there.
 EVERY_TINY = {
     "hyperparameters.backbone": "test_efficientnet", "input_size": "[64, 128]", "augmentation.crop": "[64, 64]",
-    "augmentation.longest_side": "128", "pretrained": "false", "steps": "2", "batch_size": "2", "accumulate": "1",
+    "augmentation.longest_side": "128", "pretrained": "false", "steps": "2", "batch_size": "2", "grad_accum_steps": "1",
     "schedule.warm_up": "0", "validation.every": "1", "validation.images": "2", "precision": "32-true"}
 TINY = {
     "hle": {**EVERY_TINY, "hyperparameters.output_stride": "32", "hyperparameters.atrous_rates": "[1]",
             "hyperparameters.decoder_channels": "16", "objective.thomson": "false"},
     "dense_detections": {**EVERY_TINY, "hyperparameters.channels": "16", "hyperparameters.box_channels": "16",
-                         "hyperparameters.class_channels": "16", "hyperparameters.depth": "1"}}
+                         "hyperparameters.class_channels": "16", "hyperparameters.tower_depth": "1"}}
 
 
 def write_coco_layout(streets: Any, json_file: Path, pngs: Path, images: Path, table: str,
@@ -45,8 +45,8 @@ def write_coco_layout(streets: Any, json_file: Path, pngs: Path, images: Path, t
     for folder in (pngs, images):
         folder.mkdir(parents=True, exist_ok=True)
     for k, (image, annotation) in enumerate(zip(content["images"], content["annotations"], strict=True)):
-        picture = cv2.imread(str(made / image["file_name"]))
-        cv2.imwrite(str(images / image_name.format(k)), picture)
+        pixels = cv2.imread(str(made / image["file_name"]))
+        cv2.imwrite(str(images / image_name.format(k)), pixels)
         (made / "panoptic" / annotation["file_name"]).rename(pngs / png_name.format(k))
         image["file_name"], annotation["file_name"] = listed_name.format(k), png_name.format(k)
     json_file.write_text(json.dumps(content))
@@ -81,7 +81,7 @@ def write_camvid(streets: Any, root: Path) -> None:
         (root / split).mkdir(parents=True)
         (root / f"{split}annot").mkdir()
         for k, name in enumerate(names):
-            image, label = streets.picture(k, classes)
+            image, label = streets.image_and_label(k, classes)
             cv2.imwrite(str(root / split / f"{name}.jpg"), image[..., ::-1])
             cv2.imwrite(str(root / f"{split}annot" / f"{name}.png"), label.class_map(void=11))
 
@@ -124,7 +124,7 @@ def test_a_recipe_starts_on_its_dataset_and_leaves_a_model_with_its_classes(
     assert first["seg"] > 0
     # Without objects there is nothing for the instance terms to learn.
     assert (first["ins"] > 0, first["ins_var"] > 0) == (has_things, has_things)
-    [frame] = Perception(model, "torch", "cpu")([CameraImage(streets.picture(0, classes)[0], "rgb8")])
+    [frame] = Perception(model, "torch", "cpu")([CameraImage(streets.image_and_label(0, classes)[0], "rgb8")])
     assert frame.segment_map.shape == (64, 128)
     assert has_things or not frame.segments.is_thing.any()
 
@@ -153,7 +153,7 @@ def test_dense_detections_start_on_every_format_and_leave_a_model_with_its_class
         of_boxes.add("mask")
     assert first.keys() & {"box_reg", "center", "box_cls", "levelness", "mask"} == of_boxes
     assert all(np.isfinite(first[name]) for name in of_boxes)
-    [frame] = Perception(model, "torch", "cpu")([CameraImage(streets.picture(0, classes)[0], "rgb8")])
+    [frame] = Perception(model, "torch", "cpu")([CameraImage(streets.image_and_label(0, classes)[0], "rgb8")])
     assert frame.segment_map.shape == (64, 128)
 
 

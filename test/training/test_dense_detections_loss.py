@@ -22,14 +22,14 @@ from training.objectives.dense_detections import (
     Settings,
     assign,
     centerness,
+    ground_truth_objects,
     mask_errors,
-    objects,
 )
 
 IS_THING = torch.tensor([False, True, False, True])
 TABLE = ClassTable("four", tuple("abcd"), tuple(IS_THING.tolist()), ((0, 0, 0),) * 4)
 HEIGHT, WIDTH = 64, 96
-LARGEST = (12.0, 20.0, 30.0, 50.0)
+RANGES = (12.0, 20.0, 30.0, 50.0)
 CELLS = [(8, 8, 12), (16, 4, 6), (32, 2, 3), (64, 1, 2), (128, 1, 1)]  # stride, rows, columns
 LOCATIONS = [(x * s + s // 2, y * s + s // 2, i) for i, (s, rows, columns) in enumerate(CELLS)
              for y in range(rows) for x in range(columns)]
@@ -69,8 +69,8 @@ def box_of(b: int, k: int) -> tuple[int, int, int, int]:
     return int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1
 
 
-def owner_by_hand(b: int, x: int, y: int, supervision: str) -> int | None:
-    """The instance id at a point, 0 = background, None = unknown."""
+def assigned_by_hand(b: int, x: int, y: int, supervision: str) -> int | None:
+    """The instance id at a point, 0 = background, None = ignored."""
     if x >= WIDTH or y >= HEIGHT:
         return None
     class_map, instance_map = truth()["class_map"][b], truth()["instance_map"][b]
@@ -84,18 +84,18 @@ def owner_by_hand(b: int, x: int, y: int, supervision: str) -> int | None:
     return k
 
 
-def reach(b: int, k: int, x: int, y: int) -> list[int]:
+def offsets_by_hand(b: int, k: int, x: int, y: int) -> list[int]:
     x0, y0, x1, y1 = box_of(b, k)
     return [x - x0, y - y0, x1 - x, y1 - y]
 
 
 def positives(supervision: str) -> Iterator[tuple[int, int, int]]:
     """Image, location and instance of each positive."""
-    limits = [-1.0, *LARGEST, math.inf]
+    limits = [-1.0, *RANGES, math.inf]
     for b in range(2):
         for i, (x, y, level) in enumerate(LOCATIONS):
-            k = owner_by_hand(b, x, y, supervision)
-            if k and limits[level] <= max(reach(b, k, x, y)) <= limits[level + 1]:
+            k = assigned_by_hand(b, x, y, supervision)
+            if k and limits[level] <= max(offsets_by_hand(b, k, x, y)) <= limits[level + 1]:
                 yield b, i, k
 
 
@@ -119,11 +119,11 @@ def test_box_and_center_terms_are_means_over_the_positive_locations(supervision:
               for b, i, k in found) / len(found)
     center = 0.0
     for b, i, k in found:
-        left, top, right, bottom = reach(b, k, *LOCATIONS[i][:2])
-        wanted = math.sqrt(min(left, right) / max(left, right) * min(top, bottom) / max(top, bottom))
+        left, top, right, bottom = offsets_by_hand(b, k, *LOCATIONS[i][:2])
+        target = math.sqrt(min(left, right) / max(left, right) * min(top, bottom) / max(top, bottom))
         p = outputs["centerness"][b, i].sigmoid().item()
-        center -= (wanted * math.log(p) + (1 - wanted) * math.log(1 - p)) / len(found)
-    result = terms(outputs, Settings(regression_ranges=LARGEST, supervision=supervision))
+        center -= (target * math.log(p) + (1 - target) * math.log(1 - p)) / len(found)
+    result = terms(outputs, Settings(regression_ranges=RANGES, supervision=supervision))
     assert result["box_reg"].item() == pytest.approx(box, rel=1e-4)
     assert result["center"].item() == pytest.approx(center, rel=1e-4)
 
@@ -134,19 +134,19 @@ def test_class_term_is_the_focal_loss_of_all_locations_of_which_something_is_kno
         supervision: Literal["masks", "boxes"], focal_mean: Literal["locations", "positives"]) -> None:
     outputs = random_outputs()
     found = {(b, i): k for b, i, k in positives(supervision)}
-    total, known = 0.0, 0
+    total, valid = 0.0, 0
     for b in range(2):
         for i, (x, y, _) in enumerate(LOCATIONS):
-            if owner_by_hand(b, x, y, supervision) is None:
+            if assigned_by_hand(b, x, y, supervision) is None:
                 continue
-            known += 1
+            valid += 1
             for row, kind in enumerate((1, 3)):
                 p = outputs["class_logits"][b, row, i].sigmoid().item()
                 k = found.get((b, i))
                 is_it = k is not None and truth()["class_map"][b][truth()["instance_map"][b] == k][0] == kind
                 total += -0.25 * (1 - p) ** 2 * math.log(p) if is_it else -0.75 * p**2 * math.log(1 - p)
-    expected = total / (known if focal_mean == "locations" else len(found))
-    result = terms(outputs, Settings(regression_ranges=LARGEST, supervision=supervision, focal_mean=focal_mean))
+    expected = total / (valid if focal_mean == "locations" else len(found))
+    result = terms(outputs, Settings(regression_ranges=RANGES, supervision=supervision, focal_mean=focal_mean))
     assert result["box_cls"].item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -158,14 +158,14 @@ def test_levelness_term_asks_for_the_level_of_each_box_at_a_quarter_of_the_size(
     for b in range(2):
         for y in range(16):
             for x in range(24):
-                k = owner_by_hand(b, 4 * x + 2, 4 * y + 2, supervision)
+                k = assigned_by_hand(b, 4 * x + 2, 4 * y + 2, supervision)
                 if k is not None:
                     level = 0
                     if k:
-                        farthest = max(reach(b, k, 4 * x + 2, 4 * y + 2))
-                        level = 1 + sum(farthest > limit for limit in LARGEST)
+                        farthest = max(offsets_by_hand(b, k, 4 * x + 2, 4 * y + 2))
+                        level = 1 + sum(farthest > limit for limit in RANGES)
                     errors.append(-outputs["levelness"][b, :, y, x].log_softmax(0)[level].item())
-    result = terms(outputs, Settings(regression_ranges=LARGEST, supervision=supervision))
+    result = terms(outputs, Settings(regression_ranges=RANGES, supervision=supervision))
     assert result["levelness"].item() == pytest.approx(sum(errors) / len(errors), rel=1e-4)
 
 
@@ -180,7 +180,7 @@ def test_semantic_term_is_the_cross_entropy_of_the_worst_pixels() -> None:
                 if kind != 255:
                     errors.append(-logits[b, :, y, x].log_softmax(0)[kind].item())
     worst = sorted(errors, reverse=True)[:round(0.3 * len(errors))]
-    result = terms(outputs, Settings(regression_ranges=LARGEST))
+    result = terms(outputs, Settings(regression_ranges=RANGES))
     assert result["semantics"].item() == pytest.approx(sum(worst) / len(worst), rel=1e-4)
 
 
@@ -198,14 +198,14 @@ def test_bootstrapping_looks_at_the_worst_share_of_the_known_pixels() -> None:
 
 def test_mask_errors_on_worked_numbers() -> None:
     # One query box 0 0 4 4 for object 1, whose true box is 0 0 4 5: beta = 16 / 20. Of the pixels, two are the object's
-    # (boxes with IoU 1 and 1/2 with the query), one is another object's (IoU 1/4), one background (1), one unknown.
+    # (boxes with IoU 1 and 1/2 with the query), one is another object's (IoU 1/4), one background (1), one ignored.
     pixels = torch.tensor([[0.0, 0, 4, 4], [0.0, 0, 4, 2], [0.0, 0, 2, 2], [0.0, 0, 4, 4], [0.0, 0, 4, 4]])
     dense = pixels.T.view(1, 4, 1, 5)
-    owner = torch.tensor([1, 1, 2, 0, -1])
+    assigned = torch.tensor([1, 1, 2, 0, -1])
     boxes = torch.tensor([[0.0, 0, 0, 0], [0.0, 0, 4, 5], [0.0, 0, 2, 2]])
     query, target = torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([1])
     false_negative, false_positive = 0 + 0.5, 0.25 + 1
-    [error] = mask_errors(dense, query, target, owner, boxes).tolist()
+    [error] = mask_errors(dense, query, target, assigned, boxes).tolist()
     assert error == pytest.approx(0.8 / 2 * (false_positive + false_negative))
 
 
@@ -219,14 +219,14 @@ def test_mask_errors_equal_the_sums_over_all_pixels(levels: int) -> None:
 
     dense = boxes(levels, 300).requires_grad_()
     query, target_box = boxes(7), boxes(5)
-    target, owner = torch.randint(1, 5, (7,), generator=random), torch.randint(-1, 5, (300,), generator=random)
+    target, assigned = torch.randint(1, 5, (7,), generator=random), torch.randint(-1, 5, (300,), generator=random)
     overlap = box_iou(dense[:, :, None], query).amax(0)
-    inside = owner[:, None] == target
-    wrong = (overlap * (~inside & (owner >= 0)[:, None])).sum(0) + ((1 - overlap) * inside).sum(0)  # Eq. 17, 18
+    inside = assigned[:, None] == target
+    wrong = (overlap * (~inside & (assigned >= 0)[:, None])).sum(0) + ((1 - overlap) * inside).sum(0)  # Eq. 17, 18
     expected = box_iou(query, target_box[target]) / inside.sum(0) * wrong
     (gradient,) = torch.autograd.grad(expected.sum(), dense)
 
-    errors = mask_errors(dense.transpose(1, 2)[:, :, None], query, target, owner, target_box)
+    errors = mask_errors(dense.transpose(1, 2)[:, :, None], query, target, assigned, target_box)
     torch.testing.assert_close(errors, expected)
     torch.testing.assert_close(torch.autograd.grad(errors.sum(), dense)[0], gradient)
 
@@ -258,14 +258,14 @@ def test_mask_term_is_made_of_the_query_boxes_that_have_a_target(levelness: bool
         errors, size = 0.0, 0
         for y in range(16):
             for x in range(24):
-                owner = owner_by_hand(b, 4 * x + 2, 4 * y + 2, "masks")
-                if owner is None:
+                assigned = assigned_by_hand(b, 4 * x + 2, 4 * y + 2, "masks")
+                if assigned is None:
                     continue
                 overlap = max(iou(box, query) for box in boxes_at(outputs, b, x, y))
-                size += owner == k
-                errors += 1 - overlap if owner == k else overlap
+                size += assigned == k
+                errors += 1 - overlap if assigned == k else overlap
         expected.append(iou(query, [float(v) for v in box_of(b, k)]) / size * errors)
-    result = terms(outputs, Settings(regression_ranges=LARGEST))
+    result = terms(outputs, Settings(regression_ranges=RANGES))
     assert result["mask"].item() == pytest.approx(sum(expected) / 3, rel=1e-3)
 
 
@@ -287,7 +287,7 @@ def boxes_at(outputs: dict[str, Tensor], b: int, x: int, y: int) -> list[list[fl
 @pytest.mark.parametrize("supervision", ["masks", "boxes"])
 def test_a_network_that_sees_the_image_as_larger_is_judged_by_a_truth_as_large(
         supervision: Literal["masks", "boxes"]) -> None:
-    settings = Settings(supervision=supervision, regression_ranges=LARGEST)
+    settings = Settings(supervision=supervision, regression_ranges=RANGES)
     small = {name: value[:, ::2, ::2] for name, value in truth().items()}
     large = {name: value.repeat_interleave(2, 1).repeat_interleave(2, 2) for name, value in small.items()}
     outputs = random_outputs()
@@ -297,7 +297,7 @@ def test_a_network_that_sees_the_image_as_larger_is_judged_by_a_truth_as_large(
 
 
 def test_the_total_weighs_the_terms_as_in_eq_19() -> None:
-    result = terms(random_outputs(), Settings(regression_ranges=LARGEST, semantics=0.4, mask=0.5))
+    result = terms(random_outputs(), Settings(regression_ranges=RANGES, semantics=0.4, mask=0.5))
     expected = 0.4 * result["semantics"] + 0.5 * result["mask"] + sum(
         result[name] for name in ("box_reg", "center", "box_cls", "levelness"))
     assert result["total"].item() == pytest.approx(expected.item())
@@ -305,10 +305,10 @@ def test_the_total_weighs_the_terms_as_in_eq_19() -> None:
 
 
 def test_under_boxes_alone_there_is_no_mask_term_and_the_smallest_box_wins() -> None:
-    assert "mask" not in terms(random_outputs(), Settings(regression_ranges=LARGEST, supervision="boxes"))
-    assert "mask" not in terms(random_outputs(), Settings(regression_ranges=LARGEST, mask=0.0))
+    assert "mask" not in terms(random_outputs(), Settings(regression_ranges=RANGES, supervision="boxes"))
+    assert "mask" not in terms(random_outputs(), Settings(regression_ranges=RANGES, mask=0.0))
     batch = {name: value.long() for name, value in truth().items()}
-    found = objects(batch["class_map"], batch["instance_map"])
+    found = ground_truth_objects(batch["class_map"], batch["instance_map"])
     # Instance 4 lies inside the box of 7; at (35, 38) there is 7 alone; void and the crowd have no box around them.
     points = torch.tensor([[22.0, 26], [35.0, 38], [80.0, 4], [80.0, 30], [2.0, 2]])
     assigned = assign(found, points, batch["class_map"], IS_THING, "boxes")[0]
@@ -318,7 +318,7 @@ def test_under_boxes_alone_there_is_no_mask_term_and_the_smallest_box_wins() -> 
 
 def test_objects_have_the_boxes_and_classes_of_their_masks_and_ids_of_two_images_are_not_confused() -> None:
     batch = {name: value.long() for name, value in truth().items()}
-    found = objects(batch["class_map"], batch["instance_map"])
+    found = ground_truth_objects(batch["class_map"], batch["instance_map"])
     seen = set()
     for b, k in [(0, 3), (0, 4), (0, 7), (0, 9), (1, 5), (1, 7)]:
         number = int(found.number[b][batch["instance_map"][b] == k].unique())
@@ -327,7 +327,7 @@ def test_objects_have_the_boxes_and_classes_of_their_masks_and_ids_of_two_images
         assert found.image[number] == b
         seen.add(number)
     assert seen == set(range(1, 7))
-    everywhere = objects(torch.ones(1, 4, 4).long(), torch.full((1, 4, 4), 5))
+    everywhere = ground_truth_objects(torch.ones(1, 4, 4).long(), torch.full((1, 4, 4), 5))
     assert everywhere.box[1].tolist() == [0, 0, 4, 4]
 
 
@@ -359,7 +359,7 @@ def test_boxes_without_an_area_and_objects_of_one_pixel_have_a_finite_loss_and_g
     outputs = random_outputs()
     with torch.no_grad():
         outputs["offsets"].zero_()
-    result = terms(outputs, Settings(supervision=supervision, regression_ranges=LARGEST),
+    result = terms(outputs, Settings(supervision=supervision, regression_ranges=RANGES),
                    {"class_map": class_map, "instance_map": instance_map})
     assert result["box_reg"].item() == pytest.approx(-math.log(1e-6), rel=1e-4)  # the positive's overlap is none
     result["total"].backward()
@@ -370,7 +370,7 @@ def test_boxes_without_an_area_and_objects_of_one_pixel_have_a_finite_loss_and_g
 def test_ids_of_instances_may_be_as_large_as_the_map_holds() -> None:
     batch = truth()
     large = {**batch, "instance_map": torch.where(batch["instance_map"] > 0, batch["instance_map"] + 2**31 - 20, 0)}
-    expected, result = (terms(random_outputs(), Settings(regression_ranges=LARGEST), b) for b in (batch, large))
+    expected, result = (terms(random_outputs(), Settings(regression_ranges=RANGES), b) for b in (batch, large))
     assert {name: value.item() for name, value in result.items()} == {
         name: value.item() for name, value in expected.items()}
 
@@ -390,7 +390,7 @@ def test_a_table_without_things_learns_semantics_alone() -> None:
     assert set(result) == {"total", "semantics"}
 
 
-@pytest.mark.parametrize("wrong", [{"bootstrap": 0.0}, {"prior": 1.0},
+@pytest.mark.parametrize("wrong", [{"bootstrap": 0.0}, {"prior_prob": 1.0},
                                    {"regression_ranges": (64.0, 32.0, 128.0, 256.0)},
                                    {"regression_ranges": (64.0, 128.0)}])
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
@@ -401,7 +401,7 @@ def test_settings_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
 def test_a_network_begins_with_the_prior_as_the_score_of_every_class() -> None:
     tiny = dense_detections.Hyperparameters("resnet10t", 16, 16, 16, 1)
     network = dense_detections.Network(tiny, IS_THING.tolist())
-    DenseDetectionsObjective(network, Settings(prior=0.02), TABLE).initialise(0)
+    DenseDetectionsObjective(network, Settings(prior_prob=0.02), TABLE).initialise(0)
     with torch.no_grad():
         scores = network.eval()(torch.zeros(1, 3, 64, 64))["class_logits"].sigmoid()
     assert scores.mean().item() == pytest.approx(0.02, abs=2e-3)

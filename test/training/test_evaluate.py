@@ -198,11 +198,11 @@ def test_earlier_predictions_are_not_mixed_with_new_ones(
 def test_images_without_a_time_follow_each_other_at_10_hz(coco_folder: Path) -> None:
     examples = list(read_ahead(open_dataset(str(coco_folder), video=True), range(4), 0))
     assert [e.stamp_ns for e in examples] == [k * UNKNOWN_INTERVAL_NS for k in range(4)]
-    assert [e.begins for e in examples] == [True, False, False, False]
+    assert [e.starts_sequence for e in examples] == [True, False, False, False]
 
 
 def test_images_alone_all_begin_anew(coco_folder: Path) -> None:
-    assert all(e.begins for e in read_ahead(open_dataset(str(coco_folder)), range(4), 0))
+    assert all(e.starts_sequence for e in read_ahead(open_dataset(str(coco_folder)), range(4), 0))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -41,15 +41,15 @@ def phi_by_hand(outputs: dict[str, Tensor], instance: int) -> Tensor:
     mean = torch.stack([e[:, y, x] for y, x in pixels]).mean(0)
     mean = mean / mean.norm()
     sigma = torch.stack([log_sigma[y, x] for y, x in pixels]).mean().exp()
-    reach = outputs.get("spatial_log_sigma", outputs["shared_spatial_log_sigma"]).expand(1, 1, 3, 4)
-    reach = torch.stack([reach.reshape(3, 4)[y, x] for y, x in pixels]).mean().exp()
+    log_spatial = outputs.get("spatial_log_sigma", outputs["shared_spatial_log_sigma"]).expand(1, 1, 3, 4)
+    spatial = torch.stack([log_spatial.reshape(3, 4)[y, x] for y, x in pixels]).mean()
     centre = torch.tensor([[(x + 0.5) / 128, (y + 0.5) / 128] for y, x in pixels]).mean(0)
     phi = torch.zeros(3, 4)
     for y in range(3):
         for x in range(4):
             distance = 1 - e[:, y, x] @ mean
             apart = (torch.tensor([(x + 0.5) / 128, (y + 0.5) / 128]) - centre).square().sum()
-            phi[y, x] = torch.exp(-distance / (2 * sigma**2) - apart / (2 * reach**2))
+            phi[y, x] = torch.exp(-distance / (2 * sigma**2) - apart / (2 * spatial.exp()**2))
     return phi
 
 
@@ -72,31 +72,31 @@ def loss_terms(outputs: dict[str, Tensor], mean: Tensor, settings: Settings = PA
 
 def test_instance_term_is_the_lovasz_loss_of_each_instance_over_all_known_pixels() -> None:
     outputs, mean = make_outputs()
-    known = CLASS_MAP[0] != 255
-    expected = [lovasz_binary(phi_by_hand(outputs, i)[known][None], (INSTANCE_MAP[0] == i)[known][None])
+    valid = CLASS_MAP[0] != 255
+    expected = [lovasz_binary(phi_by_hand(outputs, i)[valid][None], (INSTANCE_MAP[0] == i)[valid][None])
                 for i in (4, 7, 9)]
     assert loss_terms(outputs, mean)["ins"].item() == pytest.approx(torch.cat(expected).mean().item(), abs=1e-5)
 
 
-def extent_by_hand(reach: Tensor, instance_map: Tensor, instance: int) -> float:
+def extent_by_hand(log_spatial: Tensor, instance_map: Tensor, instance: int) -> float:
     """Mean squared distance to log(1.5 x root mean square distance to the centre); a cell is a square, not a point."""
     pixels = (instance_map == instance).nonzero().tolist()
     y, x = (sum(p[i] for p in pixels) / len(pixels) for i in (0, 1))
     spread = sum((p[0] - y) ** 2 + (p[1] - x) ** 2 for p in pixels) / len(pixels) + 1 / 12 + 1 / 12
-    wanted = math.log(1.5 * math.sqrt(spread) / 128)
-    return sum((float(reach[p[0], p[1]]) - wanted) ** 2 for p in pixels) / len(pixels)
+    target = math.log(1.5 * math.sqrt(spread) / 128)
+    return sum((float(log_spatial[p[0], p[1]]) - target) ** 2 for p in pixels) / len(pixels)
 
 
 def test_a_predicted_spatial_sigma_is_averaged_over_each_instance_and_drawn_to_its_extent() -> None:
     outputs, mean = make_outputs()
-    reach = -4 + 0.5 * torch.randn(1, 1, 3, 4)
-    shared, outputs = loss_terms(outputs, mean), {**outputs, "spatial_log_sigma": reach}
-    known, terms = CLASS_MAP[0] != 255, loss_terms(outputs, mean)
-    expected = [lovasz_binary(phi_by_hand(outputs, i)[known][None], (INSTANCE_MAP[0] == i)[known][None])
+    log_spatial = -4 + 0.5 * torch.randn(1, 1, 3, 4)
+    shared, outputs = loss_terms(outputs, mean), {**outputs, "spatial_log_sigma": log_spatial}
+    valid, terms = CLASS_MAP[0] != 255, loss_terms(outputs, mean)
+    expected = [lovasz_binary(phi_by_hand(outputs, i)[valid][None], (INSTANCE_MAP[0] == i)[valid][None])
                 for i in (4, 7, 9)]
     assert terms["ins"].item() == pytest.approx(torch.cat(expected).mean().item(), abs=1e-5)
-    wanted = sum(extent_by_hand(reach[0, 0], INSTANCE_MAP[0], i) for i in (4, 7, 9)) / 3
-    assert terms["extent"].item() == pytest.approx(wanted, rel=1e-4)
+    target = sum(extent_by_hand(log_spatial[0, 0], INSTANCE_MAP[0], i) for i in (4, 7, 9)) / 3
+    assert terms["extent"].item() == pytest.approx(target, rel=1e-4)
     assert "extent" not in shared
     assert terms["ins_var"].item() == pytest.approx(shared["ins_var"].item())
 
@@ -110,8 +110,8 @@ def clip_outputs(is_predicted: bool) -> tuple[dict[str, Tensor], Tensor]:
     (first, mean), (second, _) = make_outputs(), make_outputs(1)
     outputs = {name: torch.cat([first[name], second[name]]).detach().requires_grad_()
                for name in ("embedding", "log_sigma", "seed")}
-    reach = {"spatial_log_sigma": -4 + 0.5 * torch.randn(2, 1, 3, 4)} if is_predicted else {}
-    return {**first, **outputs, **reach}, mean
+    log_spatial = {"spatial_log_sigma": -4 + 0.5 * torch.randn(2, 1, 3, 4)} if is_predicted else {}
+    return {**first, **outputs, **log_spatial}, mean
 
 
 @pytest.mark.parametrize("is_predicted", [False, True])
@@ -119,14 +119,14 @@ def test_an_object_in_two_images_of_a_clip_is_one_instance_with_a_centre_in_each
     outputs, mean = clip_outputs(is_predicted)
     class_map = torch.stack([CLASS_MAP[0], SECOND_CLASS_MAP])
     instance_map = torch.stack([INSTANCE_MAP[0], SECOND_INSTANCE_MAP])
-    e, log_sigma, reach = outputs["embedding"], outputs["log_sigma"][:, 0], outputs.get("spatial_log_sigma")
-    reach = outputs["shared_spatial_log_sigma"].expand(2, 3, 4) if reach is None else reach[:, 0]
+    e, log_sigma, log_spatial = outputs["embedding"], outputs["log_sigma"][:, 0], outputs.get("spatial_log_sigma")
+    log_spatial = outputs["shared_spatial_log_sigma"].expand(2, 3, 4) if log_spatial is None else log_spatial[:, 0]
     cells = [(b, y, x) for b in range(2) for y in range(3) for x in range(4) if class_map[b, y, x] != 255]
     ins, seed, ins_var, extent = [], [], [], []
     for instance in (4, 5, 7, 9):
         inside = [cell for cell in cells if instance_map[cell] == instance]
         mu = F.normalize(torch.stack([e[b, :, y, x] for b, y, x in inside]).mean(0), dim=0)
-        sigma, spatial = (torch.stack([values[cell] for cell in inside]).mean() for values in (log_sigma, reach))
+        sigma, spatial = (torch.stack([values[cell] for cell in inside]).mean() for values in (log_sigma, log_spatial))
         phi, member = [], []
         for b in {cell[0] for cell in inside}:  # an image that does not show it is left out
             here = [torch.tensor([x, y]) + 0.5 for image, y, x in inside if image == b]
@@ -141,7 +141,7 @@ def test_an_object_in_two_images_of_a_clip_is_one_instance_with_a_centre_in_each
                         seed.append((outputs["seed"][b, 0, y, x] - phi[-1]) ** 2)
         ins.append(lovasz_binary(torch.stack(phi)[None], torch.tensor(member)[None]))
         ins_var += [(log_sigma[cell] - sigma) ** 2 for cell in inside]
-        extent += [extent_by_hand(reach[b], instance_map[b], instance) for b in {cell[0] for cell in inside}]
+        extent += [extent_by_hand(log_spatial[b], instance_map[b], instance) for b in {cell[0] for cell in inside}]
     seed += [outputs["seed"][b, 0, y, x] ** 2 for b, y, x in cells if not IS_THING[class_map[b, y, x]]]
     terms = loss_terms(outputs, mean, PAPER, class_map, instance_map, clip=(3, 3))
     assert terms["ins"].item() == pytest.approx(torch.cat(ins).mean().item(), abs=1e-5)
@@ -197,9 +197,9 @@ def test_seed_term_does_not_move_the_embedding() -> None:
 
 def test_instances_that_are_too_small_are_left_out() -> None:
     outputs, mean = make_outputs()
-    known = CLASS_MAP[0] != 255
+    valid = CLASS_MAP[0] != 255
     terms = loss_terms(outputs, mean, Settings(smallest_instance=3))  # leaves 7 with three cells, not 4 and 9 with two
-    expected = lovasz_binary(phi_by_hand(outputs, 7)[known][None], (INSTANCE_MAP[0] == 7)[known][None])
+    expected = lovasz_binary(phi_by_hand(outputs, 7)[valid][None], (INSTANCE_MAP[0] == 7)[valid][None])
     assert terms["ins"].item() == pytest.approx(expected.item(), abs=1e-5)
 
 
@@ -223,13 +223,13 @@ def test_variance_term_is_gamma_times_the_squared_distance_to_the_instances_mean
 
 def test_class_term_is_the_lovasz_softmax_of_psi_and_leaves_the_class_means_alone() -> None:
     outputs, mean = make_outputs()
-    known = (CLASS_MAP[0] != 255).flatten()
-    e = outputs["embedding"][0].flatten(1)[:, known].T
+    valid = (CLASS_MAP[0] != 255).flatten()
+    e = outputs["embedding"][0].flatten(1)[:, valid].T
     distance = 1 - e @ outputs["class_mean"].detach().T
     kernel = torch.exp(-distance / (2 * outputs["class_log_sigma"].exp() ** 2))
     psi = kernel / kernel.sum(1, keepdim=True)
     term = loss_terms(outputs, mean)["seg"]
-    assert term.item() == pytest.approx(lovasz_softmax(psi.T, CLASS_MAP.flatten()[known]).item(), abs=1e-5)
+    assert term.item() == pytest.approx(lovasz_softmax(psi.T, CLASS_MAP.flatten()[valid]).item(), abs=1e-5)
     term.backward()
     assert mean.grad is None
     assert outputs["class_log_sigma"].grad is not None
@@ -285,9 +285,9 @@ def test_thomson_means_are_repeatable() -> None:
 
 
 def known_log_psi(outputs: dict[str, Tensor], mean: Tensor) -> tuple[Tensor, Tensor]:
-    known = (CLASS_MAP[0] != 255).flatten()
-    distance = 1 - outputs["embedding"][0].flatten(1)[:, known].T @ mean.T
-    return (-distance / (2 * outputs["class_log_sigma"].exp() ** 2)).log_softmax(1), CLASS_MAP.flatten()[known]
+    valid = (CLASS_MAP[0] != 255).flatten()
+    distance = 1 - outputs["embedding"][0].flatten(1)[:, valid].T @ mean.T
+    return (-distance / (2 * outputs["class_log_sigma"].exp() ** 2)).log_softmax(1), CLASS_MAP.flatten()[valid]
 
 
 def test_the_cross_entropy_variant_takes_it_of_psi_and_of_phi() -> None:
@@ -295,9 +295,9 @@ def test_the_cross_entropy_variant_takes_it_of_psi_and_of_phi() -> None:
     terms = loss_terms(outputs, mean, Settings(semantic="cross_entropy", instance="cross_entropy"))
     log_psi, classes = known_log_psi(outputs, outputs["class_mean"])
     assert terms["seg"].item() == pytest.approx(-log_psi[range(len(classes)), classes].mean().item(), abs=1e-5)
-    known, expected = CLASS_MAP[0] != 255, []
+    valid, expected = CLASS_MAP[0] != 255, []
     for instance in (4, 7, 9):
-        phi, inside = phi_by_hand(outputs, instance)[known], (INSTANCE_MAP[0] == instance)[known]
+        phi, inside = phi_by_hand(outputs, instance)[valid], (INSTANCE_MAP[0] == instance)[valid]
         expected.append(-torch.cat([phi[inside].log(), (1 - phi[~inside]).log()]).mean().item())
     assert terms["ins"].item() == pytest.approx(sum(expected) / 3, abs=1e-4)
 
@@ -323,8 +323,8 @@ def test_a_semantic_branch_is_trained_by_its_logits_alone() -> None:
     outputs, mean = make_outputs()
     outputs["class_logits"] = torch.randn(1, CLASSES, 3, 4, requires_grad=True)
     terms = loss_terms(outputs, mean, Settings(semantic="cross_entropy"))
-    known = (CLASS_MAP[0] != 255).flatten()
-    expected = F.cross_entropy(outputs["class_logits"][0].flatten(1).T[known], CLASS_MAP.flatten()[known])
+    valid = (CLASS_MAP[0] != 255).flatten()
+    expected = F.cross_entropy(outputs["class_logits"][0].flatten(1).T[valid], CLASS_MAP.flatten()[valid])
     assert terms["seg"].item() == pytest.approx(expected.item(), abs=1e-6)
     assert "seg_mean" not in terms
 
@@ -342,12 +342,12 @@ def test_associative_loss_pulls_beyond_its_margin_and_pushes_within_the_other() 
 def test_the_associative_variant_pulls_pixels_to_class_means_and_to_instance_means() -> None:
     outputs, mean = make_outputs()
     terms = loss_terms(outputs, mean, Settings(semantic="associative", instance="associative", means="backpropagation"))
-    known = (CLASS_MAP[0] != 255).flatten()
-    e, classes = outputs["embedding"][0].flatten(1)[:, known].T, CLASS_MAP.flatten()[known]
+    valid = (CLASS_MAP[0] != 255).flatten()
+    e, classes = outputs["embedding"][0].flatten(1)[:, valid].T, CLASS_MAP.flatten()[valid]
     member = torch.stack([classes == k for k in range(CLASSES)])
     expected = associative_loss(e, member, outputs["class_mean"], PAPER.class_margins)
     assert terms["seg"].item() == pytest.approx(expected.item(), abs=1e-5)
-    instances = INSTANCE_MAP.flatten()[known]
+    instances = INSTANCE_MAP.flatten()[valid]
     member = torch.stack([instances == i for i in (4, 7, 9)])
     means = torch.stack([e[row].mean(0) for row in member])
     expected = associative_loss(e, member, means, PAPER.instance_margins)

@@ -47,7 +47,7 @@ def test_layers_are_counted_from_the_image(backbone: str, first: list[str], last
 
 def test_the_rate_falls_by_layer_and_by_the_backbones_factor() -> None:
     net = network("resnet18")
-    settings = Optimiser(learning_rate=1.0, backbone_rate=0.5, layer_decay=0.1)
+    settings = Optimiser(learning_rate=1.0, backbone_multiplier=0.5, layer_decay=0.1)
     rows = groups(make_optimiser(settings, net), net)
     assert rows["head.weight"]["rate"] == 1
     # layer4 is the last of five layers (stem, layer1 to layer4), one step below the decoder.

@@ -53,6 +53,24 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path: Path, text
 
 
 @pytest.mark.parametrize(("text", "named"), [
+    ("average: 0.9", "average is ema_decay now"),
+    ("accumulate: 2", "accumulate is grad_accum_steps now"),
+    ("optimiser: {clip: 5}", "optimiser.clip is optimiser.max_grad_norm now"),
+    ("optimiser: {backbone_rate: 0.1}", "optimiser.backbone_rate is optimiser.backbone_multiplier now"),
+    ("method: dense_detections\nobjective: {largest: [1, 2, 3, 4]}",
+     "objective.largest is objective.regression_ranges now"),
+    ("method: dense_detections\nobjective: {prior: 0.1}", "objective.prior is objective.prior_prob now"),
+    ("method: dense_detections\nhyperparameters: {depth: 2}",
+     "hyperparameters.depth is hyperparameters.tower_depth now"),
+])
+def test_a_key_of_an_earlier_version_is_named_with_its_new_name(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(InputError, match=f"r.yaml: {named}"):
+        load_recipe(written(tmp_path, text))
+    with pytest.raises(InputError, match="the command line: optimiser.clip is optimiser.max_grad_norm now"):
+        load_recipe(written(tmp_path, ""), ["--optimiser.clip", "5"])
+
+
+@pytest.mark.parametrize(("text", "named"), [
     ("steps: many", "steps"),
     ("schedule: {name: cubic}", "schedule.name"),
     ("augmentation: {crop: [16, 96]}", "both sides must be at least 32"),
@@ -61,7 +79,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path: Path, text
     ("steps: 0", "at least 1"),
     ("batch_size: 4\nclip_length: 3", "batch_size is 4; it must be a multiple of clip_length, 3"),
     ("steps: [", "is not YAML"),
-    ("method: dense_detections\nclip_length: 2", "the loss of dense_detections makes nothing of an object in several"),
+    ("method: dense_detections\nclip_length: 2", "the loss of dense_detections does not use clips"),
     ("sampling: {policy: by_luck}", "sampling.policy"),
     ("sampling: {thing_scale: [2, 1]}", "two positive numbers that rise"),
     ("augmentation: {longest_side: 9, shortest_side: 9}", "not by both"),

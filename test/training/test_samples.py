@@ -1,4 +1,4 @@
-"""Samples: which image, which view of it, in which class table; and the cache of what a dataset renders."""
+"""Samples: which image, which crop of it, in which class table; and the cache of what a dataset renders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.labels import PanopticLabel
 from training.augmentation import Augmentation
 from training.image_maps import CachedMaps, read_maps
-from training.samples import SampleNumbers, Samples, sample_batches
+from training.samples import ResumableSampler, Samples, sample_batches
 
 TABLE = ClassTable("three", ("road", "car", "person"), (False, True, True), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
 PLAIN = Augmentation(crop=(32, 64), scale=(1, 1), around_things=0, flip=0, brightness=0, contrast=0,
@@ -81,7 +81,7 @@ def test_a_sample_is_the_same_each_time_and_leaves_the_generator_as_it_was() -> 
 
 
 class Street(Dataset):
-    """Two sequences of three images and one alone, each a still picture in which objects come and go.
+    """Two sequences of three images and one alone, each a still image in which objects come and go.
 
     A car of a large id moves to the right with its driver, who has its id; in the second image a car of a small id is
     there, so that the segments of the images are in another order.
@@ -111,15 +111,15 @@ class Street(Dataset):
 def test_all_images_of_a_clip_get_the_same_view() -> None:
     augmentation = Augmentation(crop=(32, 64), scale=(0.7, 1.4), hue=0.1)
     samples = Samples(Street(), augmentation, clip_length=2)
-    views = []
+    crops = []
     for clip in range(8):
         first, second = samples[2 * clip], samples[2 * clip + 1]
         assert first["clip"] == second["clip"] == clip
         assert torch.equal(first["image"], second["image"])
         assert not torch.equal(first["class_map"], second["class_map"])
-        views.append(first["image"])
-    assert not any(torch.equal(views[0], view) for view in views[1:])
-    assert torch.equal(pickle.loads(pickle.dumps(samples))[5]["image"], views[2])
+        crops.append(first["image"])
+    assert not any(torch.equal(crops[0], crop) for crop in crops[1:])
+    assert torch.equal(pickle.loads(pickle.dumps(samples))[5]["image"], crops[2])
 
 
 @pytest.mark.parametrize("is_cached", [False, True])
@@ -151,7 +151,7 @@ def test_clips_are_consecutive_images_of_one_sequence_and_each_is_drawn_once_an_
 
 def test_batches_hold_whole_clips() -> None:
     samples = Samples(Street(), Augmentation(crop=(32, 64)), clip_length=2)
-    batches = list(sample_batches(samples, SampleNumbers(1, 3, 4), 4, 1))
+    batches = list(sample_batches(samples, ResumableSampler(1, 3, 4), 4, 1))
     assert [batch["clip"].tolist() for batch in batches] == [[2, 2, 3, 3], [4, 4, 5, 5]]
     assert torch.equal(batches[0]["image"], torch.stack([samples[i]["image"] for i in range(4, 8)]))
 
@@ -234,12 +234,12 @@ def test_a_class_beyond_the_table_is_an_error_that_names_the_image(tmp_path: Pat
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_error_in_a_sample_arrives_in_its_own_words_and_without_a_traceback(workers: int) -> None:
     with pytest.raises(InputError, match=r"^i1 of numbered has a class 3; the table 'three' has 3 classes$"):
-        list(sample_batches(Samples(Mislabelled(), PLAIN), SampleNumbers(0, 3, 2), 2, workers))
+        list(sample_batches(Samples(Mislabelled(), PLAIN), ResumableSampler(0, 3, 2), 2, workers))
 
 
 def test_processes_that_read_go_on_when_all_are_asked_to_stop() -> None:
     others = set(multiprocessing.active_children())
-    batches = sample_batches(Samples(Numbered(), PLAIN), SampleNumbers(0, 20, 2), 2, 1)
+    batches = sample_batches(Samples(Numbered(), PLAIN), ResumableSampler(0, 20, 2), 2, 1)
     next(batches)
     [reader] = set(multiprocessing.active_children()) - others
     assert reader.pid
@@ -249,14 +249,14 @@ def test_processes_that_read_go_on_when_all_are_asked_to_stop() -> None:
 
 
 def test_processes_share_the_samples_of_a_step_between_them() -> None:
-    parts = [list(SampleNumbers(3, 5, 2, process, 2)) for process in range(2)]
+    parts = [list(ResumableSampler(3, 5, 2, process, 2)) for process in range(2)]
     assert parts == [[12, 13, 16, 17], [14, 15, 18, 19]]
-    assert len(SampleNumbers(3, 5, 2)) == 4
+    assert len(ResumableSampler(3, 5, 2)) == 4
 
 
 def test_worker_processes_give_the_same_batches() -> None:
     samples = Samples(Numbered(), PLAIN)
-    first, second = (list(sample_batches(samples, SampleNumbers(0, 4, 2), 2, workers)) for workers in (0, 1))
+    first, second = (list(sample_batches(samples, ResumableSampler(0, 4, 2), 2, workers)) for workers in (0, 1))
     assert all(torch.equal(a["image"], b["image"]) for a, b in zip(first, second, strict=True))
 
 
@@ -278,7 +278,7 @@ class Deep(Numbered):
 def test_depth_comes_with_the_focal_length_of_the_crop(tmp_path: Path, is_cached: bool) -> None:
     augmentation = dataclasses.replace(PLAIN, scale=(0.5, 0.5))
     samples = Samples(Deep((64, 128)), augmentation, cache=tmp_path if is_cached else None, with_depth=True)
-    batch = next(iter(sample_batches(samples, SampleNumbers(0, 1, 3), 3, 0)))
+    batch = next(iter(sample_batches(samples, ResumableSampler(0, 1, 3), 3, 0)))
     assert batch["depth"].shape == (3, 32, 64)
     assert batch["focal_length"].tolist() == [50.0] * 3
     for depth, image in zip(batch["depth"], batch["image"], strict=True):
@@ -293,7 +293,7 @@ def test_a_dataset_without_depth_is_refused_where_depth_is_learned() -> None:
 
 def test_a_batch_names_the_objects_of_every_image() -> None:
     samples = Samples(Street(), Augmentation(crop=(64, 128), scale=(1, 1), flip=0))
-    batch = next(iter(sample_batches(samples, SampleNumbers(0, 1, 7), 7, 0)))
+    batch = next(iter(sample_batches(samples, ResumableSampler(0, 1, 7), 7, 0)))
     objects = batch["objects"]
     assert objects.image.unique().tolist() == list(range(7))
     for image, number, class_id, box, cut in zip(*objects, strict=True):

@@ -80,9 +80,9 @@ def test_a_clip_shows_its_focus_in_one_of_its_images() -> None:
     for i in range(200):
         draw = one.draw(i)
         assert draw.entry in (0, 2)
-        assert draw.shows - draw.entry in (0, 1)
+        assert draw.focus_entry - draw.entry in (0, 1)
         assert draw.focus is not None
-        assert PIXELS[draw.shows, draw.focus.class_id] > 0
+        assert PIXELS[draw.focus_entry, draw.focus.class_id] > 0
 
 
 def test_data_that_show_no_class_are_refused() -> None:

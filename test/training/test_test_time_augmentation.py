@@ -1,4 +1,4 @@
-"""Averaging a network's outputs over mirrored and resized views of an image."""
+"""Averaging a network's outputs over mirrored and resized copies of an image."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def image() -> Tensor:
     return torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("views", [TestTime(flip=True), TestTime(scales=(1.0, 1.0, 1.0))])
-def test_a_network_that_sees_the_same_in_every_view_gives_its_plain_output(image: Tensor, views: TestTime) -> None:
-    plain, averaged = PixelNetwork()(image), AugmentedEngine(PixelNetwork(), "hle", views, 32)(image)
+@pytest.mark.parametrize("test_time", [TestTime(flip=True), TestTime(scales=(1.0, 1.0, 1.0))])
+def test_a_network_that_sees_the_same_in_every_copy_gives_its_plain_output(image: Tensor, test_time: TestTime) -> None:
+    plain, averaged = PixelNetwork()(image), AugmentedEngine(PixelNetwork(), "hle", test_time, 32)(image)
     assert averaged.keys() == plain.keys()
     for name in plain:
         torch.testing.assert_close(averaged[name], plain[name], msg=name)

@@ -21,7 +21,7 @@ from training.objectives import dense_detections as dense_detections_objective
 from training.objectives.hle import Settings
 from training.recipe import Recipe, TrainingData, Validation
 from training.run import Run
-from training.samples import SampleNumbers, sample_batches
+from training.samples import ResumableSampler, sample_batches
 from training.schedules import Schedule
 from training.train import main, train, train_stages
 from training.validation import selection_score
@@ -51,14 +51,14 @@ def assert_equal(first: dict[str, Any], second: dict[str, Any]) -> None:
         assert torch.equal(value, second[name]), name
 
 
-def test_a_run_leaves_a_model_with_its_scores_a_log_and_pictures(tiny: Recipe, tmp_path: Path) -> None:
+def test_a_run_leaves_a_model_with_its_scores_a_log_and_images(tiny: Recipe, tmp_path: Path) -> None:
     assert train(tiny, tmp_path, cpu(), 0, Event())
     model = load_model(tmp_path / "model")
     assert set(model.training["score"]) == {"pq", "pq_things", "pq_stuff", "miou", "on"}
     assert model.training["recipe"]["objective"]["gamma"] == 10
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
-    assert {"total", "seg", "ins", "rate", "waited"} <= lines[0].keys()
+    assert {"total", "seg", "ins", "learning_rate", "data_time"} <= lines[0].keys()
     (events,) = (tmp_path / "tensorboard").iterdir()
     content = events.read_bytes()
     for tag in (b"validation/pq", b"street_0/prediction", b"street_0/embedding", b"street_3/seed"):
@@ -141,7 +141,7 @@ def test_accumulated_batches_are_one_large_batch(tiny: Recipe, tmp_path: Path) -
     network = dataclasses.replace(tiny, freeze_batch_norm=True, ema_decay=0.0)
     run = {}
     for name, recipe in (("whole", dataclasses.replace(network, steps=1)),
-                         ("parts", dataclasses.replace(network, steps=1, batch_size=1, accumulate=2))):
+                         ("parts", dataclasses.replace(network, steps=1, batch_size=1, grad_accum_steps=2))):
         run[name] = Run(recipe, tmp_path, cpu())
         samples = run[name].samples()
         batches = iter([collate([samples[i] for i in rows]) for rows in ([[0, 1]] if name == "whole" else [[0], [1]])])
@@ -172,7 +172,7 @@ def test_a_network_whose_outputs_are_nan_stops_as_a_loss_that_is_not_finite(tiny
         run.network.head.bias.fill_(float("nan"))
     before = {k: v.clone() for k, v in run.network.named_parameters()}
     with pytest.raises(InputError, match="not finite at step 0"):
-        run.train_step(sample_batches(run.samples(), SampleNumbers(0, 1, 2), 2, 0))
+        run.train_step(sample_batches(run.samples(), ResumableSampler(0, 1, 2), 2, 0))
     after = dict(run.network.named_parameters())
     assert all(torch.equal(before[k], after[k]) for k in before if k != "head.bias")
 
@@ -217,7 +217,7 @@ def test_a_run_may_start_with_the_backbone_of_a_model_of_another_method(tiny: Re
     recipe = dataclasses.replace(
         tiny, method="dense_detections", objective=dense_detections_objective.Settings(),
         initial_backbone=str(tmp_path / "first/model"), hyperparameters=dense_detections.Hyperparameters(
-            "test_efficientnet", channels=16, box_channels=16, class_channels=16, depth=1))
+            "test_efficientnet", channels=16, box_channels=16, class_channels=16, tower_depth=1))
     second = Run(recipe, tmp_path / "second", cpu()).network.state_dict()
     backbone = [name for name in second if name.startswith("backbone")]
     assert len(backbone) > 10

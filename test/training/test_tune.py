@@ -37,7 +37,7 @@ def test_the_search_finds_thresholds_that_explain_the_truth(model_folder: Path) 
     assert quality(lost, lost.thresholds, images) == 0
     best = search(lost, images, trials=40)
     assert quality(model, best, images) > 0.2
-    assert best.instances == lost.thresholds.instances  # not among what is searched
+    assert best.max_instances == lost.thresholds.max_instances  # not among what is searched
 
 
 @torch.inference_mode()

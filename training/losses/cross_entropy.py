@@ -1,4 +1,4 @@
-"""Cross entropy over the pixels that need it most (Wu et al. 2016; Pohlen et al. 2017)."""
+"""Bootstrapped cross entropy, over the hardest pixels (Wu et al. 2016; Pohlen et al. 2017)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from panoptic_ros.classes import VOID
 
 
 def bootstrapped_cross_entropy(logits: Tensor, class_map: Tensor, share: float) -> Tensor:
-    """Mean cross entropy of the worst `share` of the batch's known pixels, at least one; 0 where nothing is known.
+    """Mean cross entropy of the `share` of the batch's valid pixels with the largest loss, at least one; 0 without any.
 
     logits: (B, C, h, w); class_map: (B, h, w) int64, 255 = void. Returns ().
     """

@@ -1,4 +1,4 @@
-"""Targets and loss of each method: a module for each, and the table that names them."""
+"""Objectives, the targets and loss of each method: a module for each, and the table of all."""
 
 from __future__ import annotations
 

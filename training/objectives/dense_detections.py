@@ -1,10 +1,10 @@
-"""The loss of dense detections (Eq. 11-19): targets by masks or by boxes, six terms."""
+"""Loss of dense detections (Eq. 11-19): target assignment by masks or by boxes, six terms."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,29 +26,31 @@ from panoptic_ros.methods.dense_detections.boxes import (
 from training.losses.cross_entropy import bootstrapped_cross_entropy
 from training.objectives.objective import Objective, weighted_total
 
-# Levelness and semantics are judged at a quarter of the image, where masks are made: two places a cell of the first
-# level, whose stride is 8.
+# Stride of levelness, semantics and masks, and that of the first level.
 QUARTER = 4
 STRIDE = 8
-# Assigned to a location whose truth is unknown: it is not judged.
+# Assigned to a location without valid ground truth: it is left out of the loss.
 IGNORE = -1
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the loss consists of, the paper's on Cityscapes by default.
+    """Weights and choices of the loss; defaults are the paper's on Cityscapes.
 
-    semantics: lambda of Eq. 19, 1 for Cityscapes, 0.4 for COCO. bootstrap: share of the pixels, the worst ones, that
-        the semantic loss is made of.
+    semantics: weight lambda of the semantic loss in Eq. 19, 1 for Cityscapes, 0.4 for COCO. bootstrap: share of the
+        pixels, those with the largest loss, that it is the mean of.
     mask: weight of the explicit mask loss (Eq. 16), 0 = none.
-    supervision: `masks`: a location belongs to the object whose mask it is in. `boxes`: to the smallest box that it is
-        in, and there is no mask loss (section 5.6, weakly supervised).
-    regression_ranges: m_1 .. m_4 of Eq. 9, the farthest side of a box that is left to each level but the last, in
-        pixels; in half pixels where the network's `finest_stride` is 4, as its boxes are.
-    focal_mean: the focal loss is divided by the number of `locations`, as the paper says, or of those that are
-        `positives`, as FCOS does.
-    prior: score that every class has everywhere at the beginning, for the focal loss's sake.
+    supervision: `masks`: a location is assigned to the object whose mask it is in. `boxes`: to the smallest box that it
+        is in, and there is no mask loss (section 5.6, weakly supervised).
+    regression_ranges: m_1 .. m_4 of Eq. 9, the largest offset that each level but the last regresses, in pixels; in
+        half pixels where the network's `finest_stride` is 4, as its boxes are.
+    focal_mean: the focal loss is normalised by the number of `locations`, as the paper says, or of `positives`, as in
+        FCOS.
+    prior_prob: initial score of every class at every location (RetinaNet's prior probability).
     """
+
+    # Name before 0.1.0 -> name.
+    renamed: ClassVar[dict[str, str]] = {"largest": "regression_ranges", "prior": "prior_prob"}
 
     semantics: float = 1.0
     bootstrap: float = 0.3
@@ -56,11 +58,12 @@ class Settings:
     supervision: Literal["masks", "boxes"] = "masks"
     regression_ranges: tuple[float, float, float, float] = (64.0, 128.0, 256.0, 512.0)
     focal_mean: Literal["locations", "positives"] = "locations"
-    prior: float = 0.01
+    prior_prob: float = 0.01
 
     def __post_init__(self) -> None:
-        if not 0 < self.bootstrap <= 1 or not 0 < self.prior < 1:
-            raise InputError(f"bootstrap is {self.bootstrap} and prior {self.prior}; both are shares above 0, up to 1")
+        if not 0 < self.bootstrap <= 1 or not 0 < self.prior_prob < 1:
+            raise InputError(f"bootstrap is {self.bootstrap}, a share above 0 and up to 1; prior_prob is "
+                             f"{self.prior_prob}, between 0 and 1")
         if list(self.regression_ranges) != sorted(self.regression_ranges) or len(self.regression_ranges) != 4:
             raise InputError(f"regression_ranges is {list(self.regression_ranges)}; it is four numbers that rise")
 
@@ -68,15 +71,15 @@ class Settings:
 class DenseDetectionsObjective(Objective):
     """Eq. 11 to 19 on the outputs of `methods.dense_detections.Network`.
 
-    Boxes are those of the masks. Where a thing has no instance (a crowd) or the class is void, boxes are not judged.
+    Boxes are those of the masks. Crowds (things without an instance) and void are ignored by the box terms.
     """
 
     settings_type = Settings
 
     def initialise(self, seed: int) -> None:
-        """Every class begins with the score `prior` (Lin et al. 2017)."""
+        """Set the bias of the class logits so that every score is `prior_prob` (Lin et al. 2017)."""
         if isinstance(box_class := getattr(self.network, "box_class", None), nn.Conv2d):
-            prior = self.settings.prior
+            prior = self.settings.prior_prob
             nn.init.constant_(box_class.bias, -math.log((1 - prior) / prior))  # type: ignore[arg-type]
 
     def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -88,8 +91,8 @@ class DenseDetectionsObjective(Objective):
         class_map, instance_map = batch["class_map"].long(), batch["instance_map"].long()
         if bool(((class_map >= len(is_thing)) & (class_map != VOID)).any()):
             raise InputError(f"the truth has a class id beyond the {len(is_thing)} classes of the table")
-        truth = objects(class_map, instance_map) if "class_logits" in outputs else None
-        # The network may see the image as one that is larger.
+        truth = ground_truth_objects(class_map, instance_map) if "class_logits" in outputs else None
+        # With a finest stride of 4 its geometry is that of an image twice as large.
         if (factor := STRIDE * outputs["semantic_logits"].shape[2] // class_map.shape[1]) > 1:
             class_map = enlarged(class_map, factor)
             if truth is not None:
@@ -104,11 +107,11 @@ class DenseDetectionsObjective(Objective):
 
 
 def enlarged(maps: Tensor, factor: int) -> Tensor:
-    """(B, H, W) -> (B, factor H, factor W), every pixel a square of pixels."""
+    """Nearest upsampling by a whole factor: (B, H, W) -> (B, factor H, factor W)."""
     return maps.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
 
 
-def _box_terms(outputs: dict[str, Tensor], class_map: Tensor, truth: Objects, is_thing: Tensor,
+def _box_terms(outputs: dict[str, Tensor], class_map: Tensor, truth: GroundTruth, is_thing: Tensor,
                settings: Settings) -> dict[str, Tensor]:
     rows, columns = outputs["semantic_logits"].shape[2:]
     location, level = locations(rows, columns, class_map.device)
@@ -141,8 +144,8 @@ def _box_terms(outputs: dict[str, Tensor], class_map: Tensor, truth: Objects, is
     return terms
 
 
-class Objects(NamedTuple):
-    """The objects of a batch, numbered from 1; row 0 of the arrays belongs to nobody.
+class GroundTruth(NamedTuple):
+    """The G ground-truth objects of a batch, numbered from 1; row 0 of box, class_id and image is background.
 
     number: (B, H, W) int64, 0 = none. box: (G + 1, 4) float, x1 and y1 exclusive. class_id, image: (G + 1,) int64.
     """
@@ -153,8 +156,8 @@ class Objects(NamedTuple):
     image: Tensor
 
 
-def objects(class_map: Tensor, instance_map: Tensor) -> Objects:
-    """What the maps (B, H, W) show: ids of instances, 0 = none, are each image's own."""
+def ground_truth_objects(class_map: Tensor, instance_map: Tensor) -> GroundTruth:
+    """The objects of class and instance maps (B, H, W); ids of instances, 0 = none, are each image's own."""
     batch, height, width = instance_map.shape
     first = (torch.arange(batch, device=instance_map.device) * (instance_map.amax() + 1))[:, None, None]
     ids, number = torch.where(instance_map > 0, instance_map + first, 0).unique(return_inverse=True)
@@ -165,26 +168,26 @@ def objects(class_map: Tensor, instance_map: Tensor) -> Objects:
     image = box[:, 1] // height
     box = box - (image * height)[:, None] * torch.tensor([0, 1, 0, 1], device=box.device)
     class_id = torch.zeros_like(image).scatter_(0, number.flatten(), class_map.flatten())
-    return Objects(number, box.float(), class_id, image)
+    return GroundTruth(number, box.float(), class_id, image)
 
 
-def assign(truth: Objects, points: Tensor, class_map: Tensor, is_thing: Tensor, supervision: str) -> Tensor:
-    """The object that each of P points (P, 2), x and y, belongs to in each image: (B, P) int64, 0 = background.
+def assign(truth: GroundTruth, points: Tensor, class_map: Tensor, is_thing: Tensor, supervision: str) -> Tensor:
+    """Target assignment: the object of each of P points (P, 2), x and y, in each image: (B, P) int64, 0 = background.
 
-    IGNORE where nothing can be said: void, things without an instance, points beyond the image.
+    IGNORE where there is no valid ground truth: void, things without an instance, points beyond the image.
     """
     height, width = class_map.shape[1:]
     x, y = points.long().unbind(1)
     beyond = (x >= width) | (y >= height)
     x, y = x.clamp(max=width - 1), y.clamp(max=height - 1)
     assigned = truth.number[:, y, x] if supervision == "masks" else _smallest_boxes(truth, points, len(class_map))
-    # Classes that say nothing unless there is an instance: things and, up to 255, void.
+    # Classes that are ignored where there is no instance: things and, up to 255, void.
     ignored = torch.ones(VOID + 1, dtype=torch.bool, device=class_map.device)
     ignored[:len(is_thing)] = is_thing
     return torch.where(beyond | (assigned == 0) & ignored[class_map[:, y, x]], IGNORE, assigned)
 
 
-def _smallest_boxes(truth: Objects, points: Tensor, images: int) -> Tensor:
+def _smallest_boxes(truth: GroundTruth, points: Tensor, images: int) -> Tensor:
     """The object with the smallest box around each point, (images, P); 0 = none."""
     width, height = (truth.box[:, 2:] - truth.box[:, :2]).T
     size = width * height
@@ -200,24 +203,25 @@ def offsets_to(box: Tensor, location: Tensor) -> Tensor:
     return torch.cat([location - box[..., :2], box[..., 2:] - location], -1)
 
 
-def in_range(reach: Tensor, level: Tensor, regression_ranges: tuple[float, ...]) -> Tensor:
-    """Eq. 9: whether the farthest side `reach` (B, L) is in the range of the location's own level (L,)."""
-    limits = torch.tensor([-1.0, *regression_ranges, math.inf], device=reach.device)
-    return (limits[level] <= reach) & (reach <= limits[level + 1])
+def in_range(max_offset: Tensor, level: Tensor, regression_ranges: tuple[float, ...]) -> Tensor:
+    """Eq. 9: whether `max_offset` (B, L), max(l, t, r, b), is in the regression range of the location's level (L,)."""
+    limits = torch.tensor([-1.0, *regression_ranges, math.inf], device=max_offset.device)
+    return (limits[level] <= max_offset) & (max_offset <= limits[level + 1])
 
 
-def levelness_target(assigned: Tensor, truth: Objects, points: Tensor, regression_ranges: tuple[float, ...]) -> Tensor:
-    """The level 1..5 that Eq. 9 gives the box at each point, 0 = background, 255 = unknown; assigned (B, P) -> (B, P).
+def levelness_target(assigned: Tensor, truth: GroundTruth, points: Tensor,
+                     regression_ranges: tuple[float, ...]) -> Tensor:
+    """The level 1..5 that Eq. 9 gives the box at each point, 0 = background, 255 = ignore; assigned (B, P) -> (B, P).
 
     Where the ranges of two levels meet, the finer one.
     """
-    reach = offsets_to(truth.box[assigned.clamp(min=0)], points).amax(2)
-    level = torch.bucketize(reach, torch.tensor(regression_ranges, device=reach.device)) + 1
+    max_offset = offsets_to(truth.box[assigned.clamp(min=0)], points).amax(2)
+    level = torch.bucketize(max_offset, torch.tensor(regression_ranges, device=max_offset.device)) + 1
     return torch.where(assigned > 0, level, torch.where(assigned == IGNORE, VOID, 0))
 
 
 def centerness(offsets: Tensor) -> Tensor:
-    """Eq. 10 of l, t, r, b (M, 4) -> (M,) in [0, 1]."""
+    """Centerness, Eq. 10, of l, t, r, b (M, 4) -> (M,) in [0, 1]."""
     across, down = offsets[:, 0::2], offsets[:, 1::2]
     ratio = across.amin(1) / across.amax(1) * (down.amin(1) / down.amax(1))
     return ratio.clamp(min=0).sqrt()
@@ -229,18 +233,18 @@ def thing_index(class_id: Tensor, is_thing: Tensor) -> Tensor:
 
 
 def _mask_term(outputs: dict[str, Tensor], box: Tensor, level: Tensor, assigned: Tensor, quarter_assigned: Tensor,
-               truth: Objects) -> Tensor:
+               truth: GroundTruth) -> Tensor:
     """Eq. 16, over the query boxes of all images whose location has a target; assigned (B, L), 0 where it has none."""
     rows, columns = outputs["semantic_logits"].shape[2:]
     levelness = outputs.get("levelness")
     errors = []
     for b in range(len(box)):
-        query, _, _, place = query_boxes(box[b].detach(), outputs["class_logits"][b].detach(),
+        query, _, _, index = query_boxes(box[b].detach(), outputs["class_logits"][b].detach(),
                                          outputs["centerness"][b].detach(), level, 0.0, 0.6, 100,
                                          (STRIDE * rows, STRIDE * columns))
-        has_target = assigned[b, place] > 0
+        has_target = assigned[b, index] > 0
         dense = dense_boxes(box[b], None if levelness is None else levelness[b].detach(), 2 * rows, 2 * columns)
-        errors.append(mask_errors(dense, query[has_target], assigned[b, place[has_target]], quarter_assigned[b],
+        errors.append(mask_errors(dense, query[has_target], assigned[b, index[has_target]], quarter_assigned[b],
                                   truth.box))
     every = torch.cat(errors)
     return every.mean() if len(every) else box.sum() * 0
@@ -250,23 +254,23 @@ def mask_errors(dense: Tensor, query: Tensor, target: Tensor, assigned: Tensor, 
     """The terms of Eq. 16, one for each of J query boxes: beta_j / N_j (E_FP + E_FN), with Eq. 17 and 18.
 
     dense (K, 4, h, w) boxes of the pixels, query (J, 4), target (J,) the object of each query, assigned (h w,) the
-    object of each pixel, IGNORE = leave it out, target_box (G + 1, 4). Query boxes are taken as they are: the pixels'
-    boxes shall agree with them, not they with the pixels'.
+    object of each pixel, or IGNORE, target_box (G + 1, 4). The gradient is that of the pixels' boxes alone, which shall
+    agree with the query boxes and not the other way round.
     """
     weight = box_iou(query, target_box[target])
     boxes = dense.flatten(2).transpose(1, 2)  # (K, P, 4)
     size = (assigned[:, None] == target).sum(0)
-    # A pixel whose boxes do not meet the query box has an IoU of 0 and no gradient: wrong if it is in the mask, and
-    # counted above. Only of the others, a few per cent of all pairs, the IoU is computed.
-    meets = _meets(boxes.detach(), query) & (assigned != IGNORE)[:, None]
-    pixel, j = meets.nonzero(as_tuple=True)
+    # A pixel whose boxes do not intersect the query box has an IoU of 0 and no gradient: wrong if it is in the mask,
+    # and counted above. Only of the others, a few per cent of all pairs, the IoU is computed.
+    intersects = _intersect(boxes.detach(), query) & (assigned != IGNORE)[:, None]
+    pixel, j = intersects.nonzero(as_tuple=True)
     overlap = location_probability(boxes[:, pixel], query[j])
     change = torch.where(assigned[pixel] == target[j], -overlap, overlap)
     return weight / size.clamp(min=1) * (size + torch.zeros_like(weight).index_add(0, j, change))
 
 
-def _meets(boxes: Tensor, query: Tensor) -> Tensor:
-    """Whether any of the K boxes of each pixel (K, P, 4) shares an area with each query box (J, 4): (P, J) bool."""
+def _intersect(boxes: Tensor, query: Tensor) -> Tensor:
+    """Whether any of the K boxes of each pixel (K, P, 4) intersects each query box (J, 4): (P, J) bool."""
     x0, y0, x1, y1 = boxes[..., None].unbind(2)
     qx0, qy0, qx1, qy1 = query.T
     return ((x0 < qx1) & (x1 > qx0) & (y0 < qy1) & (y1 > qy0)).any(0)

@@ -1,4 +1,4 @@
-"""The loss of Hierarchical Lovász Embeddings (Eq. 10-16) and the Thomson initialisation (Eq. 17)."""
+"""Loss of Hierarchical Lovász Embeddings (Eq. 10-16) and the Thomson initialisation (Eq. 17)."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ EXTENT = 1.5
 
 @dataclass(frozen=True)
 class Settings:
-    """What the loss consists of, the paper's by default; the other choices are those of its ablation (Table 6).
+    """Weights and choices of the loss; defaults are the paper's, the other choices those of its ablation (Table 6).
 
     semantic, instance: loss of the classes' psi and of the instances' phi. `lovasz`: Eq. 12 and Eq. 11.
         `cross_entropy`: of the same probabilities. `associative`: pull and push in place of them (Eq. 1 and 2).
     means: whether the class means are moved by L_seg-mean alone (`regression`, Eq. 15, as in VQ-VAE) or by the
         gradient of the semantic loss (`backpropagation`).
-    thomson: class means begin spread over the sphere (Eq. 17), not at random.
+    thomson: class means are initialised spread over the sphere (Eq. 17), not at random.
     seg, seg_mean, ins, seed: weights of the terms. gamma: weight of L_ins-var (Eq. 14).
     cross_entropy: weight of a cross entropy on psi beside L_seg. The paper has none; from random weights, without an
         ImageNet backbone, the Lovász softmax alone is slow to start.
-    extent: weight of a regression of a predicted spatial sigma to EXTENT times the instance's own deviation: L_ins
-        alone hardly tells the network that a small object reaches less far. Nothing where one sigma is shared, as in
-        the paper.
+    extent: weight of a regression of the predicted spatial sigma to EXTENT times the standard deviation of the
+        instance's pixels: L_ins alone hardly makes it small for small objects. Nothing where one sigma is shared, as
+        in the paper.
     smallest_instance: instances of fewer cells of the output are left out of the instance and seed terms; the paper
         has no such limit.
     class_margins, instance_margins: delta_pull and delta_push of Eq. 1 and 2, in L1 distance, larger for classes than
@@ -77,7 +77,7 @@ class HLEObjective(Objective):
     uses_clips = True
 
     def initialise(self, seed: int) -> None:
-        """The class means are those of Eq. 17, unless the settings want random ones."""
+        """Set the class means to those of Eq. 17, unless the settings ask for random ones."""
         class_mean: Tensor = self.network.class_mean
         if self.settings.thomson:
             with torch.no_grad():
@@ -155,7 +155,7 @@ def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map:
             if is_predicted:
                 extent += [extent_loss(*part) for part in zip(
                     spatial.split(pixels), position.split(pixels), member.split(pixels, 1), strict=True)]
-        # Eq. 13; a pixel of a thing class outside all instances (a crowd, or too small a thing) has no known seed.
+        # Eq. 13; a pixel of a thing class outside all instances (a crowd, or too small a thing) has no seed target.
         is_target = (target > 0) | ~is_thing[class_map[b].flatten()[valid]]
         seed_loss.append((s - target).square()[is_target])
     zero = outputs["embedding"].sum() * 0
@@ -200,7 +200,7 @@ def instance_probability(embedding: Tensor, log_sigma: Tensor, position: Tensor,
 
     embedding (P, D), position (P, 2), log_sigma and spatial_log_sigma (P,), member (L, P) bool: the pixels of the first
     image, then those of the next; pixels: how many of each. Returns (L, P); 0 in an image that does not show l, where
-    it has no centre: nothing of it is asked there.
+    it has no centre.
     """
     share = member.float() / member.sum(1, keepdim=True)
     mean = F.normalize(share @ embedding, dim=1)
@@ -232,8 +232,8 @@ def variance_loss(log_sigma: Tensor, member: Tensor) -> Tensor:
 
 
 def extent_loss(spatial_log_sigma: Tensor, position: Tensor, member: Tensor) -> Tensor:
-    """How far a predicted spatial deviation is from EXTENT times an instance's own, as logarithms and squared, averaged
-    over the pixels of each instance that has any.
+    """Squared error of the log of the predicted spatial sigma against that of EXTENT times the instance's own standard
+    deviation, averaged over the pixels of each instance that has any: (instances,).
 
     spatial_log_sigma (P,), position (P, 2), member (L, P) bool. Not in the paper, which has one deviation for all.
     """

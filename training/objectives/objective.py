@@ -1,4 +1,4 @@
-"""Objective: a network with its targets and its loss, the module that a training run trains."""
+"""Objective: base class of the modules that hold a network, make its targets and compute its loss."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Objective(nn.Module):
     with the truth) overrides `forward`.
 
     settings_type: frozen dataclass of weights and choices, the paper's as defaults.
-    uses_clips: whether an object in several images of a clip is one to the loss (a recipe's `clip_length`).
+    uses_clips: whether an object in several images of a clip is one instance to the loss (a recipe's `clip_length`).
     uses_depth: whether batches must have `depth` and `focal_length`.
     """
 
@@ -34,7 +34,7 @@ class Objective(nn.Module):
         self.is_thing: Tensor
 
     def initialise(self, seed: int) -> None:
-        """Set what the loss wants of a network that begins with random weights."""
+        """Initialise parameters as the loss needs it, where the network has random weights."""
 
     def forward(self, image: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
         """The terms of the loss as scalars by name, their weighted sum as `total`.
@@ -52,6 +52,6 @@ class Objective(nn.Module):
 
 
 def weighted_total(terms: dict[str, Tensor], weights: dict[str, float]) -> dict[str, Tensor]:
-    """The terms with their sum `total`, each times its weight, 1 where it has none."""
+    """The terms with their weighted sum `total`; a term without a weight has 1."""
     total = torch.stack([weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
     return {"total": total, **terms}

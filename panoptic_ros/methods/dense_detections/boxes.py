@@ -1,4 +1,4 @@
-"""Boxes from the network's outputs: where its locations are, query boxes, and how well each pixel's box fits them."""
+"""Boxes of dense detections: locations, offsets, query boxes by NMS, dense boxes and their IoU with query boxes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torchvision.ops import batched_nms, nms
 from panoptic_ros.geometry.boxes import box_iou, generalized_box_iou
 from panoptic_ros.networks.feature_pyramid import STRIDES, level_sizes, upsample
 
-# Per level, with a class score above 0.05, as FCOS does; then NMS within the classes, and of boxes of different classes
-# on one object.
-CANDIDATES = 1000
-CANDIDATE_SCORE = 0.05
-SAME_OBJECT = 0.97
+# Candidates of NMS per level, and the class score that they must be above, as in FCOS.
+PRE_NMS_TOP_K = 1000
+PRE_NMS_SCORE = 0.05
+# IoU of the class-agnostic NMS that follows the one within each class: boxes of several classes on one object.
+CLASS_AGNOSTIC_NMS_IOU = 0.97
 
 
 def locations(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -39,35 +39,35 @@ def absolute_boxes(location: Tensor, offsets: Tensor) -> Tensor:
     return torch.cat([location.T - offsets[..., :2, :], location.T + offsets[..., 2:, :]], -2)
 
 
-def query_boxes(box: Tensor, class_logits: Tensor, centerness: Tensor, level: Tensor, least_score: float,
-                suppression: float, at_most: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """B_query of Eq. 4: what non-maximum suppression leaves of an image's boxes, best first.
+def query_boxes(box: Tensor, class_logits: Tensor, centerness: Tensor, level: Tensor, score_threshold: float,
+                nms_iou: float, max_boxes: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """B_query of Eq. 4: non-maximum suppression of an image's boxes, best first.
 
-    box (4, L), class_logits (T, L), centerness (L,) logits, level (L,); size: height and width of the image, at which
-    boxes are cut off. Boxes that have no area then are no boxes. Returns box (J, 4), class (J,) 0..T-1, score (J,) in
-    (0, 1], which is the class's times the centerness, and location (J,), an index into L.
+    box (4, L), class_logits (T, L), centerness (L,) logits, level (L,); size: height and width of the image, to which
+    boxes are clipped; empty ones are dropped. Returns box (J, 4), class (J,) 0..T-1, score (J,) in (0, 1], which is the
+    class's times the centerness, and location (J,), an index into L.
     """
     class_score = class_logits.sigmoid()
     score = class_score * centerness.sigmoid()
-    classes, places = ((score > least_score) & (class_score > CANDIDATE_SCORE)).nonzero(as_tuple=True)
-    best, order = score[classes, places].sort(descending=True, stable=True)
-    classes, places = classes[order], places[order]
-    # The best of each level: a candidate's rank is how many better ones of its level there are.
-    own = level[places][:, None] == torch.arange(len(STRIDES), device=box.device)
-    among = (own.cumsum(0) * own).sum(1) <= CANDIDATES
+    classes, index = ((score > score_threshold) & (class_score > PRE_NMS_SCORE)).nonzero(as_tuple=True)
+    best, order = score[classes, index].sort(descending=True, stable=True)
+    classes, index = classes[order], index[order]
+    # The top k of each level: a candidate's rank is how many better ones of its level there are.
+    on_level = level[index][:, None] == torch.arange(len(STRIDES), device=box.device)
+    in_top_k = (on_level.cumsum(0) * on_level).sum(1) <= PRE_NMS_TOP_K
     limit = torch.tensor([size[1], size[0], size[1], size[0]], device=box.device)[:, None]
-    candidates = torch.minimum(box[:, places].clamp(min=0), limit).T
-    real = among & (candidates[:, 2] > candidates[:, 0]) & (candidates[:, 3] > candidates[:, 1])
-    candidates, classes, places, best = candidates[real], classes[real], places[real], best[real]
-    kept = batched_nms(candidates, best, classes, suppression)
-    kept = kept[nms(candidates[kept], best[kept], SAME_OBJECT)][:at_most]
-    return candidates[kept], classes[kept], best[kept], places[kept]
+    candidates = torch.minimum(box[:, index].clamp(min=0), limit).T
+    valid = in_top_k & (candidates[:, 2] > candidates[:, 0]) & (candidates[:, 3] > candidates[:, 1])
+    candidates, classes, index, best = candidates[valid], classes[valid], index[valid], best[valid]
+    kept = batched_nms(candidates, best, classes, nms_iou)
+    kept = kept[nms(candidates[kept], best[kept], CLASS_AGNOSTIC_NMS_IOU)][:max_boxes]
+    return candidates[kept], classes[kept], best[kept], index[kept]
 
 
 def dense_boxes(box: Tensor, levelness: Tensor | None, height: int, width: int) -> Tensor:
-    """B(x, y) of Eq. 14 at a quarter of the image, as K maps (K, 4, h, w).
+    """Dense boxes B(x, y) of Eq. 14 at a quarter of the image's size, as K maps (K, 4, h, w).
 
-    box: (4, L) of all levels; levelness: (6, h, w) logits, whose background does not vote, or None. height, width:
+    box: (4, L) of all levels; levelness: (6, h, w) logits, of which the background is ignored, or None. height, width:
     h and w. With levelness there is one map, without there is one for each level (Eq. A21).
     """
     sizes = level_sizes(height // 2, width // 2)
@@ -82,13 +82,13 @@ def dense_boxes(box: Tensor, levelness: Tensor | None, height: int, width: int) 
     return chosen
 
 
-def location_probability(dense: Tensor, query: Tensor, generalised: bool = False) -> Tensor:
+def location_probability(dense: Tensor, query: Tensor, giou: bool = False) -> Tensor:
     """P_loc of Eq. 6, and of Eq. A23 where there are boxes of several levels, the largest over the levels.
 
-    dense (K, ..., 4), query (..., 4), broadcast against each other -> (...). generalised: the score of the published
-    code in place of the IoU.
+    dense (K, ..., 4), query (..., 4), broadcast against each other -> (...). giou: GIoU in place of IoU, as in the
+    published code.
     """
-    measure = generalized_box_iou if generalised else box_iou
+    measure = generalized_box_iou if giou else box_iou
     best = measure(dense[0], query)
     for boxes in dense[1:]:
         best = torch.maximum(best, measure(boxes, query))

@@ -1,8 +1,9 @@
-"""Panoptic decoding: the masks of the query boxes, then fusion of things and stuff."""
+"""Panoptic decode of dense detections: masks of the query boxes, then the merge of things and stuff."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,31 +22,36 @@ from panoptic_ros.methods.dense_detections.masks import mask_pixels
 from panoptic_ros.segments import Segments
 from panoptic_ros.settings import check_ranges, setting
 
-MASK_SCORES = ("iou", "generalised")
+MASK_SCORES = ("iou", "giou")
 
 
 @dataclass(frozen=True)
 class Thresholds:
     """Settings of the decode, the paper's where it has them."""
 
-    score: float = setting(0.4, 0.0, 1.0, "a box whose class score times centerness is above this is an instance",
+    # Name before 0.1.0 -> name.
+    renamed: ClassVar[dict[str, str]] = {"suppression": "nms_iou", "instances": "max_instances"}
+
+    score: float = setting(0.4, 0.0, 1.0, "box score threshold, of class score times centerness",
                            search=(0.1, 0.7))
-    suppression: float = setting(0.6, 0.0, 1.0, "of two boxes of a class with an IoU above this the better one stays",
+    nms_iou: float = setting(0.6, 0.0, 1.0, "IoU threshold of the NMS within each class",
                                  search=(0.3, 0.8))
-    mask: float = setting(0.3, 0.0, 1.0, "sigma of Eq. 7: a pixel whose mask probability is above this is in the mask",
+    mask: float = setting(0.3, 0.0, 1.0, "mask threshold sigma of Eq. 7, on the mask probability of a pixel",
                           search=(0.02, 0.6))
-    overlap: float = setting(0.5, 0.0, 1.0, "an instance of which better ones hide more than this share is left out",
+    overlap: float = setting(0.5, 0.0, 1.0, "an instance is dropped if better ones hide more than this share of it",
                              search=(0.2, 0.9))
     thing_area: int = setting(0, 0, 1 << 24, "smaller instances, in pixels of the output, become void", search=(8, 400))
     stuff_area: int = setting(0, 0, 1 << 24, "smaller stuff segments, in pixels of the output, become void",
                               search=(16, 4000))
-    instances: int = setting(100, 1, 1000, "boxes that become instances at most, the best ones")
+    max_instances: int = setting(100, 1, 1000, "instances per image at most, those of the best boxes")
     mask_score: str = field(default="iou", metadata={
-        "choices": MASK_SCORES, "description": "how the box of a pixel is compared with that of an instance: iou, as "
-        "in the paper, or generalised, as in its published code (there with a mask threshold of 0.4)"})
+        "choices": MASK_SCORES, "description": "P_loc, by which the box of a pixel is compared with a query box: iou, "
+        "as in the paper, or giou, as in its published code (there with a mask threshold of 0.4)"})
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.mask_score == "generalised":  # its name before 0.1.0
+            object.__setattr__(self, "mask_score", "giou")
         if self.mask_score not in MASK_SCORES:
             raise InputError(f"mask_score is '{self.mask_score}'; it must be {' or '.join(MASK_SCORES)}")
 
@@ -76,7 +82,7 @@ def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresh
         query, box_class, box_score, dense = _queries(outputs, thresholds, height, width)
         box_class = thing_class[box_class]
         pixel, assigned, probability = mask_pixels(dense, semantic, query, box_class, thresholds.mask,
-                                                   thresholds.mask_score == "generalised")
+                                                   thresholds.mask_score == "giou")
         instance = panoptic_merge(pixel, assigned, len(instance), len(query), thresholds.overlap)
         visible = instance[pixel] == assigned + 1
         score = score.index_put((pixel[visible],), probability[visible])
@@ -91,6 +97,6 @@ def _queries(outputs: dict[str, Tensor], thresholds: Thresholds, height: int,
     location, level = locations(height // 2, width // 2, outputs["offsets"].device)
     box = absolute_boxes(location, outputs["offsets"])
     query, box_class, score, _ = query_boxes(
-        box, outputs["class_logits"], outputs["centerness"], level, thresholds.score, thresholds.suppression,
-        thresholds.instances, (4 * height, 4 * width))
+        box, outputs["class_logits"], outputs["centerness"], level, thresholds.score, thresholds.nms_iou,
+        thresholds.max_instances, (4 * height, 4 * width))
     return query, box_class, score, dense_boxes(box, outputs.get("levelness"), height, width)

@@ -1,4 +1,4 @@
-"""The outputs of dense detections averaged over an image and its mirror image."""
+"""Test-time augmentation of dense detections: outputs averaged over an image and its mirror image."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def test_time_augmentation(network: Callable[[Tensor], dict[str, Tensor]], image
                            flip: bool, stride: int) -> dict[str, Tensor]:
     """See `panoptic_ros.methods.AugmentedNetwork`.
 
-    Raises InputError for scales: objects are found at the level of their size, and what several scales say of a level
-    does not belong together.
+    Raises InputError for scales: at another scale an object is detected at another pyramid level, so that outputs of
+    several scales cannot be averaged level by level.
     """
     if tuple(scales) != (1.0,):
         raise InputError(f"scales are {list(scales)}, but dense detections find objects of another size at another "
@@ -29,7 +29,7 @@ def test_time_augmentation(network: Callable[[Tensor], dict[str, Tensor]], image
 
 
 def _mean(plain: dict[str, Tensor], mirrored: AugmentedOutputs) -> dict[str, Tensor]:
-    """Of maps, and of what there is at the locations of all levels."""
+    """The mean over both of each map, and of each list over the locations of all levels."""
     means = {}
     for name, output in plain.items():
         if name in MAPS:
@@ -48,7 +48,7 @@ def _mean(plain: dict[str, Tensor], mirrored: AugmentedOutputs) -> dict[str, Ten
 
 def _level_maps(output: Tensor, outputs: dict[str, Tensor]) -> list[Tensor]:
     """Of all `outputs` one (B, L) or (B, D, L) at the locations of all levels -> a map (B, 1 or D, h, w) of each."""
-    sizes = level_sizes(*outputs["semantic_logits"].shape[2:])  # they are at the places of the first level
+    sizes = level_sizes(*outputs["semantic_logits"].shape[2:])  # they have the first level's size
     output = output.view(len(output), -1, output.shape[-1])
     parts = output.split([rows * columns for rows, columns in sizes], 2)
     return [part.unflatten(2, size) for part, size in zip(parts, sizes, strict=True)]

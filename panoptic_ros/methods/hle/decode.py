@@ -1,11 +1,11 @@
-"""Panoptic decoding of the embedding space (section 3.5)."""
+"""Panoptic decode of HLE: seeds, instances around them in the embedding space, stuff elsewhere (section 3.5)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from panoptic_ros.methods.hle.kernels import (
 from panoptic_ros.segments import Segments
 from panoptic_ros.settings import check_ranges, setting
 
-# Of the outputs: what is no map of the image, see `Network.decode_parameters`.
+# Names among the outputs that are no maps of the image but parameters, see `Network.decode_parameters`.
 PARAMETERS = ("class_mean", "class_log_sigma", "shared_spatial_log_sigma")
 # Pixels whose kernels are computed at once. On a CPU what fits into its cache, on a GPU what bounds the memory of a
 # full-resolution decode.
@@ -34,7 +34,10 @@ PIXELS_AT_ONCE = {"cpu": 1 << 12, "cuda": 1 << 18}
 class Thresholds:
     """Settings of the decode; a dataset's best are found by tuning and stand in model.yaml."""
 
-    seed: float = setting(0.5, 0.0, 1.0, "a local maximum of the seed map above this is a candidate for an instance",
+    # Name before 0.1.0 -> name.
+    renamed: ClassVar[dict[str, str]] = {"instances": "max_instances"}
+
+    seed: float = setting(0.5, 0.0, 1.0, "seed score threshold: a local maximum above it is an instance's candidate",
                           search=(0.2, 0.8))
     merge: float = setting(0.3, 0.0, 1.0, "two candidates with a kernel Phi above this are the same instance",
                            search=(0.02, 0.6))
@@ -46,9 +49,9 @@ class Thresholds:
                               search=(8, 400))
     stuff_area: int = setting(0, 0, 1 << 24, "smaller stuff segments, in pixels of the output, become void",
                               search=(16, 4000))
-    instances: int = setting(200, 1, 1000, "seed candidates that are looked at, the best first")
+    max_instances: int = setting(200, 1, 1000, "candidates for instances per image at most, those of the best seeds")
     full_resolution: bool = field(default=False, metadata={
-        "description": "decode every pixel of the output (as the paper's 113 ms) and not every fourth (its 8 ms)"})
+        "description": "decode at the size of the output (the paper's 113 ms) and not at stride 4 (its 8 ms)"})
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -93,7 +96,7 @@ def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresh
     class_id, psi = (torch.cat(values) for values in zip(*classified, strict=True))
     # Only a pixel of a thing class can be the seed of an instance: the instance takes its class from there.
     on_thing = is_thing.index_select(0, class_id)
-    candidates = local_maxima(seed * on_thing.view(size), thresholds.seed, thresholds.instances)
+    candidates = local_maxima(seed * on_thing.view(size), thresholds.seed, thresholds.max_instances)
 
     def log_phi(pixels: Any, seeds: Tensor) -> Tensor:
         return log_instance_kernel(features[pixels], embedding[seeds], features[seeds, -3:-1], log_sigma[seeds],
@@ -113,7 +116,7 @@ def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresh
 
 
 def _class_kernel(outputs: dict[str, Tensor], embedding: Tensor) -> Callable[[slice], Tensor]:
-    """For a range of pixels what psi is the softmax of, (P, C): Eq. 7 in the embedding space, or a classifier's."""
+    """Logits of psi (P, C) for a range of pixels: log p of Eq. 7 in the embedding space, or those of a classifier."""
     if "class_logits" in outputs:
         logits = _pixels(outputs["class_logits"])
         return lambda part: logits[part]

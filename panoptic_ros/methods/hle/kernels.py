@@ -36,7 +36,7 @@ def log_class_kernel(embedding: Tensor, class_mean: Tensor, class_log_sigma: Ten
 
 
 def pixel_features(embedding: Tensor, position: Tensor) -> Tensor:
-    """What Eq. 8 is linear in: embedding (P, D) and position (P, 2) -> (P, D + 3), see `log_instance_kernel`."""
+    """(e, rho, |rho|^2), in which log phi of Eq. 8 is linear: embedding (P, D) and position (P, 2) -> (P, D + 3)."""
     return torch.cat([embedding, position, position.square().sum(1, keepdim=True)], 1)
 
 

@@ -18,19 +18,19 @@ from panoptic_ros.networks.panoptic_network import PanopticNetwork
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """The paper's network on Cityscapes.
+    """The network's architecture; defaults are the paper's on Cityscapes.
 
     backbone: a timm model; the paper uses resnet50, resnet101 and mobilenetv2_100.
     output_stride: of the encoder.
     embedding_dimension: 12 for Cityscapes, 128 for COCO and Vistas (section 4.2).
-    atrous_rates: dilations of the pyramid, for an output stride of 16.
-    decoder_channels: width of the decoder; None takes 256, or 128 in separable convolutions for a light backbone,
-        one whose last map has fewer than 1024 channels.
-    semantics: where classes are told apart. `embedding`: in the space of the instances (the paper's hierarchy).
+    atrous_rates: dilations of the ASPP, for an output stride of 16.
+    decoder_channels: of the decoder's convolutions; None takes 256, or 128 in separable convolutions for a light
+        backbone, one whose last map has fewer than 1024 channels.
+    semantics: how pixels are classified. `embedding`: in the embedding space of the instances (the paper's hierarchy).
         `split`: in the first half of its dimensions, instances in the second. `branch`: by a softmax classifier of its
         own. The last two are the paper's ablations (Table 6).
-    spatial_sigma: the spatial deviation of Eq. 8. `shared`: one learned number for all instances. `predicted`: for
-        each pixel, as the other deviation is, so that what is small in the image also reaches less far.
+    spatial_sigma: the spatial standard deviation of Eq. 8. `shared`: one learned number for all instances. `predicted`:
+        per pixel, as the embedding's is, so that small instances have narrow kernels.
     """
 
     backbone: str = "resnet50"
@@ -51,7 +51,7 @@ class Hyperparameters:
 
 
 class Network(PanopticNetwork):
-    """Image (B, 3, H, W) -> embedding, log sigma and seed per pixel at a quarter of its size.
+    """Image (B, 3, H, W) -> L2-normalised embedding, log sigma and seed score per pixel at stride 4.
 
     Besides the weights it holds the parameters of the embedding space: the class means mu_k, the logarithms of the
     class deviations sigma_k, and the logarithm of the spatial deviation, where one serves all instances.
@@ -117,5 +117,5 @@ class Network(PanopticNetwork):
         return parameters
 
     def no_weight_decay(self) -> set[str]:
-        """The class means too, which decay would pull to the middle of the embedding space."""
+        """The class means too, which weight decay would pull to the centre of the embedding space."""
         return super().no_weight_decay() | {"class_mean"}
