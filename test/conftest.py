@@ -83,9 +83,8 @@ def depth_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, classes = tmp_path_factory.mktemp("models") / "depth", load_class_table("cityscapes")
     names = runpy.run_path(str(EXAMPLE_METHOD))
     with pytest.MonkeyPatch.context() as patch:
-        names["add_example_method"](patch.setitem)
+        hyperparameters = names["add_example_method"](patch.setitem)
         method = METHODS[names["NAME"]]
-        hyperparameters = method.hyperparameters("test_efficientnet", 32, 16, (1,))
         network = method.network(hyperparameters, classes.is_thing).eval()
         # The outputs of an untrained network hardly differ over an image: spread them.
         with torch.no_grad():

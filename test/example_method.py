@@ -40,15 +40,17 @@ def files_of_page() -> dict[str, str]:
     return {file: "\n".join(lines).rstrip() + "\n" for file, lines in files.items()}
 
 
-def add_example_method(set_item: Callable[[Any, str, Any], None]) -> None:
-    """Enter the method in both tables, as the page says. set_item: of pytest's monkeypatch, or `dict.__setitem__`."""
+def add_example_method(set_item: Callable[[Any, str, Any], None]) -> Any:
+    """Enter the method in both tables, as the page says; returns small hyper-parameters of it, as the page has them.
+
+    set_item: of pytest's monkeypatch, or `dict.__setitem__`.
+    """
     files = files_of_page()
     method = _module(files, METHOD, set_item)
-    entry = eval(f"{{{files['panoptic_ros/methods/__init__.py']}}}", {**vars(methods), NAME: method})
-    set_item(methods.METHODS, NAME, entry[NAME])
+    set_item(methods.METHODS, NAME, _entry(files["panoptic_ros/methods/__init__.py"], {**vars(methods), NAME: method}))
     objective = _module(files, OBJECTIVE, set_item)
-    entry = eval(f"{{{files['training/objectives/__init__.py']}}}", vars(objective))
-    set_item(objectives.OBJECTIVES, NAME, entry[NAME])
+    set_item(objectives.OBJECTIVES, NAME, _entry(files["training/objectives/__init__.py"], vars(objective)))
+    return _entry(files["test/methods/conftest.py"], {NAME: method})
 
 
 def _module(files: dict[str, str], file: str, set_item: Callable[[Any, str, Any], None]) -> ModuleType:
@@ -56,6 +58,11 @@ def _module(files: dict[str, str], file: str, set_item: Callable[[Any, str, Any]
     set_item(sys.modules, module.__name__, module)
     exec(compile(files[file], str(PAGE), "exec"), vars(module))
     return module
+
+
+def _entry(lines: str, names: dict[str, Any]) -> Any:
+    """The value of the lines that the page adds to a table."""
+    return eval(f"{{{lines}}}", dict(names))[NAME]
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ def test_an_object_is_of_the_class_that_its_pixels_vote_for(page: dict[str, Any]
 def test_the_code_of_the_page_is_linted(page: dict[str, Any], tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     files = page["files_of_page"]()
-    assert len(files) == 5
+    assert len(files) == 6
     for file in (page["METHOD"], page["OBJECTIVE"]):
         (tmp_path / Path(file).name).write_text(files[file].lstrip("\n"))
         report = subprocess.run([sys.executable, "-m", "ruff", "check", "--no-cache", Path(file).name], cwd=tmp_path,
