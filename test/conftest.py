@@ -6,7 +6,6 @@ In a recording image k is filled with the value k and taken at 1000 s + k / 10.
 from __future__ import annotations
 
 import runpy
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,13 @@ from panoptic_ros.bags.write import BagWriter
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.messages import camera_image_message
-from panoptic_ros.methods import dense_detections, hle
-from panoptic_ros.model import Model, save_model
+from panoptic_ros.methods import METHODS, dense_detections, hle
+from panoptic_ros.model import Model, load_model, save_model
+from panoptic_ros.perception import Perception
 
 START_NS = 1_000_000_000_000
 STEP_NS = 100_000_000
-DEPTH_MODELS = Path(__file__).parent / "depth_models.py"
+EXAMPLE_METHOD = Path(__file__).parent / "example_method.py"
 
 
 @pytest.fixture(scope="session")
@@ -65,19 +65,46 @@ def dense_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def example_method(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Has the method of docs/add_a_method.md in this process; returns the names of `example_method.py`."""
+    names = runpy.run_path(str(EXAMPLE_METHOD))
+    names["add_example_method"](monkeypatch.setitem)
+    return names
+
+
 @pytest.fixture(scope="session")
-def depth_model(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small model under a name by which the models of `depth_models.py` predict depth."""
-    return shutil.copytree(model_folder, tmp_path_factory.mktemp("models") / "depth")
+def depth_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder for 64 x 128 images of the method of docs/add_a_method.md, which predicts depth; untrained.
+
+    It can be loaded where `example_method` is.
+    """
+    torch.manual_seed(1)
+    folder, classes = tmp_path_factory.mktemp("models") / "depth", load_class_table("cityscapes")
+    names = runpy.run_path(str(EXAMPLE_METHOD))
+    with pytest.MonkeyPatch.context() as patch:
+        hyperparameters = names["add_example_method"](patch.setitem)
+        method = METHODS[names["NAME"]]
+        network = method.network(hyperparameters, classes.is_thing).eval()
+        # The outputs of an untrained network hardly differ over an image: spread them.
+        with torch.no_grad():
+            network.head.weight.mul_(20)
+        save_model(Model(names["NAME"], hyperparameters, network, classes, (64, 128), network.mean, network.std,
+                         method.thresholds(), "", {}), folder)
+    return folder
 
 
 @pytest.fixture
-def predicted_depth(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], np.ndarray]:
-    """Has `depth_model` predict depth in this process; returns what it predicts for images of a height and width."""
-    names = runpy.run_path(str(DEPTH_MODELS))
-    names["add_depth_models"](monkeypatch.setattr)
-    predicted: Callable[[int, int], np.ndarray] = names["predicted_depth"]
-    return predicted
+def predicted_depth(depth_model: Path, example_method: dict[str, Any]) -> Callable[..., np.ndarray]:
+    """`predicted_depth(pixels, encoding="bgr8")`: the depth (H, W) that `depth_model` sees in an image."""
+    perception = Perception(load_model(depth_model), "torch", "cpu")
+
+    def predict(pixels: np.ndarray, encoding: str = "bgr8") -> np.ndarray:
+        (frame,) = perception([CameraImage(pixels, encoding)])
+        assert frame.depth is not None
+        return frame.depth
+
+    return predict
 
 
 @pytest.fixture

@@ -40,10 +40,12 @@ class Monitor:
         self._bar.set_postfix(loss=f"{terms['total']:.3f}")
 
     def scores(self, step: int, scores: Mapping[str, float]) -> None:
-        """Log the scores of a validation, fractions from 0 to 1."""
+        """Log the scores of a validation: fractions from 0 to 1, but depth_rmse in metres."""
         for name, value in scores.items():
             self._board.add_scalar(f"validation/{name}", value, step)
-        tqdm.write(f"step {step}: " + ", ".join(f"{name} {100 * value:.1f}" for name, value in scores.items()))
+        tqdm.write(f"step {step}: " + ", ".join(
+            f"{name} {value:.2f} m" if name == "depth_rmse" else f"{name} {100 * value:.1f}"
+            for name, value in scores.items()))
         self._board.flush()
 
     def images(self, step: int, name: str, overlay: np.ndarray, outputs: Mapping[str, Tensor]) -> None:

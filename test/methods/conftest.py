@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from panoptic_ros.classes import ClassTable
 from panoptic_ros.methods import METHODS, dense_detections, hle
 from panoptic_ros.model import Model
 
+EXAMPLE = "center_offset"  # of docs/add_a_method.md
 # Method -> hyper-parameters of a small network. A new method adds its line.
 SMALL: dict[str, Any] = {
     "dense_detections": dense_detections.Hyperparameters("test_efficientnet", 16, 16, 16, 1),
@@ -21,12 +24,18 @@ CLASSES = ClassTable("five", ("road", "sky", "car", "person", "tree"), (False, F
                      tuple((40 * k, 0, 0) for k in range(5)))
 
 
-@pytest.fixture(params=sorted(METHODS))
-def model(request: pytest.FixtureRequest) -> Model:
-    """A small model with random weights that finds something of everything in a random image."""
+@pytest.fixture(params=[*sorted(METHODS), EXAMPLE])
+def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Model:
+    """A small model with random weights that finds something of everything in a random image.
+
+    Of every method, and of the one that docs/add_a_method.md adds.
+    """
+    if request.param == EXAMPLE:
+        add_example_method = runpy.run_path(str(Path(__file__).parents[1] / "example_method.py"))["add_example_method"]
+        monkeypatch.setitem(SMALL, EXAMPLE, add_example_method(monkeypatch.setitem))
     torch.manual_seed(0)
-    method = METHODS[request.param]
-    network: Any = method.network(SMALL[request.param], CLASSES.is_thing).eval()
+    method, hyperparameters = METHODS[request.param], SMALL[request.param]
+    network: Any = method.network(hyperparameters, CLASSES.is_thing).eval()
     # Heads of random networks hardly differ from pixel to pixel: spread them. Statistics as after some training.
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -36,5 +45,5 @@ def model(request: pytest.FixtureRequest) -> Model:
             if isinstance(module, nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.5, 2)
-    return Model(request.param, SMALL[request.param], network, CLASSES, (64, 128), network.mean, network.std,
+    return Model(request.param, hyperparameters, network, CLASSES, (64, 128), network.mean, network.std,
                  method.thresholds(), "", {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,14 @@ def test_an_import_against_a_rule_is_found(copied_sources: Path, module: str, li
     assert report.returncode == 1, report.stdout + report.stderr
     broken = report.stdout.split("Broken contracts")[1]
     assert rule in " ".join(broken.split())
+
+
+def test_the_method_of_the_documentation_keeps_the_rules(copied_sources: Path) -> None:
+    page = runpy.run_path(str(ROOT / "test" / "example_method.py"))
+    for file in (page["METHOD"], page["OBJECTIVE"]):
+        (copied_sources / file).write_text(page["files_of_page"]()[file])
+    report = lint_imports(copied_sources)
+    assert report.returncode == 0, report.stdout + report.stderr
 
 
 def test_ros_may_import_ros(copied_sources: Path) -> None:

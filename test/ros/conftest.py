@@ -23,7 +23,7 @@ from sensor_msgs.msg import Image  # noqa: E402
 from panoptic_ros.ros import node_process  # noqa: E402
 from panoptic_ros.ros.node_process import NODE, NodeProcess, Participant, private_network  # noqa: E402
 
-DEPTH_MODELS = Path(__file__).parents[1] / "depth_models.py"
+EXAMPLE_METHOD = Path(__file__).parents[1] / "example_method.py"
 
 
 class RunningNode:
@@ -119,10 +119,10 @@ def start_node() -> Iterator[Callable[..., RunningNode]]:
 
 
 @pytest.fixture(scope="module")
-def depth_nodes() -> Iterator[None]:
-    """Nodes have models that predict depth: those whose name begins with `depth`, see `depth_models.py`."""
+def example_nodes() -> Iterator[None]:
+    """Nodes have the method of docs/add_a_method.md, see `example_method.py`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(node_process, "NODE_COMMAND", (sys.executable, str(DEPTH_MODELS)))
+        patch.setattr(node_process, "NODE_COMMAND", (sys.executable, str(EXAMPLE_METHOD)))
         yield
 
 

@@ -112,7 +112,7 @@ def test_depth_is_scored_where_the_dataset_and_the_model_have_it(
             return self.city.label(index)
 
         def depth(self, index: int) -> np.ndarray:
-            return predicted_depth(64, 128) * (index + 2)
+            return predicted_depth(self.city.image(index), "rgb8") * (index + 2)
 
     def result(model: Path) -> dict[str, Any]:
         return evaluate(Perception(load_model(model), "torch", "cpu"), Measured(), 2, workers)

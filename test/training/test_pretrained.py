@@ -55,7 +55,7 @@ pretrained: true
 hyperparameters: {{backbone: {LITE0}, output_stride: 32, atrous_rates: [1], decoder_channels: 16}}
 objective: {{thomson: false}}
 augmentation: {{crop: [64, 64]}}
-optimiser: {{backbone_rate: 0.3}}
+optimiser: {{backbone_multiplier: 0.3}}
 freeze: 2
 input_size: [64, 128]
 steps: 2

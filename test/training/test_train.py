@@ -289,7 +289,7 @@ def test_a_layer_that_the_first_model_has_not_begins_anew_and_is_told(
     recipe = dataclasses.replace(tiny, initial_model=str(tmp_path / "first/model"), steps=1,
                                  hyperparameters=dataclasses.replace(tiny.hyperparameters, spatial_sigma="predicted"))
     assert train(recipe, tmp_path / "second", cpu(), 0, Event())
-    assert "has no spatial_head.bias, spatial_head.weight: they begin anew" in capsys.readouterr().err
+    assert "has no spatial_head.bias, spatial_head.weight: they are initialised at random" in capsys.readouterr().err
 
 
 def test_a_model_is_normalised_as_the_model_it_began_with(tiny: Recipe, tmp_path: Path) -> None:
