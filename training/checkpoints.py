@@ -54,7 +54,7 @@ def check_same_run(state: dict[str, Any], recipe: Recipe, processes: int, out: P
     defaults = {row.name: row.default for row in dataclasses.fields(Recipe)}
     ours, theirs = recipe.plain(), {**defaults, **state["recipe"]}
     # These do not change what was learned so far.
-    free = {"validation", "test_time"}
+    free = {"validation", "test_time", "thresholds"}
     if changed := sorted(k for k in ours.keys() | theirs.keys() if k not in free and ours.get(k) != theirs.get(k)):
         raise InputError(f"{out} holds a run of another recipe (it differs in {', '.join(changed)}): give the same "
                          "recipe to go on, or another --out to begin anew")

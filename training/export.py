@@ -12,7 +12,7 @@ from training.recipe import Recipe
 
 def trained_model(network: Any, recipe: Recipe, classes: ClassTable, mean: tuple[float, float, float],
                   std: tuple[float, float, float], data: str, step: int, processes: int) -> Model:
-    """The model after so many steps, with the method's default thresholds.
+    """The model after so many steps, with the recipe's thresholds.
 
     data: name of the training data. mean, std: input normalisation, RGB from 0 to 1.
     """
@@ -23,10 +23,10 @@ def trained_model(network: Any, recipe: Recipe, classes: ClassTable, mean: tuple
     if recipe.test_time:
         training["test_time"] = recipe.test_time
     return Model(recipe.method, recipe.hyperparameters, network, classes, recipe.input_size, mean, std,
-                 METHODS[recipe.method].thresholds(), "", training)
+                 recipe.thresholds or METHODS[recipe.method].thresholds(), "", training)
 
 
 def with_scores(training: dict[str, Any], scores: dict[str, float], data: str, images: int) -> dict[str, Any]:
     """A model's `training` entry with what a validation gave."""
     return {**training, "score": {**{name: round(value, 4) for name, value in scores.items()},
-                                  "on": f"{data}, {images} images, default thresholds"}}
+                                  "on": f"{data}, {images} images, the recipe's thresholds"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from itertools import islice
 from typing import Any
@@ -24,11 +25,17 @@ def make_optimiser(settings: Optimiser, network: Any) -> torch.optim.Optimizer:
     rates = {name: settings.backbone_multiplier * settings.layer_decay ** (len(layers) - 1 - i)
              for i, names in enumerate(layers[:-1]) for name in names}
     no_decay = network.no_weight_decay()
+    names = [name for name, _ in network.named_parameters()]
+    if unknown := [prefix for prefix in settings.multipliers if not any(name.startswith(prefix) for name in names)]:
+        raise InputError(f"optimiser.multipliers names {unknown[0]}, with which no parameter begins; the network has "
+                         f"{', '.join(dict.fromkeys(name.split('.')[0] for name in names))}")
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             decays = parameter.ndim > 1 and name not in no_decay
-            groups[rates.get(name, 1.0), settings.weight_decay if decays else 0.0].append(parameter)
+            rate = rates.get(name, 1.0) * math.prod(
+                factor for prefix, factor in settings.multipliers.items() if name.startswith(prefix))
+            groups[rate, settings.weight_decay if decays else 0.0].append(parameter)
     rows: list[dict[str, Any]] = [{"params": parameters, "weight_decay": decay, "rate": rate,
                                    "lr": settings.learning_rate * rate}
                                   for (rate, decay), parameters in groups.items()]

@@ -22,6 +22,8 @@ from training.sampling import Sampling
 from training.schedules import Schedule
 from training.validation import METRICS
 
+# Keys whose value is a dict of its own.
+_DICTS = ("test_time", "optimiser.multipliers")
 _STAGE = re.compile(r"[A-Za-z0-9_-]+")
 # Key before 0.1.0 -> key; those of a method's objective and hyper-parameters are in the `renamed` of these.
 RENAMED = {"average": "ema_decay", "accumulate": "grad_accum_steps", "optimiser.clip": "optimiser.max_grad_norm",
@@ -53,6 +55,8 @@ class Optimiser:
     backbone_multiplier: of the learning rate, for the backbone.
     layer_decay: layer-wise learning-rate decay: a further factor for each stage or block of the backbone towards its
         input, 1 = none.
+    multipliers: of the learning rate, for parameters whose name begins with a key: `{class_mean: 100}`. HLE's
+        embedding-space parameters need their own where the rate suits pretrained weights.
     max_grad_norm: norm to which the gradient is clipped, 0 = no clipping.
     """
 
@@ -62,6 +66,7 @@ class Optimiser:
     momentum: float = 0.9
     backbone_multiplier: float = 1.0
     layer_decay: float = 1.0
+    multipliers: dict[str, float] = field(default_factory=dict)
     max_grad_norm: float = 5.0
 
 
@@ -88,6 +93,7 @@ class Recipe:
     """A training run, or a stage of one (see `load_stages`).
 
     method: a key of `panoptic_ros.methods.METHODS`. hyperparameters: of its network. objective: settings of its loss.
+    thresholds: of its decode, with which the model is validated and exported; tuning finds better ones.
     input_size: (H, W) of the images the model is made for.
     batch_size: images per device and forward pass. grad_accum_steps: gradients of so many batches are accumulated for
         one optimiser step.
@@ -113,6 +119,7 @@ class Recipe:
     method: str = "hle"
     hyperparameters: Any = None
     objective: Any = None
+    thresholds: Any = None
     input_size: tuple[int, int] = (512, 1024)
     augmentation: Augmentation = field(default_factory=Augmentation)
     sampling: Sampling = field(default_factory=Sampling)
@@ -247,7 +254,8 @@ def _method(text: dict[str, Any], overrides: Sequence[str], source: str) -> str:
 
 
 def _kinds(method: str) -> dict[str, type]:
-    return {"hyperparameters": METHODS[method].hyperparameters, "objective": OBJECTIVES[method].settings_type}
+    return {"hyperparameters": METHODS[method].hyperparameters, "objective": OBJECTIVES[method].settings_type,
+            "thresholds": METHODS[method].thresholds}
 
 
 def _renamed(method: str) -> dict[str, str]:
@@ -278,11 +286,11 @@ def _instantiated(parser: _Parser, parsed: Namespace) -> dict[str, Any]:
 
 
 def _keys(text: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of all values; a dict below `test_time` is a value."""
+    """Dotted names of all values; what is below a key of _DICTS is one."""
     keys = []
     for name, value in text.items():
         key = f"{prefix}{name}"
-        keys += _keys(value, f"{key}.") if isinstance(value, dict) and key != "test_time" and value else [key]
+        keys += _keys(value, f"{key}.") if isinstance(value, dict) and key not in _DICTS and value else [key]
     return keys
 
 

@@ -126,7 +126,7 @@ class Run:
         self.step, self.best = state["step"], state["best"]
 
     def model(self) -> Model:
-        """The model as it stands: the EMA of the weights, where there is one, and default thresholds."""
+        """The model as it stands: the EMA of the weights, where there is one, and the recipe's thresholds."""
         network = self.network if self.ema is None else self.ema.network
         return trained_model(network, self.recipe, self.classes, self.mean, self.std, self.dataset.name, self.step,
                              self.fabric.world_size)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.methods import hle
+from training.batches import Objects
 from training.losses.lovasz import lovasz_binary, lovasz_softmax
 from training.objectives.hle import HLEObjective, Settings, associative_loss, class_mean_loss, thomson_means
 
@@ -361,3 +362,35 @@ def test_class_means_begin_as_the_settings_want(thomson: bool) -> None:
     before = network.class_mean.detach().clone()
     HLEObjective(network, Settings(thomson=thomson), TABLE).initialise(seed=1)
     assert torch.equal(network.class_mean, thomson_means(4, 12, 1) if thomson else before)
+
+
+def test_a_pixel_inside_an_instance_has_the_foreground_s_weight_in_the_seed_term() -> None:
+    outputs, mean = make_outputs()
+    plain, weighted = (loss_terms(outputs, mean, Settings(seed_foreground=w))["seed"].item() for w in (1.0, 11.0))
+    seed = outputs["seed"][0, 0]
+    errors, count = 0.0, 0
+    for y in range(3):
+        for x in range(4):
+            k = int(INSTANCE_MAP[0, y, x])
+            if CLASS_MAP[0, y, x] != 255 and k > 0:
+                errors += float((seed[y, x] - phi_by_hand(outputs, k)[y, x]).detach()) ** 2
+            # Stuff counts too; a pixel of a thing class without an instance (there is none here) would not.
+            count += int(CLASS_MAP[0, y, x] != 255)
+    assert weighted - plain == pytest.approx(10 * errors / count, abs=1e-5)
+
+
+def test_the_extent_of_an_instance_that_its_crop_has_cut_is_not_asked_for() -> None:
+    outputs, mean = make_outputs()
+    outputs = {**outputs, "spatial_log_sigma": -4 + 0.5 * torch.randn(1, 1, 3, 4)}
+    ids = [4, 7, 9]
+
+    def extent(cut: list[int]) -> float:
+        objects = Objects(torch.zeros(3).long(), torch.tensor(ids), torch.tensor([3, 2, 2]), torch.zeros(3, 4),
+                          torch.tensor([[False, k in cut, False, False] for k in ids]))
+        batch = {"class_map": CLASS_MAP, "instance_map": INSTANCE_MAP, "clip": torch.zeros(1), "objects": objects}
+        return HLEObjective(EmbeddingSpace(mean), PAPER, TABLE).loss(outputs, batch)["extent"].item()
+
+    alone = [extent([other for other in ids if other != k]) for k in ids]
+    assert extent([]) == pytest.approx(sum(alone) / 3, abs=1e-5)
+    assert extent([4]) == pytest.approx((alone[1] + alone[2]) / 2, abs=1e-5)
+    assert extent(ids) == 0

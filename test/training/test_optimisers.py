@@ -96,3 +96,16 @@ def test_frozen_layers_have_no_gradient_and_their_batch_norm_stays_as_it_is() ->
 def test_more_layers_than_there_are_below_the_head_cannot_be_frozen() -> None:
     with pytest.raises(InputError, match="freeze is 6, but there are 5 layers below the head: stem, layer1"):
         freeze_layers(network("resnet18"), 6)
+
+
+def test_parameters_may_have_a_multiplier_of_their_own() -> None:
+    net = network("resnet18")
+    settings = Optimiser(learning_rate=1.0, backbone_multiplier=0.5,
+                         multipliers={"class_": 100.0, "backbone.encoder.bn1": 3.0})
+    rows = groups(make_optimiser(settings, net), net)
+    assert rows["class_mean"]["rate"] == rows["class_log_sigma"]["rate"] == 100
+    assert rows["backbone.encoder.bn1.weight"]["rate"] == 1.5
+    assert rows["backbone.encoder.conv1.weight"]["rate"] == 0.5
+    assert rows["head.weight"]["rate"] == 1
+    with pytest.raises(InputError, match="multipliers names klass_mean, with which no parameter begins; .*class_mean"):
+        make_optimiser(Optimiser(multipliers={"klass_mean": 2.0}), net)

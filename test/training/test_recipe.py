@@ -126,3 +126,11 @@ def test_a_base_s_stages_can_be_changed_by_name_or_left_out(tmp_path: Path) -> N
     (tmp_path / "alone.yaml").write_text("base: b.yaml\nstages: null\n")
     assert [stage.steps for stage in load_stages(tmp_path / "changed.yaml").values()] == [7, 3]
     assert load_recipe(tmp_path / "alone.yaml").steps == 7
+
+
+def test_a_recipe_has_the_thresholds_that_its_model_is_validated_with(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path, "thresholds: {seed: 0.7}\noptimiser: {multipliers: {class_mean: 50}}\n"))
+    assert recipe.thresholds == hle.Thresholds(seed=0.7)
+    assert recipe.optimiser.multipliers == {"class_mean": 50}
+    with pytest.raises(InputError, match="unknown thresholds.seeds; the nearest known one is thresholds.seed"):
+        load_recipe(written(tmp_path, "thresholds: {seeds: 0.7}\n"))

@@ -19,6 +19,7 @@ from panoptic_ros.methods.hle.kernels import (
     pixel_features,
     position_grid,
 )
+from training.batches import Objects
 from training.losses.lovasz import lovasz_binary, lovasz_softmax
 from training.objectives.objective import Objective, weighted_total
 
@@ -39,9 +40,11 @@ class Settings:
     seg, seg_mean, ins, seed: weights of the terms. gamma: weight of L_ins-var (Eq. 14).
     cross_entropy: weight of a cross entropy on psi beside L_seg. The paper has none; from random weights, without an
         ImageNet backbone, the Lovász softmax alone is slow to start.
+    seed_foreground: weight in L_seed of a pixel inside an instance; the paper's is 1, as that of a pixel of stuff, of
+        which there are ten times as many: their targets of 0 leave the seeds of objects little gradient.
     extent: weight of a regression of the predicted spatial sigma to EXTENT times the standard deviation of the
-        instance's pixels: L_ins alone hardly makes it small for small objects. Nothing where one sigma is shared, as
-        in the paper.
+        instance's pixels, for instances that the crop has not cut: L_ins alone hardly makes it small for small objects.
+        Nothing where one sigma is shared, as in the paper.
     smallest_instance: instances of fewer cells of the output are left out of the instance and seed terms; the paper
         has no such limit.
     class_margins, instance_margins: delta_pull and delta_push of Eq. 1 and 2, in L1 distance, larger for classes than
@@ -57,6 +60,7 @@ class Settings:
     ins: float = 1.0
     gamma: float = 10.0
     seed: float = 1.0
+    seed_foreground: float = 1.0
     cross_entropy: float = 0.0
     extent: float = 1.0
     smallest_instance: int = 1
@@ -91,7 +95,8 @@ class HLEObjective(Objective):
             F.interpolate(batch[name][:, None].float(), outputs["seed"].shape[2:], mode="nearest-exact")[:, 0].long()
             for name in ("class_map", "instance_map"))
         terms = {**_semantic_terms(self.network, outputs, class_map, settings),
-                 **_instance_terms(outputs, class_map, instance_map, batch["clip"], self.is_thing, settings)}
+                 **_instance_terms(outputs, class_map, instance_map, batch["clip"], batch.get("objects"), self.is_thing,
+                                   settings)}
         return weighted_total(terms, {"seg": settings.seg, "seg_mean": settings.seg_mean, "ins": settings.ins,
                                       "cross_entropy": settings.cross_entropy, "extent": settings.extent,
                                       "seed": settings.seed})
@@ -127,7 +132,7 @@ def _probability_loss(log_psi: Tensor, classes: Tensor, settings: Settings) -> T
 
 
 def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map: Tensor, clip: Tensor,
-                    is_thing: Tensor, settings: Settings) -> dict[str, Tensor]:
+                    objects: Objects | None, is_thing: Tensor, settings: Settings) -> dict[str, Tensor]:
     height, width = class_map.shape[1:]
     grid = position_grid(height, width, class_map.device).view(-1, 2)
     is_predicted = "spatial_log_sigma" in outputs
@@ -153,16 +158,28 @@ def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map:
             target = torch.where(inside, phi.detach().gather(0, assigned[None])[0], 0)
             ins_var.append(variance_loss(log_s, member))
             if is_predicted:
-                extent += [extent_loss(*part) for part in zip(
-                    spatial.split(pixels), position.split(pixels), member.split(pixels, 1), strict=True)]
+                row_ids = ids[(ids > 0) & (cells >= settings.smallest_instance)]
+                for image, part in enumerate(zip(spatial.split(pixels), position.split(pixels), member.split(pixels, 1),
+                                                 strict=True), end - images):
+                    extent.append(extent_loss(part[0], part[1], part[2][_is_whole(row_ids, image, objects)]))
         # Eq. 13; a pixel of a thing class outside all instances (a crowd, or too small a thing) has no seed target.
         is_target = (target > 0) | ~is_thing[class_map[b].flatten()[valid]]
-        seed_loss.append((s - target).square()[is_target])
+        weight = torch.where(target > 0, settings.seed_foreground, 1.0)
+        seed_loss.append((weight * (s - target).square())[is_target])
     zero = outputs["embedding"].sum() * 0
-    terms = {"extent": torch.cat(extent).mean() if extent else zero} if is_predicted else {}
+    extents = torch.cat(extent) if extent else zero[None][:0]  # none also where the crops have cut all instances
+    terms = {"extent": extents.mean() if len(extents) else zero} if is_predicted else {}
     return {**terms, "ins": torch.cat(ins).mean() if ins else zero,
             "ins_var": settings.gamma * torch.cat(ins_var).mean() if ins_var else zero,  # Eq. 14
             "seed": torch.cat(seed_loss).mean() if sum(map(len, seed_loss)) else zero}
+
+
+def _is_whole(ids: Tensor, image: int, objects: Objects | None) -> Tensor:
+    """Which of these instances of an image of the batch its crop has not cut, (L,) bool."""
+    if objects is None:
+        return torch.ones_like(ids, dtype=torch.bool)
+    cut = objects.number[(objects.image == image) & objects.cut.any(1)]
+    return ~torch.isin(ids, cut)
 
 
 def _instance_loss(phi: Tensor, embedding: Tensor, member: Tensor, settings: Settings) -> Tensor:
