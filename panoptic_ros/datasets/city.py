@@ -51,8 +51,8 @@ class CityName:
         if match is None:
             if text.startswith(("city:", "city@", "cityx", "city+")):
                 raise InputError(f"'{text}' is no synthetic city: write city, or city:600-607x40@512x1024 for drives "
-                                 "600 to 607, 40 frames of each, 512 pixels high and 1024 wide, and +tiny at the end for "
-                                 "labels that outline tiny things too")
+                                 "600 to 607, 40 frames of each, 512 pixels high and 1024 wide; +tiny at "
+                                 "the end outlines tiny things too")
             return None
         first = int(match["first"] or TEST_DRIVES[0])
         last = int(match["last"] or (first if match["first"] else TEST_DRIVES[1]))
