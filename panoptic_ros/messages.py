@@ -20,6 +20,8 @@ IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 SEGMENTS = "panoptic_ros/msg/PanopticSegmentArray"
 EMBEDDINGS = "panoptic_ros/msg/InstanceEmbeddingArray"
+# model_id of segments that are ground truth. Where they have track ids, a thing without one is a crowd.
+TRUTH = "truth"
 
 # Encodings of depth images (REP 118): metres, or millimetres.
 DEPTH_ENCODINGS = {"32FC1": "f4", "16UC1": "u2"}

@@ -22,7 +22,7 @@ from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.datasets import Dataset, Truth, open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
-from panoptic_ros.evaluation.content_hash import hash_path, hash_settings
+from panoptic_ros.evaluation.content_hash import hash_images, hash_path, hash_settings
 from panoptic_ros.evaluation.results import format_table, write_result
 from panoptic_ros.evaluation.scorer import Scorer
 from panoptic_ros.labels import PanopticLabel
@@ -108,9 +108,7 @@ def run(args: argparse.Namespace) -> int:
     settings = {"thresholds": dataclasses.asdict(model.thresholds), "tracking": dataclasses.asdict(perception.tracking),
                 "test_time": {"flip": test_time.flip, "scales": list(test_time.scales)},
                 "engine": engine.name, "device": str(engine.device), "precision": engine.precision}
-    # Which images, of which classes: results of others cannot be compared.
-    images = {"classes": dataset.classes.names, "images": [entry.name for entry in dataset.entries[:count]]}
-    facts = {"panoptic_ros": __version__, "input": args.data, "truth_hash": hash_settings(images),
+    facts = {"panoptic_ros": __version__, "input": args.data, "truth_hash": hash_images(dataset, count),
              "model": model.model_id, "model_hash": hash_path(folder), "settings": settings,
              "settings_hash": hash_settings(settings), "frames": {"in": count, "scored": count}}
     predictions = PredictionWriter(args.out / "predictions", dataset) if args.predictions else None

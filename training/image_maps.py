@@ -65,8 +65,11 @@ class CachedMaps:
     """
 
     def __init__(self, dataset: Dataset, folder: Path, with_depth: bool = False) -> None:
-        """with_depth: whether `depth` will be asked for."""
-        self.dataset, self.folder, self._with_depth = dataset, folder, with_depth
+        """folder: files lie in it, or in a folder of the dataset's revision there: those of another are not read.
+
+        with_depth: whether `depth` will be asked for.
+        """
+        self.dataset, self.folder, self._with_depth = dataset, folder / dataset.revision, with_depth
         self._sequences = [rows for _, rows in dataset.sequences()]
         self._starts = [rows[0] for rows in self._sequences]
 

@@ -48,7 +48,7 @@ class Samples(TorchDataset[dict[str, Any]]):
         self._cached = None if cache is None else CachedMaps(dataset, cache, with_depth)
         self._with_depth = with_depth
         self._clip: tuple[int, dict[str, Any]] | None = None
-        file = statistics_file(cache, dataset.name, [entry.name for entry in dataset.entries], self.classes)
+        file = statistics_file(cache, dataset, self.classes)
         self.policy = make_policy(
             sampling or Sampling(), augmentation, _starts_of_clips(dataset, clip_length), clip_length,
             self.classes.thing_mask, seed, lambda: cached_statistics(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from panoptic_ros.classes import VOID, ClassTable
+from panoptic_ros.datasets.dataset import Dataset
 from panoptic_ros.errors import InputError
 from training.image_maps import Maps, instances_of
 
@@ -68,9 +69,10 @@ def cached_statistics(file: Path, make: Callable[[], ImageStatistics]) -> ImageS
     return statistics
 
 
-def statistics_file(folder: Path | None, dataset: str, images: Sequence[str], classes: ClassTable) -> Path:
-    """Where the statistics of these images in this table are kept: in the folder, or in the user's cache."""
+def statistics_file(folder: Path | None, dataset: Dataset, classes: ClassTable) -> Path:
+    """Where the statistics of a dataset's images in this table are kept: in the folder, or in the user's cache."""
     if folder is None:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "panoptic_ros"
-    key = hashlib.sha256("\n".join([dataset, *images, *classes.names]).encode()).hexdigest()[:16]
-    return folder / f"statistics_{key}.npz"
+    names = [dataset.name, *(entry.name for entry in dataset.entries), *classes.names]
+    key = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    return folder / dataset.revision / f"statistics_{key}.npz"

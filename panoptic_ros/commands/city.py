@@ -26,6 +26,7 @@ from panoptic_ros.image_files import DEPTH_STEPS
 from panoptic_ros.interruption import stop_on_interrupt
 from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.messages import (
+    TRUTH,
     camera_image_message,
     depth_image_message,
     header,
@@ -141,8 +142,12 @@ def _write_files(out: Path, frames: Iterable[CityFrame], camera: CityCamera, cla
             steps = np.nan_to_num(frame.depth * DEPTH_STEPS, posinf=0.0)  # 0 = sky, or farther than 65535 steps
             cv2.imwrite(str(out / "depth" / name), np.where(steps > 65535, 0, np.rint(steps)).astype(np.uint16), fast)
             panoptic = truth.panoptic_frame(frame)
-            writer.add(f"images/{name}", PanopticLabel.of_frame(panoptic), out.name, k, frame.stamp_ns,
-                       panoptic.segments.track_id)
+            rows = panoptic.segments
+            is_crowd = rows.is_thing & (rows.track_id == 0)
+            label = PanopticLabel.of(panoptic.segment_map, rows.class_id, rows.track_id, is_crowd)
+            # The id of a crowd: as those of stuff, which are class ids + 1.
+            writer.add(f"images/{name}", label, out.name, k, frame.stamp_ns,
+                       np.where(is_crowd, rows.class_id + 1, rows.track_id))
             poses.append(" ".join(f"{value:.9g}" for value in frame.camera_pose[:3].reshape(-1)))
             stamps.append(str(frame.stamp_ns))
     finally:
@@ -163,7 +168,7 @@ def _write_bag(out: Path, frames: Iterable[CityFrame], camera: CityCamera, class
             bag.write("/camera/image", camera_image_message(panoptic.image, bag.types), stamp)
             bag.write("/camera/camera_info", calibration.message(head, bag.types), stamp)
             bag.write("/camera/truth/panoptic/image", panoptic_image_message(panoptic, bag.types), stamp)
-            bag.write("/camera/truth/segments", segments_message(panoptic, "truth", bag.types), stamp)
+            bag.write("/camera/truth/segments", segments_message(panoptic, TRUTH, bag.types), stamp)
             bag.write("/camera/truth/depth", depth_image_message(panoptic, bag.types), stamp)
             count += 1
     return count

@@ -13,7 +13,7 @@ from panoptic_ros.datasets.dataset import Dataset, Truth
 from panoptic_ros.datasets.open import open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
-from panoptic_ros.evaluation.content_hash import hash_settings
+from panoptic_ros.evaluation.content_hash import hash_images
 from panoptic_ros.evaluation.parallel_scoring import score_in_parallel
 from panoptic_ros.evaluation.prediction_pairs import PredictionPairs, pair_predictions
 from panoptic_ros.evaluation.results import format_table, write_result
@@ -61,9 +61,7 @@ def _open_predictions(path: str, truth: Dataset, video: bool) -> Dataset:
 
 def _facts(args: argparse.Namespace, pairs: PredictionPairs) -> dict[str, Any]:
     frames: dict[str, Any] = {"scored": len(pairs.truth), "predictions_without_truth": len(pairs.extra)}
-    # Of names, not of pixels: it is to tell one dataset from another.
-    names = {"images": [entry.name for entry in pairs.truth.entries], "classes": list(pairs.truth.classes.names)}
     return {"panoptic_ros": __version__, "predictions": args.predictions, "truth": args.truth,
-            "truth_hash": hash_settings(names), "frames": frames,
+            "truth_hash": hash_images(pairs.truth), "frames": frames,
             "matched_by": "frame number" if pairs.by_number else "name",
             **({"unmatched": {"predictions_without_truth": list(pairs.extra[:_LISTED])}} if pairs.extra else {})}

@@ -13,21 +13,25 @@ from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.errors import InputError
 from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.synthetic_city import CityCamera, CityDrive, CityFrame
+from panoptic_ros.synthetic_city.truth import frame_label
 
 # Drives 500 to 599 tune, 600 to 607 are the test drives; training starts at a million.
 TEST_DRIVES = (600, 607)
 FRAMES = 20
 SIZE = (512, 1024)  # (H, W)
 FRAME_RATE = 10.0
+# To be raised when the image or the label of any frame changes. 1, which had no number: tiny things were outlined.
+REVISION = 2
 _NAME = re.compile(r"city(?::(?P<first>\d+)(?:-(?P<last>\d+))?)?(?:x(?P<frames>\d+)(?:/(?P<every>\d+))?)?"
-                   r"(?:@(?P<h>\d+)x(?P<w>\d+))?")
+                   r"(?:@(?P<h>\d+)x(?P<w>\d+))?(?P<tiny>\+tiny)?")
 
 
 @dataclass(frozen=True)
 class CityName:
     """What `city:600-607x40@256x512` says: drives 600 to 607, 40 frames of each, 256 x 512 pixels.
 
-    Frames are consecutive; x40/12 takes every twelfth.
+    Frames are consecutive; x40/12 takes every twelfth. With +tiny at the end every thing is outlined in the labels,
+    however small, where else tiny ones are a crowd of their class.
     """
 
     first: int = TEST_DRIVES[0]
@@ -35,18 +39,20 @@ class CityName:
     frames: int = FRAMES
     every: int = 1
     size: tuple[int, int] = SIZE
+    tiny: bool = False
 
     @staticmethod
     def parse(text: str) -> CityName | None:
-        """`city`, then any of :FIRST-LAST, xFRAMES or xFRAMES/EVERY, and @HEIGHTxWIDTH; None for a path.
+        """`city`, then any of :FIRST-LAST, xFRAMES or xFRAMES/EVERY, @HEIGHTxWIDTH and +tiny; None for a path.
 
         Raises InputError where it begins as a city's name and does not go on as one.
         """
         match = _NAME.fullmatch(text)
         if match is None:
-            if text.startswith(("city:", "city@", "cityx")):
+            if text.startswith(("city:", "city@", "cityx", "city+")):
                 raise InputError(f"'{text}' is no synthetic city: write city, or city:600-607x40@512x1024 for drives "
-                                 "600 to 607, 40 frames of each, 512 pixels high and 1024 wide")
+                                 "600 to 607, 40 frames of each, 512 pixels high and 1024 wide; +tiny at "
+                                 "the end outlines tiny things too")
             return None
         first = int(match["first"] or TEST_DRIVES[0])
         last = int(match["last"] or (first if match["first"] else TEST_DRIVES[1]))
@@ -55,13 +61,14 @@ class CityName:
         if last < first or min(frames, every) < 1 or not all(64 <= side <= 4096 for side in size):
             raise InputError(f"'{text}' names no drives: the last is not before the first, each has at least one "
                              "frame, and images have 64 to 4096 pixels per side")
-        return CityName(first, last, frames, every, size)
+        return CityName(first, last, frames, every, size, match["tiny"] is not None)
 
 
 class City(Dataset):
     """Consecutive frames of whole drives at 10 Hz, in perspective, with everything that can be known of them.
 
-    An object's id is its own for the whole drive.
+    An object's id is its own for the whole drive. Where it is tiny it is part of a crowd of its class, without an id;
+    see `synthetic_city.truth.group_tiny_things`.
     """
 
     truth = frozenset(Truth)
@@ -69,7 +76,9 @@ class City(Dataset):
     def __init__(self, name: CityName | None = None) -> None:
         self._name = name or CityName()
         first, last, frames, every = self._name.first, self._name.last, self._name.frames, self._name.every
-        self.name = f"city:{first}-{last}x{frames}" + (f"/{every}" if every > 1 else "")
+        tiny = "+tiny" if self._name.tiny else ""
+        self.name = f"city:{first}-{last}x{frames}" + (f"/{every}" if every > 1 else "") + tiny
+        self.revision = f"{REVISION}{tiny}"
         self.classes = load_class_table("cityscapes")
         self.entries = [Entry(f"{drive:04d}_{k:06d}", f"{drive:04d}", round(k * 1e9 / FRAME_RATE), k)
                         for drive in range(first, last + 1) for k in range(0, frames * every, every)]
@@ -84,8 +93,7 @@ class City(Dataset):
         return self._frame(index).image
 
     def label(self, index: int) -> PanopticLabel:
-        frame = self._frame(index)
-        return PanopticLabel.of_maps(frame.class_map, frame.instance_map)
+        return frame_label(self._frame(index), self.classes, self._name.tiny)
 
     def depth(self, index: int) -> np.ndarray:
         return self._frame(index).depth

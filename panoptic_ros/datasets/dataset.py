@@ -42,6 +42,9 @@ class Entry:
 class Dataset(ABC):
     """Images with truth, read when they are asked for; safe to pickle, so that processes can share the work.
 
+    revision: differs where images or labels of the same names differ, as those of a dataset that renders them do from
+    version to version: what is kept of a dataset is kept apart by it, and results of two revisions do not compare.
+    A file's name can be made of it.
     Reading raises InputError, with the file's name, where a file is missing or damaged.
     """
 
@@ -49,6 +52,7 @@ class Dataset(ABC):
     classes: ClassTable
     truth: frozenset[Truth]
     entries: Sequence[Entry]
+    revision: str = ""
 
     def __len__(self) -> int:
         return len(self.entries)

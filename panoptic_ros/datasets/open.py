@@ -15,7 +15,8 @@ from panoptic_ros.errors import InputError
 FORMATS = """COCO panoptic: a .json file, or a folder with panoptic.json and panoptic/, or with X.json and X/
 KITTI-MOTS: a folder with instances.txt and image_02/, one with instances_txt/0000.txt ..., or such a text file
 CamVid: a folder with val/ and valannot/, or one of its train/ and val/
-synthetic city: city, or city:600-607x40@512x1024 (drives, frames of each, height x width; x40/12: every twelfth)"""
+synthetic city: city, or city:600-607x40@512x1024 (drives, frames of each, height x width; x40/12: every twelfth);
+  with +tiny at the end, such as city+tiny, things below 25 pixels at 512 x 1024 are outlined, not crowds"""
 
 
 def open_dataset(path: str, video: bool | None = None, for_training: bool = False) -> Dataset:

@@ -19,7 +19,7 @@ from panoptic_ros.classes import ClassTable, load_class_table
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.errors import InputError
 from panoptic_ros.labels import PanopticLabel
-from panoptic_ros.messages import DEPTH_ENCODINGS, IMAGE, SEGMENTS, read_depth, read_segments, serialized_header
+from panoptic_ros.messages import DEPTH_ENCODINGS, IMAGE, SEGMENTS, TRUTH, read_depth, read_segments, serialized_header
 from panoptic_ros.paths import shared_folder
 
 
@@ -110,16 +110,22 @@ class TruthTopics(Dataset):
         return np.ascontiguousarray(image.rgb())
 
     def label(self, index: int) -> PanopticLabel:
-        """The truth of this image; the track ids of things are the object ids."""
+        """The truth of this image; the track ids of things are the object ids.
+
+        Where segments are said to be truth (model_id) and have track ids, a thing without one is a crowd. What a model
+        found, taken as truth, has no crowds: its things without a track are objects that it does not follow.
+        """
         entry = self.entries[index]
         pair = self._pairs[str(entry.sequence)]
         try:
-            segment_map, rows = read_segments(_content(self._message(pair.panoptic, entry.stamp_ns)),
-                                              _content(self._message(pair.segments, entry.stamp_ns)))
+            segments = _content(self._message(pair.segments, entry.stamp_ns))
+            segment_map, rows = read_segments(_content(self._message(pair.panoptic, entry.stamp_ns)), segments)
         except InputError as error:
             raise InputError(f"{self._path}: truth at {entry.stamp_ns} ns: {error}") from error
+        has_crowds = segments.model_id == TRUTH and bool(rows.track_id.any())
         return PanopticLabel.of(segment_map, self._row_of_class[rows.class_id],
-                                np.where(rows.is_thing, rows.track_id, 0))
+                                np.where(rows.is_thing, rows.track_id, 0),
+                                rows.is_thing & (rows.track_id == 0) & has_crowds)
 
     def depth(self, index: int) -> np.ndarray:
         """(H, W) float32 metres, NaN where nobody knows: everywhere, where the image has no depth."""

@@ -1,4 +1,4 @@
-"""Hashes by which two evaluations are known to be of the same recording, model and settings."""
+"""Hashes by which two evaluations are known to be of the same recording or dataset, model and settings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+from panoptic_ros.datasets.dataset import Dataset
 
 _BLOCK = 1 << 22  # bytes that are read at once
 
@@ -34,3 +36,12 @@ def hash_path(path: Path) -> str:
 def hash_settings(settings: Mapping[str, Any]) -> str:
     """sha256 of the settings as JSON with sorted keys and without spaces."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def hash_images(dataset: Dataset, count: int | None = None) -> str:
+    """sha256 that tells one dataset, or its first `count` images, from another.
+
+    Of the names of its images and classes and of its revision, not of pixels.
+    """
+    names = {"images": [entry.name for entry in dataset.entries[:count]], "classes": list(dataset.classes.names)}
+    return hash_settings({**names, "revision": dataset.revision} if dataset.revision else names)

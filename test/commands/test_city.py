@@ -12,7 +12,8 @@ import pytest
 from panoptic_ros.bags.read import open_recording
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.cli import main
-from panoptic_ros.datasets import Truth
+from panoptic_ros.datasets import Truth, open_dataset
+from panoptic_ros.datasets.check import check_dataset
 from panoptic_ros.evaluation.truth_sources import open_truth
 from panoptic_ros.synthetic_city import CityCamera, CityDrive
 
@@ -108,6 +109,30 @@ def test_the_bag_has_images_calibration_and_truth_with_the_same_headers(tmp_path
     truth = open_truth(None, recording, load_class_table("cityscapes"))
     assert Truth.DEPTH in truth.dataset.truth
     assert np.array_equal(truth.dataset.depth(1), city.render(1).depth)
+
+
+def test_the_folder_the_bag_and_the_dataset_have_the_same_crowds_and_objects(tmp_path):
+    for place, options in (("drive", []), ("bag", ["--bag"])):
+        assert main(["city", "--seed", "600", "--frames", "2", "--size", "256x512", "--out", str(tmp_path / place),
+                     *options]) == 0
+    city, folder = open_dataset("city:600x2@256x512"), open_dataset(str(tmp_path / "drive"))
+    bag = open_truth(None, open_recording(tmp_path / "bag"), city.classes).dataset
+    assert Truth.TRACKS in folder.truth & bag.truth
+    numbers = [set() for _ in (folder, bag)]
+    for k in range(2):
+        label = city.label(k)
+        assert label.is_crowd.any()
+        for other, pairs in zip((folder.label(k), bag.label(k)), numbers, strict=True):
+            assert np.array_equal(other.class_map(), label.class_map())
+            assert np.array_equal(*(np.append(False, one.is_crowd)[one.segment_map] for one in (other, label)))
+            mine, theirs = (np.append(0, np.where(city.classes.thing_mask[one.class_id], one.object_id, 0))[
+                one.segment_map] for one in (label, other))
+            pairs |= set(zip(mine.reshape(-1).tolist(), theirs.reshape(-1).tolist(), strict=True))
+    # An object has one number in each of them, and what is none has none.
+    for pairs in numbers:
+        assert (0, 0) in pairs
+        assert len(pairs) == len({mine for mine, _ in pairs}) == len({theirs for _, theirs in pairs}) > 5
+    assert check_dataset(str(tmp_path / "drive")).tally.findings.kinds() == []
 
 
 @pytest.mark.parametrize(("options", "words"), [

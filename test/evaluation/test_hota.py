@@ -14,7 +14,8 @@ from panoptic_ros.labels import NO_CLASS
 METRIC = HigherOrderTrackingAccuracy
 CAR, PERSON = 0, 1
 IS_THING = np.array([True, True])
-NAMES = {"a": (CAR, 1), "b": (CAR, 2), "u": (CAR, 0), "p": (PERSON, 1), "n": (NO_CLASS, 0)}
+NAMES = {"a": (CAR, 1), "b": (CAR, 2), "u": (CAR, 0), "p": (PERSON, 1), "n": (NO_CLASS, 0),
+         "g": (CAR, 0, True)}
 
 
 def test_a_track_in_two_halves_is_detected_and_half_associated(score):
@@ -35,6 +36,14 @@ def test_masks_match_at_thresholds_up_to_their_iou(score):
 
 def test_things_without_object_id_are_tracks_of_one_image(score):
     assert score(("uu", "aa"), ("uu", "aa"))["assa"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("predicted", ["aann", "nnnn", "bbnn"])
+def test_an_object_that_is_part_of_a_crowd_in_an_image_is_neither_found_nor_missed_there(score, predicted):
+    assert score(("aann", "aann"), (predicted, "ggnn"), ("aann", "aann")) == {"hota": 1, "deta": 1, "assa": 1}
+    # Outside of the crowd it would be a missed and a false mask: DetA = 2 / (2 + 1 + 1), A = 2 / (2 + 1 + 1).
+    assert score(("aann", "aann"), ("nnaa", "aann"), ("aann", "aann")) == pytest.approx(
+        {"hota": 0.5, "deta": 0.5, "assa": 0.5})
 
 
 def test_another_class_is_no_match_and_classes_pool_by_their_sums(draw, totals):

@@ -14,7 +14,8 @@ from panoptic_ros.labels import NO_CLASS
 METRIC = MultiObjectTracking
 CAR, PERSON = 0, 1
 IS_THING = np.array([True, True])
-NAMES = {"a": (CAR, 1), "b": (CAR, 2), "c": (CAR, 3), "u": (CAR, 0), "p": (PERSON, 1), "n": (NO_CLASS, 0)}
+NAMES = {"a": (CAR, 1), "b": (CAR, 2), "c": (CAR, 3), "u": (CAR, 0), "p": (PERSON, 1), "n": (NO_CLASS, 0),
+         "g": (CAR, 0, True)}
 
 
 def test_matches_misses_and_false_masks_of_one_image(score):
@@ -54,6 +55,13 @@ def test_a_fragmentation_is_a_gap_in_which_the_object_was_there(score):
     assert score(("nn", "aa"), ("aa", "aa"))["fragmentations"] == 0
     assert score(("aa", "aa"), ("nn", "nn"), ("aa", "aa"))["fragmentations"] == 0
     assert score(("aa", "aa"), ("nn", "aa"), ("nn", "nn"), ("bb", "aa"))["fragmentations"] == 1
+
+
+@pytest.mark.parametrize("predicted", ["aann", "nnnn", "bbnn"])
+def test_an_object_that_is_part_of_a_crowd_in_an_image_is_neither_found_nor_missed_there(score, predicted):
+    result = score(("aann", "aann"), (predicted, "ggnn"), ("aann", "aann"))
+    assert (result["true_positives"], result["false_positives"], result["false_negatives"]) == (2, 0, 0)
+    assert (result["id_switches"], result["fragmentations"], result["motsa"]) == (0, 0, 1)
 
 
 def test_new_objects_do_not_mix_up_what_is_known_of_others(score):

@@ -61,6 +61,14 @@ def test_a_crowd_is_ignored_by_the_association_and_counts_as_its_class(draw):
     assert score([(draw("sss111", **CARS), truth)]).result()["sq"] == pytest.approx((0.5 + 0) / 2)
 
 
+@pytest.mark.parametrize("on_crowd", ["11ss", "22ss"])
+def test_an_object_that_is_part_of_a_crowd_in_an_image_is_not_associated_there(draw, on_crowd):
+    images = [("11ss", "11ss"), (on_crowd, "ccss"), ("11ss", "11ss")]
+    names = {"c": (CAR, 0, True), **CARS}
+    pairs = [(draw(predicted, **names), draw(truth, **names)) for predicted, truth in images]
+    assert score(pairs).result() == {"sq": 1, "aq": 1, "stq": 1}
+
+
 def test_void_makes_a_predicted_tube_larger_and_leaves_the_classes_alone(draw):
     result = score([(draw("111111", **CARS), draw("..1111", **CARS))]).result()
     assert result == pytest.approx({"sq": 1, "aq": 4 / 6, "stq": np.sqrt(4 / 6)})

@@ -162,7 +162,7 @@ SMALL_CITY = {"data__train": "city:1000000x2/12@64x128", "data__validation": "ci
 
 def test_hle_learns_the_city_in_two_stages(elsewhere: Path) -> None:
     assert train("city", "run", **SMALL_CITY) == 0
-    assert len(list(Path("runs/cache/city").glob("*.jpg"))) == 2
+    assert len(list(Path("runs/cache/city").rglob("*.jpg"))) == 2
     model = load_model("run/model")
     assert (model.method, model.classes) == ("hle", load_class_table("cityscapes"))
     assert model.training["score"]["on"].startswith("city:500-500x1")

@@ -20,6 +20,7 @@ from panoptic_ros.labels import PanopticLabel
 from training.augmentation import Augmentation
 from training.image_maps import CachedMaps, read_maps
 from training.samples import ResumableSampler, Samples, sample_batches
+from training.sampling import Sampling
 
 TABLE = ClassTable("three", ("road", "car", "person"), (False, True, True), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
 PLAIN = Augmentation(crop=(32, 64), scale=(1, 1), around_things=0, flip=0, brightness=0, contrast=0,
@@ -174,6 +175,41 @@ def test_a_cache_from_before_clips_is_made_again_where_they_are_wanted(tmp_path:
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}
     assert np.array_equal(CachedMaps(Street(), tmp_path).instance_keys(1), expected)
     assert all(file.read_bytes() == content for file, content in before.items())
+
+
+class Relabelled(Numbered):
+    """The same images of a later version, in which the car is a crowd."""
+
+    revision = "2"
+
+    def label(self, index: int) -> PanopticLabel:
+        label = super().label(index)
+        return PanopticLabel.of(label.segment_map, label.class_id, is_crowd=[False, True, True])
+
+
+def test_a_cache_of_another_revision_is_made_again(tmp_path: Path) -> None:
+    sampling = Sampling(policy="class_uniform")
+    for dataset in (Numbered(), Relabelled(), Numbered()):
+        samples = Samples(dataset, PLAIN, cache=tmp_path, sampling=sampling)
+        for entry in range(2):
+            assert np.array_equal(samples.maps(entry)[2], read_maps(dataset, entry)[2])
+    assert sorted(file.parent.name for file in tmp_path.rglob("i0.jpg")) == ["2", tmp_path.name]
+    # A class of which there are crowds alone has no instances in the statistics either.
+    counts = []
+    for folder in (tmp_path, tmp_path / "2"):
+        [file] = folder.glob("statistics_*.npz")
+        with np.load(file) as columns:
+            counts.append(len(columns["class_id"]))
+    assert counts == [5, 0]
+
+
+def test_a_thing_that_is_too_small_to_be_outlined_has_a_class_and_no_instance() -> None:
+    dataset = open_dataset("city:600x1@256x512")
+    label, (_, class_map, instance_map) = dataset.label(0), read_maps(dataset, 0)
+    in_crowd = np.append(False, label.is_crowd)[label.segment_map]
+    assert in_crowd.any()
+    assert not instance_map[in_crowd].any()
+    assert dataset.classes.thing_mask[class_map[in_crowd]].all()
 
 
 def test_labels_come_in_the_table_that_is_asked_for() -> None:
