@@ -20,14 +20,14 @@ FRAMES = 20
 SIZE = (512, 1024)  # (H, W)
 FRAME_RATE = 10.0
 _NAME = re.compile(r"city(?::(?P<first>\d+)(?:-(?P<last>\d+))?)?(?:x(?P<frames>\d+)(?:/(?P<every>\d+))?)?"
-                   r"(?:@(?P<h>\d+)x(?P<w>\d+))?")
+                   r"(?:@(?P<h>\d+)x(?P<w>\d+))?(?P<varied>~varied)?")
 
 
 @dataclass(frozen=True)
 class CityName:
     """What `city:600-607x40@256x512` says: drives 600 to 607, 40 frames of each, 256 x 512 pixels.
 
-    Frames are consecutive; x40/12 takes every twelfth.
+    Frames are consecutive; x40/12 takes every twelfth. With ~varied at its end, drives vary as real recordings do.
     """
 
     first: int = TEST_DRIVES[0]
@@ -35,16 +35,17 @@ class CityName:
     frames: int = FRAMES
     every: int = 1
     size: tuple[int, int] = SIZE
+    varied: bool = False
 
     @staticmethod
     def parse(text: str) -> CityName | None:
-        """`city`, then any of :FIRST-LAST, xFRAMES or xFRAMES/EVERY, and @HEIGHTxWIDTH; None for a path.
+        """`city`, then any of :FIRST-LAST, xFRAMES or xFRAMES/EVERY, @HEIGHTxWIDTH, ~varied; None for a path.
 
         Raises InputError where it begins as a city's name and does not go on as one.
         """
         match = _NAME.fullmatch(text)
         if match is None:
-            if text.startswith(("city:", "city@", "cityx")):
+            if text.startswith(("city:", "city@", "cityx", "city~")):
                 raise InputError(f"'{text}' is no synthetic city: write city, or city:600-607x40@512x1024 for drives "
                                  "600 to 607, 40 frames of each, 512 pixels high and 1024 wide")
             return None
@@ -55,7 +56,7 @@ class CityName:
         if last < first or min(frames, every) < 1 or not all(64 <= side <= 4096 for side in size):
             raise InputError(f"'{text}' names no drives: the last is not before the first, each has at least one "
                              "frame, and images have 64 to 4096 pixels per side")
-        return CityName(first, last, frames, every, size)
+        return CityName(first, last, frames, every, size, match["varied"] is not None)
 
 
 class City(Dataset):
@@ -70,6 +71,7 @@ class City(Dataset):
         self._name = name or CityName()
         first, last, frames, every = self._name.first, self._name.last, self._name.frames, self._name.every
         self.name = f"city:{first}-{last}x{frames}" + (f"/{every}" if every > 1 else "")
+        self.name += "~varied" if self._name.varied else ""
         self.classes = load_class_table("cityscapes")
         self.entries = [Entry(f"{drive:04d}_{k:06d}", f"{drive:04d}", round(k * 1e9 / FRAME_RATE), k)
                         for drive in range(first, last + 1) for k in range(0, frames * every, every)]
@@ -98,6 +100,6 @@ class City(Dataset):
             drive, k = divmod(range(len(self))[index], self._name.frames)
             seed = self._name.first + drive
             if self._drive is None or self._drive.seed != seed:
-                self._drive = CityDrive(seed, CityCamera.of_size(*self._name.size), FRAME_RATE)
+                self._drive = CityDrive(seed, CityCamera.of_size(*self._name.size), FRAME_RATE, self._name.varied)
             self._rendered = index, self._drive.render(k * self._name.every)
         return self._rendered[1]

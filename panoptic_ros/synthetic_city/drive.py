@@ -18,6 +18,7 @@ from panoptic_ros.synthetic_city.mesh import COMPACT, TWO_SIDED, Mesh, Scene, jo
 from panoptic_ros.synthetic_city.palette import Palette
 from panoptic_ros.synthetic_city.plots import Plot
 from panoptic_ros.synthetic_city.raster import inverse_depth, rasterise
+from panoptic_ros.synthetic_city.recording import record
 from panoptic_ros.synthetic_city.route import Convoy, Route
 from panoptic_ros.synthetic_city.scenery import build_plot
 from panoptic_ros.synthetic_city.shadows import shadow_map
@@ -25,6 +26,7 @@ from panoptic_ros.synthetic_city.streets import build_backdrop, build_junction
 from panoptic_ros.synthetic_city.textures import tile_of
 from panoptic_ros.synthetic_city.town import Town
 from panoptic_ros.synthetic_city.traffic import Actor, Traffic
+from panoptic_ros.synthetic_city.variation import varied_lens, varied_recorder, varied_windscreen
 from panoptic_ros.synthetic_city.weather import choose_weather
 
 SKY = 10
@@ -61,9 +63,12 @@ class CityDrive:
 
     World and motion are functions of seed and time; camera and frame rate only sample them, so a frame is the same
     whatever was rendered before. The 19 classes of Cityscapes occur, trams ("train") rarely.
+
+    varied: the drive varies as real recordings do, for training; plain drives are for tests and demonstration.
     """
 
-    def __init__(self, seed: int, camera: CityCamera | None = None, frame_rate: float = 10.0) -> None:
+    def __init__(self, seed: int, camera: CityCamera | None = None, frame_rate: float = 10.0,
+                 varied: bool = False) -> None:
         rng = np.random.default_rng([seed, 0])
         self.seed = seed
         self.camera = camera or CityCamera.of_size(512, 1024)
@@ -72,6 +77,11 @@ class CityDrive:
         self.palette = Palette(self.town)
         self.weather = choose_weather(rng)
         self.lens = photography.choose_lens(rng, self.weather)
+        self._varied = varied
+        if varied:
+            self.lens = varied_lens(seed, self.lens, self.camera, self.weather.night)
+            self._recorder = varied_recorder(seed, self.weather)
+            self._windscreen = varied_windscreen(seed, self.camera, self.weather)
         start_time = rng.uniform(0, 0.5) * Town.PERIOD
         self._start_time = start_time
         route = Route(self.town)
@@ -130,7 +140,11 @@ class CityDrive:
         shadow = shadow_map(scene.casters, self.camera, pose, self.weather)
         light = shade(mesh, surfaces, inverse, shadow, self.camera, pose, self.weather)
         noise = np.random.default_rng([self.seed, 30, k])
+        if self._varied:
+            light = self._windscreen.look_through(light, pose)
         image = photography.photograph(light, self.camera, self.lens, self.weather, noise)
+        if self._varied:
+            image = record(image, self._recorder, noise)
         return CityFrame(image, class_map, instance_map, depth, pose, self.stamp_ns(k))
 
     def _scene(self, pose: np.ndarray, time: float) -> Scene:

@@ -23,13 +23,14 @@ def test_the_test_drives_are_what_city_means():
 @pytest.mark.parametrize(("text", "name"), [
     ("city:500", CityName(500, 500)), ("city:500-503x7", CityName(500, 503, 7)),
     ("city:3x2@256x320", CityName(3, 3, 2, size=(256, 320))), ("cityx3", CityName(frames=3)),
-    ("city:1x4/12", CityName(1, 1, 4, 12)), ("cityscapes/val", None), ("town", None),
+    ("city:1x4/12", CityName(1, 1, 4, 12)), ("city~varied", CityName(varied=True)),
+    ("city:7x2/3@64x128~varied", CityName(7, 7, 2, 3, (64, 128), True)), ("cityscapes/val", None), ("town", None),
 ])
 def test_a_name_says_drives_frames_and_size(text, name):
     assert CityName.parse(text) == name
 
 
-@pytest.mark.parametrize("text", ["city:", "city:a", "city:5-3", "city:5x0", "city:5@10x10", "city:5@256"])
+@pytest.mark.parametrize("text", ["city:", "city:a", "city:5-3", "city:5x0", "city:5@10x10", "city:5@256", "city:5~"])
 def test_a_name_that_goes_wrong_is_refused(text):
     with pytest.raises(InputError, match=r"no synthetic city|names no drives"):
         open_dataset(text)
@@ -46,3 +47,11 @@ def test_images_labels_and_depth_are_those_of_the_drives_frames():
     objects = np.concatenate([[0], label.object_id])[label.segment_map]
     assert np.array_equal(objects, np.where(frame.class_map == 255, 0, frame.instance_map))
     assert len(pickle.dumps(dataset)) < 5000  # a process gets the recipe, not a town
+
+
+def test_varied_drives_have_a_name_of_their_own_and_frames_and_focal_length_of_theirs():
+    dataset = City(CityName(601, 601, 1, size=(64, 128), varied=True))
+    drive = CityDrive(601, CityCamera.of_size(64, 128), varied=True)
+    assert dataset.name == "city:601-601x1~varied"
+    assert np.array_equal(dataset.image(0), drive.render(0).image)
+    assert dataset.focal_length(0) == drive.camera.fx
