@@ -36,6 +36,7 @@ from panoptic_ros.synthetic_city import rendering
 from panoptic_ros.synthetic_city.camera import CityCamera
 from panoptic_ros.synthetic_city.drive import CityFrame
 from panoptic_ros.synthetic_city.truth import DriveTruth
+from panoptic_ros.synthetic_city.variation import varied_camera
 
 _OUTPUTS = {"images", "panoptic", "depth", "panoptic.json", "poses.txt", "timestamps.txt", "calibration.yaml"}
 _LIMITS = (64, 4096)  # pixels per side
@@ -69,12 +70,13 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--frame-rate is {args.frame_rate}; it must lie between 0.1 and 1000 images per second")
     _make_room(args.out, args.overwrite)
     classes = load_class_table("cityscapes")
+    view = varied_camera(args.seed, camera) if args.varied else camera
     begin = time.perf_counter()
     with stop_on_interrupt() as stop:
         frames = _render(args.seed, camera, args.frame_rate, args.frames, args.varied, stop)
         progress = tqdm(frames, total=args.frames, unit="image", disable=None)
-        count = _write_bag(args.out, progress, camera, classes) if args.bag else _write_files(
-            args.out, progress, camera, classes)
+        count = _write_bag(args.out, progress, view, classes) if args.bag else _write_files(
+            args.out, progress, view, classes)
     seconds = time.perf_counter() - begin
     print(f"{args.out}: {count} images of {camera.width} x {camera.height} in {seconds:.1f} s "
           f"({count / seconds:.1f} per second)")

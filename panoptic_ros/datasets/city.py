@@ -12,7 +12,7 @@ from panoptic_ros.classes import load_class_table
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.errors import InputError
 from panoptic_ros.labels import PanopticLabel
-from panoptic_ros.synthetic_city import CityCamera, CityDrive, CityFrame
+from panoptic_ros.synthetic_city import CityCamera, CityDrive, CityFrame, varied_camera
 
 # Drives 500 to 599 tune, 600 to 607 are the test drives; training starts at a million.
 TEST_DRIVES = (600, 607)
@@ -93,7 +93,9 @@ class City(Dataset):
         return self._frame(index).depth
 
     def focal_length(self, index: int) -> float:
-        return CityCamera.of_size(*self._name.size).fx
+        camera = CityCamera.of_size(*self._name.size)
+        seed = self._name.first + range(len(self))[index] // self._name.frames
+        return (varied_camera(seed, camera) if self._name.varied else camera).fx
 
     def _frame(self, index: int) -> CityFrame:
         if self._rendered is None or self._rendered[0] != index:

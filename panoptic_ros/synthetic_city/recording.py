@@ -40,7 +40,7 @@ def choose_recorder(rng: np.random.Generator, night: bool) -> Recorder:
         vibration=rng.gamma(2, 1.2) if rng.random() < 0.3 else 0.0, upright=bool(rng.random() < 0.7),
         shrink=rng.uniform(1.1, 2.2) if rng.random() < 0.5 else 1.0,
         sharpening=rng.uniform(0.2, 1.6) if rng.random() < 0.5 else 0.0,
-        chroma_noise=rng.gamma(1.5, 1.5) * (2 if night else 1) if rng.random() < 0.6 else 0.0,
+        chroma_noise=rng.gamma(1.5, 1.1) * (1.5 if night else 1) if rng.random() < 0.6 else 0.0,
         jpeg=int(rng.integers(25, 97)) if rng.random() < 0.8 else 0)
 
 
