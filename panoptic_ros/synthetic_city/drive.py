@@ -33,6 +33,7 @@ from panoptic_ros.synthetic_city.variation import (
     varied_mount,
     varied_own_car,
     varied_recorder,
+    varied_town,
     varied_windscreen,
 )
 from panoptic_ros.synthetic_city.weather import choose_weather
@@ -82,7 +83,7 @@ class CityDrive:
         self.seed = seed
         self.camera = camera or CityCamera.of_size(512, 1024)
         self.frame_rate = frame_rate
-        self.town = Town.of_seed(seed)
+        self.town = varied_town(Town.of_seed(seed)) if varied else Town.of_seed(seed)
         self.palette = Palette(self.town)
         self.weather = choose_weather(rng)
         self.lens = photography.choose_lens(rng, self.weather)

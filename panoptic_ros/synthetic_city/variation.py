@@ -11,6 +11,7 @@ from panoptic_ros.synthetic_city.camera import CityCamera
 from panoptic_ros.synthetic_city.own_car import OwnCar
 from panoptic_ros.synthetic_city.photography import Lens
 from panoptic_ros.synthetic_city.recording import Recorder, choose_recorder
+from panoptic_ros.synthetic_city.town import Town
 from panoptic_ros.synthetic_city.weather import Weather
 from panoptic_ros.synthetic_city.windscreen import Windscreen
 
@@ -51,6 +52,18 @@ RIGS = {
     "dashcam": Rig(0.3, (60, 120), (1.6, 1.8), (1.1, 1.7), 0.045),
     "high": Rig(0.1, (50, 100), (1.3, 2.0), (1.8, 2.9), 0.05),  # vans, buses and lorries
 }
+
+
+def varied_town(town: Town) -> Town:
+    """The same streets with traffic on either side alike, and in half of the towns with crowded kerbs."""
+    rng = np.random.default_rng([town.seed, _TOWN])
+    town = replace(town, side=-1 if rng.random() < 0.55 else 1)
+    if not town.has_junctions or rng.random() < 0.5:
+        return town
+    return replace(
+        town, parking=2.2, parked=rng.uniform(0.75, 1.0), people=max(town.people, rng.uniform(0.5, 1.3)),
+        cyclists=max(town.cyclists, rng.uniform(0.2, 1.0)), traffic=max(town.traffic, rng.uniform(0.4, 1.0)),
+        lane_width=rng.uniform(2.6, 3.2))
 
 
 def varied_camera(seed: int, camera: CityCamera) -> CityCamera:

@@ -12,7 +12,8 @@ import pytest
 from panoptic_ros.synthetic_city import CityCamera, CityDrive, CityFrame, drive
 from panoptic_ros.synthetic_city.own_car import OwnCar
 from panoptic_ros.synthetic_city.recording import Recorder, record
-from panoptic_ros.synthetic_city.variation import varied_camera, varied_own_car
+from panoptic_ros.synthetic_city.town import Town
+from panoptic_ros.synthetic_city.variation import varied_camera, varied_own_car, varied_town
 from panoptic_ros.synthetic_city.weather import choose_weather
 from panoptic_ros.synthetic_city.windscreen import Windscreen
 
@@ -139,6 +140,31 @@ def test_heights_and_angles_of_varied_mounts_are_spread_as_those_of_cars_are():
     assert 1.0 < height.min() < 1.3
     assert 1.9 < height.max() < 3.0
     assert 0.02 < pitch.std() < 0.07
+
+
+def test_about_half_of_the_varied_towns_drive_on_the_left():
+    sides = [varied_town(Town.of_seed(seed)).side for seed in range(200)]
+    assert 0.3 < np.mean(np.array(sides) > 0) < 0.6
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_oncoming_cars_come_on_the_side_that_the_town_does_not_drive_on(side):
+    checked = 0
+    for seed in range(1000000, 1000200):
+        town = varied_town(Town.of_seed(seed))
+        if town.side != side or town.kind != "highway":
+            continue
+        drive = CityDrive(seed, SMALL, varied=True)
+        pose = drive.camera_at(0)
+        for low in (-100, 0, 100):
+            for actor in drive.traffic.street(0, 0, low, low + 100, 0.0):
+                seen = pose[:3, :3].T @ (actor.position - pose[:3, 3])
+                if np.cos(actor.yaw) < 0 and 0 < seen[2] < 40:
+                    assert seen[0] * side > 0  # x is to the right in the image
+                    checked += 1
+        if checked > 20:
+            break
+    assert checked > 20
 
 
 def test_recorders_compress_as_jpeg_does_in_blocks_of_eight():
