@@ -37,6 +37,7 @@ from panoptic_ros.synthetic_city import rendering
 from panoptic_ros.synthetic_city.camera import CityCamera
 from panoptic_ros.synthetic_city.drive import CityFrame
 from panoptic_ros.synthetic_city.truth import DriveTruth
+from panoptic_ros.synthetic_city.variation import varied_camera
 
 _OUTPUTS = {"images", "panoptic", "depth", "panoptic.json", "poses.txt", "timestamps.txt", "calibration.yaml"}
 _LIMITS = (64, 4096)  # pixels per side
@@ -51,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, default=100, metavar="N", help="how many images")
     parser.add_argument("--size", default="512x1024", metavar="HxW", help="of the images in pixels: height x width")
     parser.add_argument("--frame-rate", type=float, default=10.0, metavar="HZ", help="images per second of the drive")
+    parser.add_argument("--varied", action="store_true",
+                        help="vary camera, own bonnet, traffic and photography as real recordings do, for training")
     parser.add_argument("--bag", action="store_true",
                         help="DIR becomes a rosbag2 (metadata.yaml and .mcap) with images, CameraInfo and truth "
                              "topics, in place of pictures and text files; a name that ends in .mcap makes one file")
@@ -68,12 +71,13 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--frame-rate is {args.frame_rate}; it must lie between 0.1 and 1000 images per second")
     _make_room(args.out, args.overwrite)
     classes = load_class_table("cityscapes")
+    view = varied_camera(args.seed, camera) if args.varied else camera
     begin = time.perf_counter()
     with stop_on_interrupt() as stop:
-        frames = _render(args.seed, camera, args.frame_rate, args.frames, stop)
+        frames = _render(args.seed, camera, args.frame_rate, args.frames, args.varied, stop)
         progress = tqdm(frames, total=args.frames, unit="image", disable=None)
-        count = _write_bag(args.out, progress, camera, classes) if args.bag else _write_files(
-            args.out, progress, camera, classes)
+        count = _write_bag(args.out, progress, view, classes) if args.bag else _write_files(
+            args.out, progress, view, classes)
     seconds = time.perf_counter() - begin
     print(f"{args.out}: {count} images of {camera.width} x {camera.height} in {seconds:.1f} s "
           f"({count / seconds:.1f} per second)")
@@ -113,10 +117,11 @@ def _make_room(out: Path, overwrite: bool) -> None:
         raise InputError(f"nothing can be written to {out}: {error.strerror}") from error
 
 
-def _render(seed: int, camera: CityCamera, frame_rate: float, count: int, stop: Event) -> Iterator[CityFrame]:
+def _render(seed: int, camera: CityCamera, frame_rate: float, count: int, varied: bool,
+            stop: Event) -> Iterator[CityFrame]:
     """The frames in their order, rendered by two processes that never are more than a few frames ahead."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(2, rendering.start, (seed, camera, frame_rate)) as pool:
+    with context.Pool(2, rendering.start, (seed, camera, frame_rate, varied)) as pool:
         waiting = [pool.apply_async(rendering.render, (k,)) for k in range(min(6, count))]
         for k in range(count):
             if stop.is_set():

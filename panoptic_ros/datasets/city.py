@@ -12,7 +12,7 @@ from panoptic_ros.classes import load_class_table
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.errors import InputError
 from panoptic_ros.labels import PanopticLabel
-from panoptic_ros.synthetic_city import CityCamera, CityDrive, CityFrame
+from panoptic_ros.synthetic_city import CityCamera, CityDrive, CityFrame, varied_camera
 from panoptic_ros.synthetic_city.truth import frame_label
 
 # Drives 500 to 599 tune, 600 to 607 are the test drives; training starts at a million.
@@ -23,15 +23,15 @@ FRAME_RATE = 10.0
 # To be raised when the image or the label of any frame changes. 1, which had no number: tiny things were outlined.
 REVISION = 2
 _NAME = re.compile(r"city(?::(?P<first>\d+)(?:-(?P<last>\d+))?)?(?:x(?P<frames>\d+)(?:/(?P<every>\d+))?)?"
-                   r"(?:@(?P<h>\d+)x(?P<w>\d+))?(?P<tiny>\+tiny)?")
+                   r"(?:@(?P<h>\d+)x(?P<w>\d+))?(?P<varied>\+varied)?(?P<tiny>\+tiny)?")
 
 
 @dataclass(frozen=True)
 class CityName:
     """What `city:600-607x40@256x512` says: drives 600 to 607, 40 frames of each, 256 x 512 pixels.
 
-    Frames are consecutive; x40/12 takes every twelfth. With +tiny at the end every thing is outlined in the labels,
-    however small, where else tiny ones are a crowd of their class.
+    Frames are consecutive; x40/12 takes every twelfth. With +varied drives vary as real recordings do. With +tiny at the
+    end every thing is outlined in the labels, however small, where else tiny ones are a crowd of their class.
     """
 
     first: int = TEST_DRIVES[0]
@@ -39,11 +39,12 @@ class CityName:
     frames: int = FRAMES
     every: int = 1
     size: tuple[int, int] = SIZE
+    varied: bool = False
     tiny: bool = False
 
     @staticmethod
     def parse(text: str) -> CityName | None:
-        """`city`, then any of :FIRST-LAST, xFRAMES or xFRAMES/EVERY, @HEIGHTxWIDTH and +tiny; None for a path.
+        """`city`, then any of :FIRST-LAST, xFRAMES or xFRAMES/EVERY, @HEIGHTxWIDTH, +varied, +tiny; None for a path.
 
         Raises InputError where it begins as a city's name and does not go on as one.
         """
@@ -61,7 +62,7 @@ class CityName:
         if last < first or min(frames, every) < 1 or not all(64 <= side <= 4096 for side in size):
             raise InputError(f"'{text}' names no drives: the last is not before the first, each has at least one "
                              "frame, and images have 64 to 4096 pixels per side")
-        return CityName(first, last, frames, every, size, match["tiny"] is not None)
+        return CityName(first, last, frames, every, size, match["varied"] is not None, match["tiny"] is not None)
 
 
 class City(Dataset):
@@ -76,9 +77,10 @@ class City(Dataset):
     def __init__(self, name: CityName | None = None) -> None:
         self._name = name or CityName()
         first, last, frames, every = self._name.first, self._name.last, self._name.frames, self._name.every
-        tiny = "+tiny" if self._name.tiny else ""
-        self.name = f"city:{first}-{last}x{frames}" + (f"/{every}" if every > 1 else "") + tiny
-        self.revision = f"{REVISION}{tiny}"
+        options = ("+varied" if self._name.varied else "") + ("+tiny" if self._name.tiny else "")
+        self.name = f"city:{first}-{last}x{frames}" + (f"/{every}" if every > 1 else "") + options
+        height, width = self._name.size
+        self.revision = f"{REVISION}@{height}x{width}{options}"
         self.classes = load_class_table("cityscapes")
         self.entries = [Entry(f"{drive:04d}_{k:06d}", f"{drive:04d}", round(k * 1e9 / FRAME_RATE), k)
                         for drive in range(first, last + 1) for k in range(0, frames * every, every)]
@@ -99,13 +101,15 @@ class City(Dataset):
         return self._frame(index).depth
 
     def focal_length(self, index: int) -> float:
-        return CityCamera.of_size(*self._name.size).fx
+        camera = CityCamera.of_size(*self._name.size)
+        seed = self._name.first + range(len(self))[index] // self._name.frames
+        return (varied_camera(seed, camera) if self._name.varied else camera).fx
 
     def _frame(self, index: int) -> CityFrame:
         if self._rendered is None or self._rendered[0] != index:
             drive, k = divmod(range(len(self))[index], self._name.frames)
             seed = self._name.first + drive
             if self._drive is None or self._drive.seed != seed:
-                self._drive = CityDrive(seed, CityCamera.of_size(*self._name.size), FRAME_RATE)
+                self._drive = CityDrive(seed, CityCamera.of_size(*self._name.size), FRAME_RATE, self._name.varied)
             self._rendered = index, self._drive.render(k * self._name.every)
         return self._rendered[1]

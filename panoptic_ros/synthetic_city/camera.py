@@ -25,9 +25,14 @@ class CityCamera:
     cy: float
 
     @staticmethod
-    def of_size(height: int, width: int, field_of_view: float = 75.0) -> CityCamera:
-        """A camera that looks straight ahead with this horizontal field of view in degrees."""
-        focal = width / 2 / math.tan(math.radians(field_of_view) / 2)
+    def of_size(height: int, width: int, field_of_view: float = 75.0, aspect: float | None = None) -> CityCamera:
+        """A camera that looks straight ahead with this horizontal field of view in degrees.
+
+        aspect: width / height of the image that has this field of view, with as many pixels as height x width; the
+        camera sees the height x width pixels in its middle, a part of it or more than it. None: of height x width.
+        """
+        across = width if aspect is None else math.sqrt(height * width * aspect)
+        focal = across / 2 / math.tan(math.radians(field_of_view) / 2)
         return CityCamera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
 
     def crop(self, x: int, y: int, width: int, height: int) -> CityCamera:

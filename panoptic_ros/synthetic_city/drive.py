@@ -18,6 +18,7 @@ from panoptic_ros.synthetic_city.mesh import COMPACT, TWO_SIDED, Mesh, Scene, jo
 from panoptic_ros.synthetic_city.palette import Palette
 from panoptic_ros.synthetic_city.plots import Plot
 from panoptic_ros.synthetic_city.raster import inverse_depth, rasterise
+from panoptic_ros.synthetic_city.recording import record
 from panoptic_ros.synthetic_city.route import Convoy, Route
 from panoptic_ros.synthetic_city.scenery import build_plot
 from panoptic_ros.synthetic_city.shadows import shadow_map
@@ -25,6 +26,16 @@ from panoptic_ros.synthetic_city.streets import build_backdrop, build_junction
 from panoptic_ros.synthetic_city.textures import tile_of
 from panoptic_ros.synthetic_city.town import Town
 from panoptic_ros.synthetic_city.traffic import Actor, Traffic
+from panoptic_ros.synthetic_city.variation import (
+    Mount,
+    varied_camera,
+    varied_lens,
+    varied_mount,
+    varied_own_car,
+    varied_recorder,
+    varied_town,
+    varied_windscreen,
+)
 from panoptic_ros.synthetic_city.weather import choose_weather
 
 SKY = 10
@@ -39,7 +50,7 @@ class CityFrame:
     image: (H, W, 3) uint8, red, green, blue.
     class_map: (H, W) uint8 Cityscapes train ids, 255 = void (the camera car's bonnet).
     instance_map: (H, W) int32, 0 = no thing, else an id that is the object's own for the whole drive.
-    depth: (H, W) float32 metres along the camera's axis, infinite at the sky.
+    depth: (H, W) float32 metres along the camera's axis, infinite at the sky, 0 = unknown (a varied drive's own car).
 
     The maps say what the image shows, with one exception, the one that Cityscapes makes: what is seen through the bars
     of a fence or the spokes of a wheel counts as the fence or the wheel, in its depth too.
@@ -61,27 +72,41 @@ class CityDrive:
 
     World and motion are functions of seed and time; camera and frame rate only sample them, so a frame is the same
     whatever was rendered before. The 19 classes of Cityscapes occur, trams ("train") rarely.
+
+    varied: the drive varies as real recordings do, for training; plain drives are for tests and demonstration. A varied
+    drive takes the size of the image from `camera` and chooses its own field of view: `camera` becomes `varied_camera`.
     """
 
-    def __init__(self, seed: int, camera: CityCamera | None = None, frame_rate: float = 10.0) -> None:
+    def __init__(self, seed: int, camera: CityCamera | None = None, frame_rate: float = 10.0,
+                 varied: bool = False) -> None:
         rng = np.random.default_rng([seed, 0])
         self.seed = seed
         self.camera = camera or CityCamera.of_size(512, 1024)
         self.frame_rate = frame_rate
-        self.town = Town.of_seed(seed)
+        self.town = varied_town(Town.of_seed(seed)) if varied else Town.of_seed(seed)
         self.palette = Palette(self.town)
         self.weather = choose_weather(rng)
         self.lens = photography.choose_lens(rng, self.weather)
+        self._varied = varied
+        if varied:
+            self.camera = varied_camera(seed, self.camera)
+            self.lens = varied_lens(seed, self.lens, self.camera, self.weather.night)
+            self._recorder = varied_recorder(seed, self.weather)
+            self._windscreen = varied_windscreen(seed, self.camera, self.weather)
         start_time = rng.uniform(0, 0.5) * Town.PERIOD
         self._start_time = start_time
         route = Route(self.town)
         self._cast = Cast(seed, self.weather.night)
         self.convoy = Convoy(self.town, route, start_time)
         self.traffic = Traffic(self.town, route, self.convoy, start_time)
-        self._mount = (rng.uniform(1.15, 2.2), rng.normal(0.0, 0.035) - 0.02, rng.normal(0, 0.008),
-                       rng.normal(0, 0.03), rng.uniform(0, 6.3, 3))
+        self._mount = Mount(rng.uniform(1.15, 2.2), rng.normal(0.0, 0.035) - 0.02, rng.normal(0, 0.008),
+                            rng.normal(0, 0.03), rng.uniform(0, 6.3, 3))
         self._bonnet = rng.uniform(0.35, 0.6) if rng.random() < 0.25 else 0.0
         self._bonnet_color = rng.uniform(0.03, 0.7)
+        if varied:
+            self._mount = varied_mount(seed)
+            self._bonnet = 0.0
+            self._own_car = varied_own_car(seed, self.camera, self.weather)
         self._plot = lru_cache(maxsize=96)(lambda along, i, j: Plot(self.town, along, i, j))
         self._still = lru_cache(maxsize=96)(lambda along, i, j: build_plot(self._plot(along, i, j), self.palette))
         self._junction = lru_cache(maxsize=48)(lambda i, j: build_junction(self.town, self.palette, i, j))
@@ -97,11 +122,12 @@ class CityDrive:
         time = k / self.frame_rate
         place = float(self.convoy.places(time)[self.convoy.own])
         point, plan_yaw = self.traffic.route.at(place)
-        height, pitch, roll, turn, phase = self._mount
-        yaw = self.town.heading(point, plan_yaw) + turn
-        pitch = pitch + 0.004 * np.sin(7.1 * time + phase[0]) + 0.003 * np.sin(3.3 * time + phase[1])
-        roll = roll + 0.004 * np.sin(4.7 * time + phase[2])
-        position = np.append(self.town.bend(point), height + 0.015 * np.sin(8.3 * time + phase[1]))
+        mount, phase, shake = self._mount, self._mount.phase, self._mount.shake
+        yaw = self.town.heading(point, plan_yaw) + mount.turn
+        pitch = mount.pitch + shake * 0.004 * np.sin(7.1 * time + phase[0]) + shake * 0.003 * np.sin(
+            3.3 * time + phase[1])
+        roll = mount.roll + shake * 0.004 * np.sin(4.7 * time + phase[2])
+        position = np.append(self.town.bend(point), mount.height + shake * 0.015 * np.sin(8.3 * time + phase[1]))
         ahead = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
         right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
         down = np.cross(ahead, right)
@@ -130,7 +156,14 @@ class CityDrive:
         shadow = shadow_map(scene.casters, self.camera, pose, self.weather)
         light = shade(mesh, surfaces, inverse, shadow, self.camera, pose, self.weather)
         noise = np.random.default_rng([self.seed, 30, k])
+        if self._varied:
+            hidden = self._own_car.mask
+            class_map[hidden], instance_map[hidden], depth[hidden] = VOID, 0, 0.0
+            self._own_car.paint(light)
+            light = self._windscreen.look_through(light, pose)
         image = photography.photograph(light, self.camera, self.lens, self.weather, noise)
+        if self._varied:
+            image = record(image, self._recorder, noise)
         return CityFrame(image, class_map, instance_map, depth, pose, self.stamp_ns(k))
 
     def _scene(self, pose: np.ndarray, time: float) -> Scene:

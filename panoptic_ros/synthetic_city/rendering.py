@@ -12,12 +12,12 @@ from panoptic_ros.synthetic_city.drive import CityDrive, CityFrame
 _drive: CityDrive | None = None
 
 
-def start(seed: int, camera: CityCamera, frame_rate: float) -> None:
+def start(seed: int, camera: CityCamera, frame_rate: float, varied: bool = False) -> None:
     """Prepare this process; to be called once, before `render`."""
     global _drive
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends this one, between two frames
     cv2.setNumThreads(1)
-    _drive = CityDrive(seed, camera, frame_rate)
+    _drive = CityDrive(seed, camera, frame_rate, varied)
 
 
 def render(k: int) -> CityFrame:

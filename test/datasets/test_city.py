@@ -26,13 +26,15 @@ def test_the_test_drives_are_what_city_means():
     ("city:500", CityName(500, 500)), ("city:500-503x7", CityName(500, 503, 7)),
     ("city:3x2@256x320", CityName(3, 3, 2, size=(256, 320))), ("cityx3", CityName(frames=3)),
     ("city:1x4/12", CityName(1, 1, 4, 12)), ("cityscapes/val", None), ("town", None),
-    ("city+tiny", CityName(tiny=True)), ("city:1-2x4/12@64x64+tiny", CityName(1, 2, 4, 12, (64, 64), True)),
+    ("city+varied", CityName(varied=True)), ("city:7x2/3@64x128+varied", CityName(7, 7, 2, 3, (64, 128), True)),
+    ("city+tiny", CityName(tiny=True)),
+    ("city:1-2x4/12@64x64+varied+tiny", CityName(1, 2, 4, 12, (64, 64), True, True)),
 ])
 def test_a_name_says_drives_frames_and_size(text, name):
     assert CityName.parse(text) == name
 
 
-@pytest.mark.parametrize("text", ["city:", "city:a", "city:5-3", "city:5x0", "city:5@10x10", "city:5@256",
+@pytest.mark.parametrize("text", ["city:", "city:a", "city:5-3", "city:5x0", "city:5@10x10", "city:5@256", "city:5+",
                                   "city+small", "city+tiny@256x512"])
 def test_a_name_that_goes_wrong_is_refused(text):
     with pytest.raises(InputError, match=r"no synthetic city|names no drives"):
@@ -72,3 +74,11 @@ def test_results_and_what_is_kept_of_the_two_labels_are_told_apart():
     assert hash_images(with_crowds) == hash_images(open_dataset("city:600x1"))
     assert hash_images(with_crowds) != hash_images(outlined)
     assert hash_images(open_dataset("city:600x3"), 1) == hash_images(with_crowds)
+
+
+def test_varied_drives_have_a_name_of_their_own_and_frames_and_focal_length_of_theirs():
+    dataset = City(CityName(601, 601, 1, size=(64, 128), varied=True))
+    drive = CityDrive(601, CityCamera.of_size(64, 128), varied=True)
+    assert dataset.name == "city:601-601x1+varied"
+    assert np.array_equal(dataset.image(0), drive.render(0).image)
+    assert dataset.focal_length(0) == drive.camera.fx

@@ -30,3 +30,10 @@ def test_a_crop_shifts_the_principal_point_alone():
     points, pose = np.array([[0.3, -0.2, 5.0]]), np.eye(4)
     assert np.allclose(crop.project(points, pose)[0], full.project(points, pose)[0] - [30, 20])
     assert (crop.width, crop.height) == (64, 32)
+
+
+def test_a_field_of_view_with_an_aspect_is_that_of_an_image_of_as_many_pixels():
+    # 100 x 400 pixels in another shape are 200 x 200; with a right angle across 200 pixels the focal length is 100.
+    camera = CityCamera.of_size(100, 400, field_of_view=90.0, aspect=1.0)
+    assert camera.fx == camera.fy == pytest.approx(100.0)
+    assert (camera.width, camera.height, camera.cx, camera.cy) == (400, 100, 199.5, 49.5)
