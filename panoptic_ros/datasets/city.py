@@ -30,8 +30,8 @@ _NAME = re.compile(r"city(?::(?P<first>\d+)(?:-(?P<last>\d+))?)?(?:x(?P<frames>\
 class CityName:
     """What `city:600-607x40@256x512` says: drives 600 to 607, 40 frames of each, 256 x 512 pixels.
 
-    Frames are consecutive; x40/12 takes every twelfth. With +varied drives vary as real recordings do. With +tiny at the
-    end every thing is outlined in the labels, however small, where else tiny ones are a crowd of their class.
+    Frames are consecutive; x40/12 takes every twelfth. With +varied drives vary as real recordings do. With +tiny at
+    the end every thing is outlined in the labels, however small, where else tiny ones are a crowd of their class.
     """
 
     first: int = TEST_DRIVES[0]
