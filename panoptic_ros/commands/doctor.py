@@ -67,7 +67,7 @@ def examine() -> list[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    yield Finding("package", "panoptic_ros", f"{__version__} in {Path(__file__).resolve().parent}")
+    yield Finding("package", "panoptic_ros", f"{__version__} in {Path(__file__).resolve().parents[1]}")
     yield Finding("package", "python", f"{sys.version.split()[0]} at {sys.executable}")
     for module, distribution in CORE_PACKAGES.items():
         if find_spec(module) is None:

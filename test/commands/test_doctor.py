@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from panoptic_ros import cli
+from panoptic_ros import __version__, cli
 from panoptic_ros.commands import doctor
 from panoptic_ros.commands.doctor import Finding
 from panoptic_ros.paths import shared_folder
@@ -38,6 +38,7 @@ def test_the_report_is_json_on_demand(capsys: Printed) -> None:
     assert cli.main(["doctor", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["package"]["numpy"] == {"value": np.__version__}
+    assert report["package"]["panoptic_ros"] == {"value": f"{__version__} in {Path(cli.__file__).parent}"}
     assert " on " in report["inference"]["choice"]["value"]
 
 
