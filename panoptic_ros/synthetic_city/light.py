@@ -25,7 +25,7 @@ def _stains() -> np.ndarray:
 
 def choose_stains(rng: np.random.Generator) -> np.ndarray:
     """Stains for rough surfaces, weak or strong, (_NOISE_SIZE, _NOISE_SIZE) float32, mean about 1."""
-    noise = octave_noise(rng, _NOISE_SIZE, int(rng.choice([4, 8, 16])), 7, rng.uniform(0.6, 0.95))
+    noise = octave_noise(rng, _NOISE_SIZE, int(rng.choice([8, 16, 32])), 6, rng.uniform(0.6, 0.95))
     return np.exp(rng.uniform(0.04, 0.18) * np.clip(noise, -3, 3)).astype(np.float32)
 
 
