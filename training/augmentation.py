@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torchvision.transforms.v2 import functional as F
 from panoptic_ros.classes import VOID
 from panoptic_ros.errors import InputError
 from training.batches import Objects
+from training.fourier import FourierAmplitude
 from training.image_maps import instances_of
 
 _SEARCH_STRIDE = 4  # of the pixels among which a thing to crop around is searched
@@ -33,6 +35,8 @@ class Augmentation:
     around_things: probability that a crop contains a thing, of a class drawn first; other crops lie anywhere, more
         often around half the image's height. For the sampling policy `uniform`; other policies choose the crop's focus.
     flip: probability of a horizontal flip. brightness, contrast, saturation, hue: of torchvision's ColorJitter.
+    fourier_images: folder of unlabelled images or videos; where it is given, fourier_share of the samples take the
+        amplitudes of frequencies up to fourier_reach, in cycles per pixel, from one of them.
     """
 
     crop: tuple[int, int] = (512, 1024)
@@ -45,6 +49,9 @@ class Augmentation:
     contrast: float = 0.25
     saturation: float = 0.25
     hue: float = 0.02
+    fourier_images: str = ""
+    fourier_share: float = 0.5
+    fourier_reach: float = 0.01
 
     def __post_init__(self) -> None:
         if min(self.crop) < 32:
@@ -65,9 +72,12 @@ class Augmentation:
 
         fill: padding colour, RGB, 0 to 1: the mean that the network's input is normalised by.
         """
+        fourier = [FourierAmplitude(Path(self.fourier_images), self.fourier_share, self.fourier_reach)
+                   ] if self.fourier_images else []
         return v2.Compose([
             ScaledCrop(self, fill),
             RandomHorizontalFlip(self.flip),
+            *fourier,
             v2.ColorJitter(self.brightness, self.contrast, self.saturation, self.hue),
         ])
 

@@ -82,7 +82,9 @@ class City(Dataset):
         height, width = self._name.size
         self.revision = f"{REVISION}@{height}x{width}{options}"
         self.classes = load_class_table("cityscapes")
-        self.entries = [Entry(f"{drive:04d}_{k:06d}", f"{drive:04d}", round(k * 1e9 / FRAME_RATE), k)
+        # A cache keeps images by their names, and must not mix up the two kinds of a drive.
+        kind = "_varied" if self._name.varied else ""
+        self.entries = [Entry(f"{drive:04d}_{k:06d}{kind}", f"{drive:04d}", round(k * 1e9 / FRAME_RATE), k)
                         for drive in range(first, last + 1) for k in range(0, frames * every, every)]
         # A street that is built for one frame serves the next; an image, its label and its depth are one rendering.
         self._drive: CityDrive | None = None

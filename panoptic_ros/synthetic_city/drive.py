@@ -13,7 +13,7 @@ from panoptic_ros.synthetic_city import photography
 from panoptic_ros.synthetic_city.camera import CityCamera
 from panoptic_ros.synthetic_city.cast import Cast, radius
 from panoptic_ros.synthetic_city.furniture import add_signal, signal_posts
-from panoptic_ros.synthetic_city.light import shade
+from panoptic_ros.synthetic_city.light import choose_stains, shade
 from panoptic_ros.synthetic_city.mesh import COMPACT, TWO_SIDED, Mesh, Scene, join, polygons
 from panoptic_ros.synthetic_city.palette import Palette
 from panoptic_ros.synthetic_city.plots import Plot
@@ -88,9 +88,11 @@ class CityDrive:
         self.weather = choose_weather(rng)
         self.lens = photography.choose_lens(rng, self.weather)
         self._varied = varied
+        self._stains: np.ndarray | None = None
         if varied:
             self.camera = varied_camera(seed, self.camera)
             self.lens = varied_lens(seed, self.lens, self.camera, self.weather.night)
+            self._stains = choose_stains(np.random.default_rng([seed, 57]))
             self._recorder = varied_recorder(seed, self.weather)
             self._windscreen = varied_windscreen(seed, self.camera, self.weather)
         start_time = rng.uniform(0, 0.5) * Town.PERIOD
@@ -154,7 +156,7 @@ class CityDrive:
             depth = 1 / (inverse if surfaces.truth_map is surfaces.face_map
                          else inverse_depth(surfaces, surfaces.truth_map, self.camera))
         shadow = shadow_map(scene.casters, self.camera, pose, self.weather)
-        light = shade(mesh, surfaces, inverse, shadow, self.camera, pose, self.weather)
+        light = shade(mesh, surfaces, inverse, shadow, self.camera, pose, self.weather, self._stains)
         noise = np.random.default_rng([self.seed, 30, k])
         if self._varied:
             hidden = self._own_car.mask

@@ -23,16 +23,23 @@ def _stains() -> np.ndarray:
     return np.clip(1 + 0.11 * noise, 0.6, 1.4).astype(np.float32)
 
 
+def choose_stains(rng: np.random.Generator) -> np.ndarray:
+    """Stains for rough surfaces, weak or strong, (_NOISE_SIZE, _NOISE_SIZE) float32, mean about 1."""
+    noise = octave_noise(rng, _NOISE_SIZE, int(rng.choice([8, 16, 32])), 6, rng.uniform(0.6, 0.95))
+    return np.exp(rng.uniform(0.04, 0.18) * np.clip(noise, -3, 3)).astype(np.float32)
+
+
 @lru_cache(maxsize=1)
 def _cloud_noise() -> np.ndarray:
     return octave_noise(np.random.default_rng(6), _NOISE_SIZE, 3, 7, 0.55)
 
 
 def shade(mesh: Mesh, surfaces: Surfaces, inverse_depth: np.ndarray, shadow: np.ndarray, camera: CityCamera,
-          pose: np.ndarray, weather: Weather) -> np.ndarray:
+          pose: np.ndarray, weather: Weather, stains: np.ndarray | None = None) -> np.ndarray:
     """The light that arrives from each pixel, (H, W, 3) float32, about 0 to 1, before any lens or sensor.
 
-    shadow: (H, W) float32, share of the sun that is kept from the ground.
+    shadow: (H, W) float32, share of the sun that is kept from the ground. stains: of rough surfaces, see
+    `choose_stains`; None: surfaces are as smooth as those of plain drives.
     """
     faces = mesh.faces[surfaces.rows]
     face_map = surfaces.face_map.astype(np.intp)
@@ -40,7 +47,7 @@ def shade(mesh: Mesh, surfaces: Surfaces, inverse_depth: np.ndarray, shadow: np.
     y = y[:, None]
     z = 1 / np.maximum(inverse_depth, 1e-5)
 
-    tile, stain = _texture(faces, surfaces, face_map, inverse_depth, z, x, y, camera)
+    tile, stain = _texture(faces, surfaces, face_map, inverse_depth, z, x, y, camera, stains)
     world_normal = surfaces.normal @ pose[:3, :3].T.astype(np.float32)
     facing = np.maximum(world_normal @ weather.sun.astype(np.float32), 0)
     full = weather.skylight * (0.8 + 0.2 * world_normal[:, 2:]) + weather.sunlight * facing[:, None]
@@ -103,9 +110,10 @@ def _lamps(faces: np.ndarray, weather: Weather) -> tuple[np.ndarray, np.ndarray,
 
 
 def _texture(faces: np.ndarray, surfaces: Surfaces, face_map: np.ndarray, inverse_depth: np.ndarray, z: np.ndarray,
-             x: np.ndarray, y: np.ndarray, camera: CityCamera) -> tuple[list[np.ndarray], np.ndarray]:
+             x: np.ndarray, y: np.ndarray, camera: CityCamera,
+             stains: np.ndarray | None) -> tuple[list[np.ndarray], np.ndarray]:
     """The tiles as seen, four channels (H, W) uint8, and the stains upon them (H, W) float32."""
-    atlas = build_atlas()
+    atlas = build_atlas(stains is not None)
 
     def gather(column: np.ndarray) -> np.ndarray:
         table = np.zeros(len(faces) + 1, np.float32)
@@ -137,8 +145,9 @@ def _texture(faces: np.ndarray, surfaces: Surfaces, face_map: np.ndarray, invers
     map_y = (np.ceil(along) - along) * side + atlas.origin_y.take(place) - 0.5
     pixels = cv2.remap(atlas.pixels, map_x, map_y, cv2.INTER_LINEAR)
     metres = gather(faces["tile_size"][:, 0])
-    stain = cv2.remap(_stains(), across * metres * 13 % _NOISE_SIZE, along * metres * 13 % _NOISE_SIZE,
-                      cv2.INTER_NEAREST, borderMode=cv2.BORDER_WRAP)
+    stain = cv2.remap(_stains() if stains is None else stains, across * metres * 13 % _NOISE_SIZE,
+                      along * metres * 13 % _NOISE_SIZE, cv2.INTER_NEAREST if stains is None else cv2.INTER_LINEAR,
+                      borderMode=cv2.BORDER_WRAP)
     return list(cv2.split(pixels)), stain
 
 

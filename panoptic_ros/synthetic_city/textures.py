@@ -57,14 +57,20 @@ def octave_noise(rng: np.random.Generator, size: int, coarsest: int, octaves: in
     return (total - total.mean()) / (total.std() + 1e-6)
 
 
-@lru_cache(maxsize=1)
-def build_atlas() -> Atlas:
-    """The atlas; it is the same for every drive, which picks, scales and colours its tiles."""
+@lru_cache(maxsize=2)
+def build_atlas(rough: bool = False) -> Atlas:
+    """The atlas; it is the same for every drive, which picks, scales and colours its tiles.
+
+    rough: noise of all frequencies, each octave as strong as the next, as in photographs, lies over every tile.
+    """
     tiles: list[np.ndarray] = []
-    for index, (_, variants, paint) in enumerate(_SURFACES):
+    for index, (surface, variants, paint) in enumerate(_SURFACES):
         for variant in range(variants):
             rng = np.random.default_rng([77, index, variant])
-            tile = np.clip(paint(rng), 0, 255).astype(np.uint8)
+            picture = paint(rng)
+            if rough:
+                picture[..., :3] *= _roughness(surface, np.random.default_rng([78, index, variant]))
+            tile = np.clip(picture, 0, 255).astype(np.uint8)
             if tile.shape[2] == 3:
                 tile = np.dstack([tile, np.zeros((TILE, TILE), np.uint8)])
             tiles.append(tile)
@@ -83,6 +89,22 @@ def build_atlas() -> Atlas:
             pixels[y:y + side, x:x + side] = np.pad(small, ((_PAD, _PAD), (_PAD, _PAD), (0, 0)), mode="wrap")
             origin_x[number, level], origin_y[number, level] = x + _PAD, y + _PAD
     return Atlas(pixels, origin_x, origin_y)
+
+
+# Deviation of the noise of rough tiles; _ROUGHNESS for those that are not named.
+_ROUGHNESS, _ROUGHNESSES = 0.08, {
+    "plain": 0.07, "asphalt": 0.13, "grass": 0.22, "earth": 0.2, "leaves": 0.32, "bark": 0.2, "paint": 0.06,
+    "glass": 0.3, "sign": 0.04, "worn": 0.12}
+
+
+def _roughness(surface: str, rng: np.random.Generator) -> np.ndarray:
+    """What a rough tile is multiplied with, (TILE, TILE, 3) float32, mean about 1; colours differ a little."""
+    deviation = _ROUGHNESSES.get(surface, _ROUGHNESS) * rng.uniform(0.6, 1.5)
+    # The broad octaves are the stains' part.
+    noise = octave_noise(rng, TILE, 4 if surface == "glass" else 8, 6, rng.uniform(0.8, 1.1))
+    color = np.stack([octave_noise(rng, TILE, 8, 6, 0.9) for _ in range(3)], 2)
+    factor: np.ndarray = np.clip(1 + deviation * (noise[..., None] + 0.12 * color), 0.2, 2).astype(np.float32)
+    return factor
 
 
 def _grey(value: np.ndarray, tint: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> np.ndarray:

@@ -20,6 +20,7 @@ class Town:
     side: -1 drives on the right, +1 on the left (sign of the lateral offset, left positive).
     parking, pavement, verge, median, setback: widths, 0 = none; an open road's parking is its hard shoulder.
     floors: fewest and most of a house. built, trees, parked, people, cyclists, traffic: how much there is, 0 to 1.
+    crowd: of people beside parked cars, vans and trailers at kerbs, 0 to 1; none in plain drives.
     waves: of the bend across streets along x and along y: amplitude, length / 2 pi, phase. green: share of the lights'
     period in which streets along x may go.
     """
@@ -44,6 +45,7 @@ class Town:
     side: int
     waves: tuple[tuple[float, float, float], tuple[float, float, float]]
     green: float
+    crowd: float = 0.0
 
     @staticmethod
     def of_seed(seed: int) -> Town:

@@ -166,7 +166,7 @@ class Traffic:
     @staticmethod
     def parked(plot: Plot) -> list[Actor]:
         """What is parked along a street segment."""
-        town, rng = plot.town, plot.draws(18)
+        town, rng, tall = plot.town, plot.draws(18), plot.draws(33)
         actors = []
         where = ((plot.along, 1), (plot.i, 8), (plot.j, 8))
         for side in (1, -1):
@@ -181,6 +181,9 @@ class Traffic:
                     if rng.random() > full:
                         continue
                     kind = _CARS[rng.choice(7, p=_CAR_SHARES)] if rng.random() < 0.95 else "box_van"
+                    if town.crowd and tall.random() < 0.25 * town.crowd:
+                        kind = str(tall.choice(["van", "delivery_van", "box_van", "caravan", "trailer"],
+                                               p=[0.3, 0.35, 0.15, 0.1, 0.1]))
                     yaw = plot.yaw(s, d, 0.0 if side == -town.side else np.pi) + rng.normal(0, 0.015)
                     yaw += np.pi * (rng.random() < 0.15)
                     thing = _thing(3, *where, (side > 0, 1), (slot, 6))
@@ -227,6 +230,24 @@ class Traffic:
             yield Actor("person", _thing(5, *where, (number, 6)), position[number], yaw, walked)
         if near.any():
             yield from self._crossing(plot, time)
+            if self.town.crowd:
+                yield from self._beside_cars(plot, time)
+
+    def _beside_cars(self, plot: Plot, time: float) -> Iterator[Actor]:
+        """Those who walk or stand on the road along parked cars, or get in."""
+        town, key = self.town, (self.town.seed, plot.along, plot.i, plot.j)
+        where = ((plot.along, 1), (plot.i, 8), (plot.j, 8))
+        for number in range(int(10 * town.crowd * _draw(24, *key) + 0.5)):
+            side = 1 if number % 2 else -1
+            d = side * (plot.half - town.parking - 0.1 - 0.4 * _draw(25, *key, number))
+            speed = (_draw(26, *key, number) - 0.5) * 2.4 if number % 3 else 0.0
+            way = plot.length * _draw(27, *key, number) + speed * (self.start_time + time)
+            lap = way % (2 * plot.length - 20)
+            back = lap > plot.length - 10
+            at = 5 + (2 * plot.length - 20 - lap if back else lap)
+            turn = math.pi * (back != (speed < 0)) if speed else 2 * math.pi * _draw(28, *key, number)
+            yield Actor("person", _thing(7, *where, (number, 6)), plot.world(at, d, 0.0), plot.yaw(at, d, turn),
+                        way if speed else 0.0)
 
     def _crossing(self, plot: Plot, time: float) -> Iterator[Actor]:
         """Those who cross a street while its traffic has red."""

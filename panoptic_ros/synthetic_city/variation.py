@@ -63,7 +63,8 @@ def varied_town(town: Town) -> Town:
     return replace(
         town, parking=2.2, parked=rng.uniform(0.75, 1.0), people=max(town.people, rng.uniform(0.5, 1.3)),
         cyclists=max(town.cyclists, rng.uniform(0.2, 1.0)), traffic=max(town.traffic, rng.uniform(0.4, 1.0)),
-        lane_width=rng.uniform(2.6, 3.2))
+        lane_width=rng.uniform(2.6, 3.2), pavement=min(town.pavement, rng.uniform(1.2, 3.0)),
+        crowd=rng.uniform(0.3, 1.0))
 
 
 def varied_camera(seed: int, camera: CityCamera) -> CityCamera:

@@ -7,10 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from panoptic_ros.classes import VOID
 from panoptic_ros.synthetic_city.mesh import COMPACT, LONG, Mesh, boxes, join, placed, polygons
 from panoptic_ros.synthetic_city.textures import tile_of
 
-CAR, TRUCK, BUS, TRAIN = 13, 14, 15, 16
+CAR, TRUCK, BUS, TRAIN = 13, 14, 15, 16  # caravans and trailers are void, as Cityscapes scores neither
 
 # Colours of faces in a template: the owner's paint times this, marked by a negative red.
 _PAINT, _SECOND_PAINT = (-1.0, 0.0, 0.0), (-2.0, 0.0, 0.0)
@@ -68,6 +69,14 @@ KINDS: dict[str, VehicleKind] = {
                                                     (0.28, 0.85), (0.28, 0.12)), None, (0.37, -0.2, -0.33), 0.5, True),
     "flatbed": VehicleKind(TRUCK, (6.8, 2.2, 2.5), 0.6, ((0.5, 0.15), (0.5, 0.5), (0.46, 0.97), (0.42, 1.0),
                                                       (0.22, 1.0), (0.22, 0.15)), None, (0.36, -0.28), 0.42, True),
+    "delivery_van": VehicleKind(CAR, (5.7, 2.0, 2.5), 0.6, ((0.5, 0.1), (0.5, 0.37), (0.39, 0.47), (0.27, 0.94),
+                                                            (0.2, 1.0), (-0.5, 1.0), (-0.5, 0.1)), None, (0.33, -0.3),
+                                0.35),
+    "caravan": VehicleKind(VOID, (5.4, 2.2, 2.6), 0.5, ((0.46, 0.15), (0.5, 0.5), (0.44, 0.95), (0.4, 1.0),
+                                                        (-0.45, 1.0), (-0.5, 0.9), (-0.48, 0.15)), None, (-0.05,),
+                           0.32),
+    "trailer": VehicleKind(VOID, (3.2, 1.8, 1.6), 0.5, ((0.5, 0.25), (0.5, 1.0), (-0.5, 1.0), (-0.5, 0.25)), None,
+                           (-0.06,), 0.33),
     "bus": VehicleKind(BUS, (11.5, 2.55, 3.1), 1.0, _BOX_BODY, None, (0.3, -0.22), 0.5),
     "coach": VehicleKind(BUS, (12.5, 2.55, 3.6), 0.4, _BOX_BODY, None, (0.31, -0.18, -0.27), 0.52),
     "minibus": VehicleKind(BUS, (7.0, 2.2, 2.8), 0.4, _BOX_BODY, None, (0.33, -0.28), 0.4),
@@ -112,7 +121,7 @@ def build_vehicle(kind: str, thing: int, level: int, rng: np.random.Generator,
     faces["tile"][poster] = tile_of("poster", tile_shift)
     if not night:
         faces["glow"] = 0
-    faces["thing"] = thing
+    faces["thing"] = thing if sort.class_id != VOID else 0
     if sort.size[0] > _LONG_FROM:
         faces["layer"] = LONG
     return mesh, size
@@ -125,7 +134,7 @@ def _template(kind: str, level: int) -> Mesh:
     parts = [_profile(sort)]
     if sort.cabin is not None:
         parts.append(_cabin(sort))
-    else:
+    elif kind != "trailer":
         parts.append(_windows_of_box(sort, kind))
     if sort.cargo:
         parts.append(_cargo(sort, kind))
@@ -212,8 +221,8 @@ def _windows_of_box(sort: VehicleKind, kind: str) -> Mesh:
                      _faces(sort, board, (0.1, 0.1, 0.1), "plain", detail=2),
                      _faces(sort, [[tuple(np.array(p) * [1, 0.6, 1] + [0.001, 0, 0]) for p in board[0]]],
                             (0.9, 0.6, 0.1), "poster", (1.0, 0.5), 3, -0.6)])
-    x0, z0 = sort.body[2] if kind == "box_van" else sort.body[1]
-    x1, z1 = sort.body[3] if kind == "box_van" else sort.body[2]
+    foot = 2 if kind in ("box_van", "delivery_van") else 1  # of the windscreen, in the outline
+    (x0, z0), (x1, z1) = sort.body[foot], sort.body[foot + 1]
     low_x, high_x = x0 + 0.002, x1 + 0.004
     screen = np.array([(low_x, -0.48, z0), (low_x, 0.48, z0), (high_x, 0.46, z1), (high_x, -0.46, z1)])
     back = x1 - 0.07

@@ -8,6 +8,7 @@ import os
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from panoptic_ros.bags.read import open_recording
 from panoptic_ros.classes import load_class_table
@@ -133,6 +134,15 @@ def test_the_folder_the_bag_and_the_dataset_have_the_same_crowds_and_objects(tmp
         assert (0, 0) in pairs
         assert len(pairs) == len({mine for mine, _ in pairs}) == len({theirs for _, theirs in pairs}) > 5
     assert check_dataset(str(tmp_path / "drive")).tally.findings.kinds() == []
+
+
+def test_varied_drives_are_written_with_the_calibration_of_their_own_camera(tmp_path):
+    out = tmp_path / "drive"
+    assert main(["city", "--seed", "5", "--frames", "1", "--size", "96x160", "--varied", "--out", str(out)]) == 0
+    city = CityDrive(5, CityCamera.of_size(96, 160), varied=True)
+    assert np.array_equal(cv2.imread(str(out / "images" / "000000.png"))[..., ::-1], city.render(0).image)
+    camera = yaml.safe_load((out / "calibration.yaml").read_text())["camera_matrix"]["data"]
+    assert camera == pytest.approx([city.camera.fx, 0, city.camera.cx, 0, city.camera.fy, city.camera.cy, 0, 0, 1])
 
 
 @pytest.mark.parametrize(("options", "words"), [

@@ -80,5 +80,6 @@ def test_varied_drives_have_a_name_of_their_own_and_frames_and_focal_length_of_t
     dataset = City(CityName(601, 601, 1, size=(64, 128), varied=True))
     drive = CityDrive(601, CityCamera.of_size(64, 128), varied=True)
     assert dataset.name == "city:601-601x1+varied"
+    assert not {e.name for e in dataset.entries} & {e.name for e in City(CityName(601, 601, 1)).entries}
     assert np.array_equal(dataset.image(0), drive.render(0).image)
     assert dataset.focal_length(0) == drive.camera.fx

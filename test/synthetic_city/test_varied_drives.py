@@ -9,11 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from panoptic_ros.synthetic_city import CityCamera, CityDrive, CityFrame, drive
+from panoptic_ros.classes import load_class_table
+from panoptic_ros.synthetic_city import CityCamera, CityDrive, CityFrame
 from panoptic_ros.synthetic_city.own_car import OwnCar
+from panoptic_ros.synthetic_city.plots import Plot
 from panoptic_ros.synthetic_city.recording import Recorder, record
+from panoptic_ros.synthetic_city.textures import TILE, build_atlas, tile_of
 from panoptic_ros.synthetic_city.town import Town
+from panoptic_ros.synthetic_city.traffic import Traffic
 from panoptic_ros.synthetic_city.variation import varied_camera, varied_own_car, varied_town
+from panoptic_ros.synthetic_city.vehicles import build_vehicle
 from panoptic_ros.synthetic_city.weather import choose_weather
 from panoptic_ros.synthetic_city.windscreen import Windscreen
 
@@ -50,7 +55,7 @@ def test_a_varied_frame_is_the_same_whatever_was_rendered_before_and_another_tha
 @pytest.mark.parametrize("seed", range(1000000, 1000004))
 def test_photography_changes_the_image_and_no_truth(monkeypatch, seed):
     frame = CityDrive(seed, SMALL, varied=True).render(4)
-    monkeypatch.setattr(drive, "record", lambda image, recorder, rng: image)
+    monkeypatch.setattr("panoptic_ros.synthetic_city.drive.record", lambda image, recorder, rng: image)
     monkeypatch.setattr(Windscreen, "look_through", lambda self, light, pose: light)
     bare = CityDrive(seed, SMALL, varied=True).render(4)
     assert (frame.image != bare.image).mean() > 0.2
@@ -165,6 +170,71 @@ def test_oncoming_cars_come_on_the_side_that_the_town_does_not_drive_on(side):
         if checked > 20:
             break
     assert checked > 20
+
+
+@pytest.fixture(scope="module")
+def crowded() -> list[CityDrive]:
+    seeds = [seed for seed in range(1000000, 1000040) if varied_town(Town.of_seed(seed)).crowd > 0.6]
+    return [CityDrive(seed, SMALL, varied=True) for seed in seeds[:4]]
+
+
+def test_truth_of_crowded_drives_agrees_with_itself(crowded):
+    is_thing = load_class_table("cityscapes").thing_mask
+    for drive in crowded:
+        frame = drive.render(12)
+        known = frame.class_map != 255
+        assert np.array_equal(is_thing[frame.class_map[known]], frame.instance_map[known] > 0)
+        assert not frame.instance_map[~known].any()
+        assert np.isinf(frame.depth[frame.class_map == 10]).all()
+        assert np.isfinite(frame.depth[frame.class_map != 10]).all()
+        for thing in np.unique(frame.instance_map)[1:]:
+            assert len(np.unique(frame.class_map[frame.instance_map == thing])) == 1
+
+
+def test_crowded_kerbs_have_more_cars_and_people_nearby_than_the_same_streets_without(crowded):
+    def near(drive: CityDrive) -> int:
+        pose = drive.camera_at(0)
+        plots = [Plot(drive.town, 0, i, 0) for i in (0, 1)]
+        actors = [actor for plot in plots for actor in (*Traffic.parked(plot),
+                                                        *drive.traffic.people(plot, 0.0, pose[:3, 3]))]
+        return sum(0 < ((actor.position - pose[:3, 3]) @ pose[:3, 2]) < 30 for actor in actors)
+
+    counts = [(near(drive), near(CityDrive(drive.seed, SMALL))) for drive in crowded]
+    assert all(more > fewer for more, fewer in counts)
+    assert np.sum(counts, 0)[0] > 2 * np.sum(counts, 0)[1]
+
+
+def test_people_walk_on_the_road_beside_parked_cars_and_each_has_an_id_of_its_own(crowded):
+    for drive in crowded:
+        plot = Plot(drive.town, 0, 0, 0)
+        people = list(drive.traffic.people(plot, 3.0, plot.world(plot.length / 2, 0.0)))
+        assert len({actor.thing for actor in people}) == len(people)
+        on_road = [actor for actor in people if actor.position[2] == 0]
+        later = {a.thing: a for a in drive.traffic.people(plot, 3.1, plot.world(plot.length / 2, 0.0))}
+        assert on_road
+        assert max(np.linalg.norm(later[a.thing].position - a.position) for a in on_road) < 0.2
+
+
+@pytest.mark.parametrize(("kind", "class_id"), [("delivery_van", 13), ("van", 13), ("caravan", 255), ("trailer", 255)])
+def test_vans_are_cars_and_trailers_are_void_without_an_instance(kind, class_id):
+    faces = build_vehicle(kind, 88, 3, np.random.default_rng(0), night=False)[0].faces
+    assert set(faces["class_id"]) == {class_id}
+    assert set(faces["thing"]) == {88 if class_id == 13 else 0}
+
+
+@pytest.mark.parametrize("surface", ["asphalt", "plaster", "leaves", "plain", "paint"])
+def test_rough_tiles_have_more_of_every_frequency_and_the_same_brightness(surface):
+    def spectrum(rough: bool) -> tuple[float, list[float]]:
+        atlas = build_atlas(rough)
+        x, y = (int(origin[tile_of(surface), 0]) for origin in (atlas.origin_x, atlas.origin_y))
+        tile = atlas.pixels[y:y + TILE, x:x + TILE, 1].astype(float)
+        amplitude = np.abs(np.fft.fft2(tile - tile.mean()))
+        frequency = np.hypot(*np.meshgrid(*[np.fft.fftfreq(TILE, 1 / TILE)] * 2))
+        return tile.mean(), [amplitude[(frequency >= low) & (frequency < 2 * low)].mean() for low in (8, 16, 32, 64)]
+
+    (mean, bands), (rough_mean, rough_bands) = spectrum(False), spectrum(True)
+    assert rough_mean == pytest.approx(mean, rel=0.03)
+    assert all(rough > smooth for smooth, rough in zip(bands, rough_bands, strict=True))
 
 
 def test_recorders_compress_as_jpeg_does_in_blocks_of_eight():
