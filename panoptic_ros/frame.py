@@ -27,6 +27,8 @@ class PanopticFrame:
     depth: (H, W) float32 metres at the size of the image, not finite or 0 where it is not known; None where the method
         predicts none.
     timings_ms: milliseconds spent in each stage (preprocess, network, decode, track).
+    semantics: (H, W) uint8, the likeliest class of every pixel, whatever the segments; None where it was not asked for
+        (`Perception.with_semantics`).
     """
 
     image: CameraImage
@@ -35,6 +37,7 @@ class PanopticFrame:
     classes: ClassTable
     depth: np.ndarray | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
+    semantics: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.segments)
@@ -68,7 +71,10 @@ class PanopticFrame:
         return None if self.depth is None else draw_depth(self.depth)[..., ::-1]
 
     def semantic_map(self) -> np.ndarray:
-        """Class ids (H, W) uint8, 255 (`classes.VOID`) where there is no segment."""
+        """Class ids (H, W) uint8: `semantics` where the frame has them; else the classes of its segments, 255
+        (`classes.VOID`) where there is none."""
+        if self.semantics is not None:
+            return self.semantics
         table = np.concatenate([[VOID], self.segments.class_id]).astype(np.uint8)
         return table[self.segment_map]
 

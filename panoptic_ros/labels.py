@@ -21,6 +21,8 @@ class PanopticLabel:
     object_id: (N,) int64, the same for the same object in every image of a sequence; 0 = none (stuff, an image alone).
     is_crowd: (N,) bool, several objects of the class that are not told apart.
     score: (N,) float32, confidence of a prediction, NaN where it has none; 1 in a truth.
+    semantics: (H, W) uint8, the class of each pixel as a prediction has it besides its segments, VOID where it has
+        none; None: the segments' classes are all there is. Mean IoU and flicker take it, no other metric does.
     """
 
     segment_map: np.ndarray
@@ -28,6 +30,7 @@ class PanopticLabel:
     object_id: np.ndarray
     is_crowd: np.ndarray
     score: np.ndarray
+    semantics: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.class_id)
@@ -46,7 +49,8 @@ class PanopticLabel:
     def of_frame(frame: PanopticFrame) -> PanopticLabel:
         """The prediction of a frame; its track ids are the object ids."""
         segments = frame.segments
-        return PanopticLabel.of(frame.segment_map, segments.class_id, segments.track_id, score=segments.score)
+        label = PanopticLabel.of(frame.segment_map, segments.class_id, segments.track_id, score=segments.score)
+        return replace(label, semantics=frame.semantics)
 
     @staticmethod
     def of_maps(class_map: np.ndarray, instance_map: np.ndarray | None = None) -> PanopticLabel:
@@ -62,7 +66,9 @@ class PanopticLabel:
         return PanopticLabel.of(number.reshape(class_map.shape), values & 255, values >> 8)
 
     def class_map(self, void: int = VOID) -> np.ndarray:
-        """Class ids (H, W) uint8; `void` where the label is void or of NO_CLASS."""
+        """Class ids (H, W) uint8: `semantics`, else the classes of the segments; `void` where there is none."""
+        if self.semantics is not None:
+            return self.semantics if void == VOID else np.where(self.semantics == VOID, np.uint8(void), self.semantics)
         table = np.concatenate([[void], np.where(self.class_id == NO_CLASS, void, self.class_id)])
         return table.astype(np.uint8)[self.segment_map]
 
@@ -71,7 +77,8 @@ class PanopticLabel:
 
         mapping: (C,) the other table's class for each class of this one, or NO_CLASS; see `classes.class_mapping`.
         is_thing: (C',) of the other table. Stuff segments that come to be of one class become one segment; a segment
-        whose class is not mapped becomes one of NO_CLASS, so that its pixels count as not found.
+        whose class is not mapped becomes one of NO_CLASS, so that its pixels count as not found. In `semantics` such
+        pixels become VOID.
         """
         class_id = np.concatenate([mapping, [NO_CLASS]])[self.class_id].astype(np.int32)
         is_stuff = (class_id != NO_CLASS) & ~np.concatenate([is_thing, [True]])[class_id]
@@ -81,6 +88,11 @@ class PanopticLabel:
             first[rows] = rows[0]
         kept, row = np.unique(first, return_inverse=True)
         table = np.concatenate([[0], row + 1]).astype(self.segment_map.dtype)
+        semantics = self.semantics
+        if semantics is not None:
+            other = np.full(VOID + 1, VOID, np.uint8)
+            other[:len(mapping)] = np.where(mapping == NO_CLASS, VOID, mapping)
+            semantics = other[semantics]
         return replace(self, segment_map=table[self.segment_map], class_id=class_id[kept],
                        object_id=np.where(is_stuff, 0, self.object_id)[kept], is_crowd=self.is_crowd[kept],
-                       score=self.score[kept])
+                       score=self.score[kept], semantics=semantics)

@@ -178,6 +178,16 @@ def read_segments(panoptic_image: Any, segments: Any,
         np.array([r.track_id for r in rows], np.int32), np.array([r.track_age for r in rows], np.int32))
 
 
+def read_semantics(semantic_image: Any) -> np.ndarray:
+    """A semantic image -> class ids (H, W) uint8, 255 = void. Raises InputError where it is none."""
+    height, width = semantic_image.height, semantic_image.width
+    content = np.frombuffer(semantic_image.data, np.uint8)
+    if semantic_image.encoding != "mono8" or content.size != height * width:
+        raise InputError(f"a semantic image is mono8, without padding; this one is {semantic_image.encoding}, "
+                         f"{content.size} bytes for {width} x {height}")
+    return content.reshape(height, width)
+
+
 def read_depth(depth_image: Any) -> np.ndarray:
     """A depth image of REP 118, 32FC1 in metres or 16UC1 in millimetres -> (H, W) float32 metres, NaN where not known.
 

@@ -69,12 +69,17 @@ class Model:
         shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)], device=image.device)
         return torch.addcmul(shift.view(3, 1, 1), image.permute(0, 3, 1, 2), scale.view(3, 1, 1))
 
-    def decode(self, outputs: dict[str, Tensor], thresholds: Any, output_size: tuple[int, int]) -> Decoded:
-        """The method's decode of the network's outputs, on their device: segments, and depth, at (H, W) output_size."""
+    def decode(self, outputs: dict[str, Tensor], thresholds: Any, output_size: tuple[int, int],
+               with_semantics: bool = False) -> Decoded:
+        """The method's decode of the network's outputs, on their device: segments, and depth, at (H, W) output_size.
+
+        with_semantics: whether to make the semantic map as well, see `methods.Decode`.
+        """
         device = next(iter(outputs.values())).device
         parameters = {name: value.detach().to(device) for name, value in self.network.decode_parameters().items()}
         is_thing = torch.as_tensor(self.classes.thing_mask, device=device)
-        return METHODS[self.method].decode({**outputs, **parameters}, is_thing, thresholds, output_size)
+        return METHODS[self.method].decode({**outputs, **parameters}, is_thing, thresholds, output_size,
+                                           with_semantics)
 
 
 def load_model(name_or_path: str | Path) -> Model:

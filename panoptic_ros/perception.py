@@ -24,20 +24,23 @@ class Perception:
     """resize + normalise -> engine(network) -> decode -> track; the same for node, replay and benchmark.
 
     Called with one image it returns one PanopticFrame, with a sequence of images a list of them.
-    Not thread-safe: one thread calls it. Several may live beside each other, each in a thread of its own. Thresholds
-    and tracker settings may be replaced between two calls.
+    Not thread-safe: one thread calls it. Several may live beside each other, each in a thread of its own. Thresholds,
+    tracker settings and `with_semantics` may be replaced between two calls.
     """
 
     def __init__(self, model: str | Path | Model = "city", engine: str = "auto", device: str = "auto",
-                 precision: str = "auto", tracking: TrackerSettings | None = None) -> None:
+                 precision: str = "auto", tracking: TrackerSettings | None = None,
+                 with_semantics: bool = False) -> None:
         """model: the name of a shipped model, a model folder, or what `load_model` returned.
 
         engine, device, precision: see `panoptic_ros.engines.explain_choice`. tracking: the tracker's settings.
+        with_semantics: whether frames have the likeliest class of every pixel, see `PanopticFrame.semantics`.
         Raises InputError where there is no such model, or it cannot be run in this way on this machine.
         """
         self.model = model if isinstance(model, Model) else load_model(model)
         self.thresholds: Any = self.model.thresholds
         self.tracking = tracking or TrackerSettings()
+        self.with_semantics = with_semantics
         self.engine = build_engine(self.model.network, engine, device, precision)
         self._trackers = CameraTrackers()
 
@@ -67,7 +70,7 @@ class Perception:
         image = torch.zeros(batch, 3, *self.model.input_shape(height, width), device=self.engine.device)
         outputs = self.engine(image)
         with self._torch_threads():
-            self.model.decode(outputs, self.thresholds, (height, width))
+            self.model.decode(outputs, self.thresholds, (height, width), self.with_semantics)
 
     def reset_tracks(self, camera: str | None = None) -> None:
         """Forget the tracks of one camera, or of all; ids that were given out are not given out again."""
@@ -113,15 +116,17 @@ class Perception:
         outputs = self.engine(batch)
         inferred = perf_counter()
         with self._torch_threads():
-            found = self.model.decode(outputs, self.thresholds, (height, width))
+            found = self.model.decode(outputs, self.thresholds, (height, width), self.with_semantics)
             maps = found.segment_map.to(torch.uint16).cpu().numpy()
-            depths = [None] * len(images) if found.depth is None else found.depth.cpu().numpy()
+            depths, semantics = ([None] * len(images) if values is None else values.cpu().numpy()
+                                 for values in (found.depth, found.semantic_map))
         decoded = perf_counter()
         # A batch is one piece of work: each of its images waited for all of it.
         timings = {"preprocess": 1e3 * (preprocessed - start), "network": 1e3 * (inferred - preprocessed),
                    "decode": 1e3 * (decoded - inferred)}
-        return [PanopticFrame(image, segment_map, rows.numpy(), self.model.classes, depth, dict(timings))
-                for image, segment_map, rows, depth in zip(images, maps, found.segments, depths, strict=True)]
+        return [PanopticFrame(image, segment_map, rows.numpy(), self.model.classes, depth, dict(timings), semantic_map)
+                for image, segment_map, rows, depth, semantic_map
+                in zip(images, maps, found.segments, depths, semantics, strict=True)]
 
     def _torch_threads(self) -> AbstractContextManager[None]:
         # Where torch does not run the network, what is left for it is many small steps, most of them the decode's: on

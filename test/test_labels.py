@@ -1,5 +1,7 @@
 """PanopticLabel: maps to segments and back, and into other class tables."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
@@ -27,3 +29,15 @@ def test_stuff_that_becomes_one_class_becomes_one_segment_and_things_stay_apart(
     assert other.class_id.tolist() == [1, 0, 0, NO_CLASS]
     assert other.object_id.tolist() == [0, 8, 9, 0]
     assert other.class_map().tolist() == [[1, 1, 0, 0, 255, 255]]
+
+
+def test_semantics_of_a_prediction_are_its_classes_and_go_into_another_table():
+    label = PanopticLabel.of(np.array([[1, 1, 0, 0]]), [1])
+    label = replace(label, semantics=np.array([[1, 0, 2, 255]], np.uint8))
+    assert label.class_map().tolist() == [[1, 0, 2, 255]]
+    assert label.class_map(void=9).tolist() == [[1, 0, 2, 9]]
+
+    other = label.translated(np.array([1, 0, NO_CLASS]), np.array([True, False]))
+
+    assert other.semantics.tolist() == [[0, 1, 255, 255]]
+    assert other.class_id.tolist() == [0]

@@ -25,6 +25,7 @@ from panoptic_ros.messages import (
     panoptic_image_message,
     read_depth,
     read_segments,
+    read_semantics,
     segments_message,
     semantic_image_message,
     stamp_in_ns,
@@ -171,3 +172,11 @@ def test_what_is_no_depth_image_is_refused(frame: PanopticFrame, changes: dict[s
         setattr(message, name, value)
     with pytest.raises(InputError, match=words):
         read_depth(message)
+
+
+def test_semantics_come_back_from_their_message_and_what_is_none_is_refused(frame: PanopticFrame) -> None:
+    semantics = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    message = through_cdr(semantic_image_message(replace(frame, semantics=semantics), bag_types()))
+    assert read_semantics(message).tolist() == semantics.tolist()
+    with pytest.raises(InputError, match="mono8"):
+        read_semantics(through_cdr(panoptic_image_message(frame, bag_types())))

@@ -40,7 +40,7 @@ WAITING = 8
 
 def evaluate(perception: Perception, dataset: Dataset, count: int, workers: int,
              predictions: PredictionWriter | None = None) -> dict[str, Any]:
-    """Segment, track and score the first `count` images of a dataset.
+    """Segment, track and score the first `count` images of a dataset; switches `perception.with_semantics` on.
 
     workers: processes that read or render images ahead; the result is the same for any number of them.
     predictions: where what was found is written, too.
@@ -48,6 +48,7 @@ def evaluate(perception: Perception, dataset: Dataset, count: int, workers: int,
     stage of the perception took. Raises InputError for a model and a dataset without a class in common.
     """
     scorer = Scorer(dataset.classes, dataset.truth, perception.model.classes)
+    perception.with_semantics = True
     latency_ms: dict[str, list[float]] = {}
 
     def take(example: LabelledImage, predicted: PanopticLabel, depth: np.ndarray | None,

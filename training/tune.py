@@ -1,8 +1,8 @@
 """Tune the decode of a model: python -m training.tune --model runs/city/model
 
-Searches the thresholds that give the best panoptic quality (the best mean IoU where the truth is of classes alone) on
-images that are not trained on, as HLE's authors did with Optuna on each dataset (section 4.2). It writes them into
-model.yaml, with what `training.evaluate` measures with them on images that the search did not see either.
+Searches the thresholds that give the best panoptic quality (the segments' best mean IoU where the truth is of classes
+alone) on images that are not trained on, as HLE's authors did with Optuna on each dataset (section 4.2). It writes them
+into model.yaml, with what `training.evaluate` measures with them on images that the search did not see either.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ def tuning_images(perception: Perception, dataset: Dataset, count: int, workers:
 
 
 def quality(model: Model, thresholds: Any, images: TuningImages) -> float:
-    """PQ of the decode with these thresholds, or mean IoU where the truth is semantic; 0 to 1."""
+    """PQ of the decode with these thresholds, or mean IoU where the truth is semantic; 0 to 1.
+
+    The mean IoU is that of the segments' classes: the semantic map is the same for all thresholds.
+    """
     is_panoptic, classes = Truth.PANOPTIC in images.truth, images.classes
     class_of = None if model.classes.names == classes.names else class_mapping(model.classes, classes)
 

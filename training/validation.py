@@ -51,9 +51,11 @@ def validate(model: Model, network: Callable[[Tensor], dict[str, Tensor]], datas
     for i, entry in enumerate(chosen.tolist()):
         image = CameraImage(dataset.image(entry), "rgb8")
         outputs = network(preprocess(model, [image], device))
-        found = model.decode(outputs, model.thresholds, (image.height, image.width))
+        found = model.decode(outputs, model.thresholds, (image.height, image.width), with_semantics=True)
+        assert found.semantic_map is not None
         frame = PanopticFrame(image, found.segment_map[0].to(torch.uint16).cpu().numpy(), found.segments[0].numpy(),
-                              model.classes, None if found.depth is None else found.depth[0].cpu().numpy())
+                              model.classes, None if found.depth is None else found.depth[0].cpu().numpy(),
+                              semantics=found.semantic_map[0].cpu().numpy())
         name = dataset.entries[entry].name
         scorer.add(PanopticLabel.of_frame(frame), dataset.label(entry), name=name, predicted_depth=frame.depth,
                    truth_depth=dataset.depth(entry) if Truth.DEPTH in truth else None)

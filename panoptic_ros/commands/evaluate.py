@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     settings = {"method": model.method, "thresholds": dataclasses.asdict(model.thresholds),
                 "tracking": dataclasses.asdict(TrackerSettings())}
     evaluation = replay_into(lambda: ReplayEvaluation(out, recording, model.classes, model.model_id, truth, settings,
-                                                      facts), recording, model, args)
+                                                      facts), recording, model, args, with_semantics=True)
     print(format_table(evaluation))
     _print_frames(evaluation)
     print("\n".join([speed(evaluation), *(f"  {out / name}" for name in OUTPUTS)]))

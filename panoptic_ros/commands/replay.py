@@ -62,10 +62,11 @@ def open_input(args: argparse.Namespace) -> tuple[Recording, Path]:
 
 
 def replay_into(make_sink: Callable[[], ReplaySink], recording: Recording, model: Model,
-                args: argparse.Namespace) -> dict[str, Any]:
+                args: argparse.Namespace, with_semantics: bool = False) -> dict[str, Any]:
     """Replay in process or live, as the arguments say; returns the summary of the sink.
 
     model: the one that the arguments name. make_sink: called when nothing but the replay itself can fail any more.
+    with_semantics: whether frames have the likeliest class of every pixel.
     """
     if args.live:
         from panoptic_ros.ros.live_replay import replay_live
@@ -73,12 +74,13 @@ def replay_into(make_sink: Callable[[], ReplaySink], recording: Recording, model
         with stop_on_interrupt() as stop:
             summary: dict[str, Any] = replay_live(
                 recording, make_sink(), stop, model=args.model, engine=args.engine, device=args.device,
-                precision=args.precision, rate=args.rate or 1.0, with_depth=model.predicts_depth)
+                precision=args.precision, rate=args.rate or 1.0, with_depth=model.predicts_depth,
+                with_semantics=with_semantics)
             return summary
     from panoptic_ros.perception import Perception
     from panoptic_ros.replay.in_process import replay
 
-    perception = Perception(model, args.engine, args.device, args.precision)
+    perception = Perception(model, args.engine, args.device, args.precision, with_semantics=with_semantics)
     with stop_on_interrupt() as stop:
         return replay(recording, perception, make_sink(), stop)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +15,14 @@ from panoptic_ros.geometry.label_maps import measure_labels
 from panoptic_ros.segments import Segments
 
 
+class DecodedImage(NamedTuple):
+    """One image of a `Decoded`: segment_map (H, W) int32, its segments, and semantic_map (H, W) uint8 or None."""
+
+    segment_map: Tensor
+    segments: Segments[Tensor]
+    semantic_map: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class Decoded:
     """Result of a method's decode for a batch of B images, on the device of the network's outputs.
@@ -21,23 +30,27 @@ class Decoded:
     segment_map: (B, H, W) int32, 0 = void, k = row k - 1 of the image's segments.
     segments: B structs of arrays.
     depth: (B, H, W) float32 metres, or None where the method predicts none.
+    semantic_map: (B, H, W) uint8, the likeliest class of each pixel, whatever the segments; None where it was not
+        asked for.
     """
 
     segment_map: Tensor
     segments: list[Segments[Tensor]]
     depth: Tensor | None = None
+    semantic_map: Tensor | None = None
 
     @staticmethod
-    def of_images(images: Iterable[tuple[Tensor, Segments[Tensor]]], depth: Tensor | None = None) -> Decoded:
-        """Stack images that were decoded one by one: segment map (H, W) and Segments each."""
-        maps, segments = zip(*images, strict=True)
-        return Decoded(maps[0][None] if len(maps) == 1 else torch.stack(maps), list(segments), depth)
+    def of_images(images: Iterable[DecodedImage], depth: Tensor | None = None) -> Decoded:
+        """Stack images that were decoded one by one."""
+        maps, segments, semantic_maps = zip(*images, strict=True)
+        return Decoded(_stacked(maps), list(segments), depth,
+                       None if semantic_maps[0] is None else _stacked(semantic_maps))
 
 
 def segments_of_cells(instance: Tensor, instance_class: Tensor, instance_score: Tensor, class_id: Tensor,
                       class_score: Tensor, score: Tensor, is_thing: Tensor, size: tuple[int, int],
                       output_size: tuple[int, int], thing_area: int, stuff_area: int, stuff_score: float = -1.0,
-                      embedding: Tensor | None = None) -> tuple[Tensor, Segments[Tensor]]:
+                      embedding: Tensor | None = None, with_semantics: bool = False) -> DecodedImage:
     """The panoptic prediction of one image from its cells: instances first, and stuff where no instance is.
 
     instance: (P,) int64, 0 = none, j = row j - 1 of instance_class (J,) and instance_score (J,), best first.
@@ -46,9 +59,9 @@ def segments_of_cells(instance: Tensor, instance_class: Tensor, instance_score: 
     score: (P,) of each cell for its instance; where it has none, for void.
     size: (h, w) of the cells. thing_area, stuff_area: smaller segments, in pixels of the output, become void.
     embedding: (P, D) or None; a segment has the unit mean of its cells.
+    with_semantics: whether to make the semantic map, of class_id by class_score.
 
-    Returns the segment map (H, W) int32 and its segments, instances first, then stuff by class; the score of stuff is
-    the mean probability of its cells.
+    Segments come as instances first, then stuff by class; the score of stuff is the mean probability of its cells.
     """
     count = len(instance_class)
     stuff_label = torch.cumsum(~is_thing, 0) + count
@@ -73,8 +86,14 @@ def segments_of_cells(instance: Tensor, instance_class: Tensor, instance_score: 
     segment_map = number.index_select(0, label).view(size)
     if size != output_size:
         segment_map = upsample_labels(segment_map, score.view(size), output_size)
+    semantic_map = None
+    if with_semantics:
+        semantic_map = class_id.to(torch.uint8).view(size)
+        if size != output_size:
+            semantic_map = upsample_labels(semantic_map, class_score.view(size), output_size)
     segment_class = segment_class[kept]
-    return make_segments(segment_map, segment_class, is_thing[segment_class], confidence[kept], mean)
+    return DecodedImage(*make_segments(segment_map, segment_class, is_thing[segment_class], confidence[kept], mean),
+                        semantic_map)
 
 
 def make_segments(segment_map: Tensor, class_id: Tensor, is_thing: Tensor, score: Tensor,
@@ -93,3 +112,8 @@ def make_segments(segment_map: Tensor, class_id: Tensor, is_thing: Tensor, score
         return segment_map, segments
     number = F.pad(visible.cumsum(0) * visible, (1, 0)).int()
     return number[segment_map.long()], segments.select(visible)
+
+
+def _stacked(maps: Sequence[Tensor]) -> Tensor:
+    """(H, W) each -> (B, H, W), without a copy of one alone."""
+    return maps[0][None] if len(maps) == 1 else torch.stack(list(maps))

@@ -46,8 +46,8 @@ class FlickerTotals(Sums):
 class Flicker:
     """Takes the images of one sequence in order; keeps the two class maps of the last one.
 
-    A pixel that is void, or of none of the classes, in either of two truths is left out; in a prediction void counts
-    as a class of its own.
+    A prediction's classes are its `semantics` where it has them, else those of its segments. A pixel that is void, or
+    of none of the classes, in either of two truths is left out; in a prediction void counts as a class of its own.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.datasets.dataset import Truth
 from panoptic_ros.evaluation.mask_ap import pair_things
-from panoptic_ros.evaluation.mean_iou import class_pixels
+from panoptic_ros.evaluation.mean_iou import predicted_class_pixels
 from panoptic_ros.evaluation.panoptic_quality import Matches, match_overlap
 from panoptic_ros.evaluation.panoptic_quality_dagger import dagger_quality
 from panoptic_ros.evaluation.parsing_covering import cover_overlap
@@ -27,7 +27,7 @@ def image_sums(predicted: PanopticLabel, truth: PanopticLabel, shared: np.ndarra
     predicted_class, truth_class = predicted.class_id, truth.class_id
     sums: dict[str, Any] = {}
     if Truth.PANOPTIC in kinds or Truth.SEMANTIC in kinds:
-        sums["classes"] = class_pixels(shared, predicted_class, truth_class, len(classes))
+        sums["classes"] = predicted_class_pixels(predicted, truth, shared, len(classes))
     if Truth.PANOPTIC in kinds or Truth.TRACKS in kinds:
         sums["matches"] = match_overlap(shared, predicted_class, truth_class, truth.is_crowd, len(classes))
     if Truth.PANOPTIC in kinds:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from panoptic_ros.evaluation.overlap import check_classes
+from panoptic_ros.evaluation.overlap import check_classes, overlap
 from panoptic_ros.evaluation.sums import Sums
+from panoptic_ros.labels import PanopticLabel
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,16 @@ def class_pixels(shared: np.ndarray, predicted_class: np.ndarray, truth_class: n
     right = (pixels * (predicted_class[:, None] == truth_class[None])).sum(0)
     return ClassPixels(count(truth_class, right), count(predicted_class, pixels.sum(1)),
                        count(truth_class, shared[:, 1:].sum(0)))
+
+
+def predicted_class_pixels(predicted: PanopticLabel, truth: PanopticLabel, shared: np.ndarray,
+                           classes: int) -> ClassPixels:
+    """The pixels of one image by class, as the prediction's `semantics` have it, or where it has none its segments.
+
+    shared: (N + 1, M + 1) of `overlap`, of the segments. classes: C. Raises InputError for a class beyond them.
+    """
+    if predicted.semantics is None:
+        return class_pixels(shared, predicted.class_id, truth.class_id, classes)
+    # One row for each class: VOID, 255, becomes row 0.
+    rows = overlap(predicted.semantics + np.uint8(1), truth.segment_map, classes, len(truth))
+    return class_pixels(rows, np.arange(classes), truth.class_id, classes)

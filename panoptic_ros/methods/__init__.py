@@ -73,11 +73,12 @@ class Decode(Protocol):
     """Tensor code on the device of its inputs, without a loop over pixels or instances.
 
     outputs: of the network, and its decode_parameters. is_thing: (C,) bool. thresholds: the method's. output_size:
-    (H, W).
+    (H, W). with_semantics: whether to make the semantic map as well: the argmax of the class probabilities in every
+    pixel, which no threshold changes; the segments are the same with it and without.
     """
 
     def __call__(self, outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Any,
-                 output_size: tuple[int, int]) -> Decoded: ...
+                 output_size: tuple[int, int], with_semantics: bool = False) -> Decoded: ...
 
 
 class AugmentedNetwork(Protocol):

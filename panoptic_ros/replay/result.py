@@ -24,22 +24,26 @@ from panoptic_ros.messages import (
     panoptic_image_message,
     read_depth,
     read_segments,
+    read_semantics,
     segments_message,
 )
 from panoptic_ros.replay.accounting import ReplayAccount
 from panoptic_ros.viewing.depth import draw_depth
 from panoptic_ros.viewing.video import VideoWriter
 
-DEPTH_TOPIC = "depth/image"
-# The topics of a frame's results below `/` or `/<camera>/`, as the node has them, with their types.
+DEPTH_TOPIC, SEMANTIC_TOPIC = "depth/image", "semantic/image"
+# The topics of a frame's results below `/` or `/<camera>/`, as the node has them, with their types. Bags of results
+# have all but the semantic image, which evaluations alone ask for.
 RESULT_TOPICS = {"panoptic/image": IMAGE, "panoptic/segments": SEGMENTS, "panoptic/embeddings": EMBEDDINGS,
-                 DEPTH_TOPIC: IMAGE}
+                 DEPTH_TOPIC: IMAGE, SEMANTIC_TOPIC: IMAGE}
 _FILES = ("result.mcap", "summary.json", "overlay*.mp4", "depth*.mp4")
 
 
-def result_topics(with_depth: bool) -> dict[str, str]:
-    """Those of RESULT_TOPICS that frames have; with_depth: where the model predicts depth."""
-    return {topic: kind for topic, kind in RESULT_TOPICS.items() if with_depth or topic != DEPTH_TOPIC}
+def result_topics(with_depth: bool, with_semantics: bool = False) -> dict[str, str]:
+    """Those of RESULT_TOPICS that frames have; with_depth: where the model predicts depth; with_semantics: where it
+    was asked for the likeliest class of every pixel."""
+    absent = {topic for topic, there in ((DEPTH_TOPIC, with_depth), (SEMANTIC_TOPIC, with_semantics)) if not there}
+    return {topic: kind for topic, kind in RESULT_TOPICS.items() if topic not in absent}
 
 
 def check_output(out: Path, overwrite: bool, patterns: Sequence[str] = _FILES) -> None:
@@ -63,9 +67,10 @@ def check_output(out: Path, overwrite: bool, patterns: Sequence[str] = _FILES) -
 def received_frame(image: CameraImage, cdr: Mapping[str, bytes], classes: ClassTable) -> PanopticFrame:
     """What a node published for an image (each of `result_topics` -> serialized message) as a frame."""
     received = {topic: bag_typestore().deserialize_cdr(message, RESULT_TOPICS[topic]) for topic, message in cdr.items()}
-    depth = received.pop(DEPTH_TOPIC, None)
+    depth, semantics = (received.pop(topic, None) for topic in (DEPTH_TOPIC, SEMANTIC_TOPIC))
     segment_map, segments = read_segments(*(received[topic] for topic in result_topics(with_depth=False)))
-    return PanopticFrame(image, segment_map, segments, classes, None if depth is None else read_depth(depth))
+    return PanopticFrame(image, segment_map, segments, classes, None if depth is None else read_depth(depth),
+                         semantics=None if semantics is None else read_semantics(semantics))
 
 
 class ResultWriter:

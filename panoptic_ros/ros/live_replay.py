@@ -36,10 +36,11 @@ _Key = tuple[str, int, str]
 
 
 def replay_live(recording: Recording, result: ReplaySink, stop: Event, *, model: str, engine: str, device: str,
-                precision: str, rate: float, with_depth: bool = False) -> dict[str, Any]:
+                precision: str, rate: float, with_depth: bool = False, with_semantics: bool = False) -> dict[str, Any]:
     """Send every image of the recording through a node of its own; returns the summary of `result`.
 
     with_depth: whether the model predicts depth, so that an image's results are complete with it alone.
+    with_semantics: whether to ask the node for the likeliest class of every pixel.
     rate: speed, 1 = as recorded. Latencies of the stages are the node's own; `end_to_end` is from publishing an image
     to having all of its results. Results are written after the drive, so that this takes nothing from the node.
     When `stop` is set, the files are completed with what there is. Raises InputError when the node cannot be
@@ -50,7 +51,7 @@ def replay_live(recording: Recording, result: ReplaySink, stop: Event, *, model:
     parameters = {"autostart": False, "model": model, "engine": engine, "device": device, "precision": precision,
                   "cameras": cameras, "warm_up_size": [first.height, first.width] if first else [0, 0]}
     environment = private_network()
-    drive = _Drive(recording, result_topics(with_depth))
+    drive = _Drive(recording, result_topics(with_depth, with_semantics))
     failure = None
     with NodeProcess(parameters, environment) as process, Participant(process, environment) as participant:
         try:

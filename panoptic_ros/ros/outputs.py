@@ -28,6 +28,8 @@ DETECTIONS = "vision_msgs/msg/Detection2DArray"
 LABEL_INFO = "vision_msgs/msg/LabelInfo"
 # The one output that only some models have.
 DEPTH = "depth/image"
+# The one output that the perception makes on request alone.
+SEMANTIC = "semantic/image"
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,22 @@ class CameraOutputs:
             counts = {topic: publisher.get_subscription_count() for topic, publisher in self._publishers.items()}
         return {topic: count for topic, count in counts.items() if count}
 
+    def is_wanted(self, topic: str) -> bool:
+        """Whether somebody subscribes to this topic, given below the prefix."""
+        with self._lock:
+            publisher = self._publishers.get(topic)
+            return publisher is not None and publisher.get_subscription_count() > 0
+
     def publish(self, frame: PanopticFrame, model: Model, overlay: OverlaySettings,
                 latency_ms: dict[str, float]) -> None:
         """Send the results of a frame to who wants them; adds the milliseconds it took to `latency_ms`."""
         start = perf_counter()
         view = _FrameView(frame, model, overlay, latency_ms)
         for topic, (_, message_of) in _OUTPUTS.items():
-            # A frame without depth: the last one of another model than the one that the topic is of.
-            if not self._is_wanted(topic) or (topic == DEPTH and frame.depth is None):
+            # A frame without depth: the last one of another model than the one that the topic is of. One without
+            # semantics: it was made before somebody subscribed.
+            if not self.is_wanted(topic) or (topic == DEPTH and frame.depth is None) \
+                    or (topic == SEMANTIC and frame.semantics is None):
                 continue
             if topic == "timings":  # the last one, so that it tells of the others
                 latency_ms["publish"] = 1e3 * (perf_counter() - start)
@@ -98,11 +108,6 @@ class CameraOutputs:
         """Take the topics back."""
         for publisher in (*self._publishers.values(), *([self._label_info] if self._label_info else [])):
             self._node.destroy_publisher(publisher)
-
-    def _is_wanted(self, topic: str) -> bool:
-        with self._lock:
-            publisher = self._publishers.get(topic)
-            return publisher is not None and publisher.get_subscription_count() > 0
 
     def _publisher(self, topic: str) -> Any:
         return self._node.create_publisher(message_class(_OUTPUTS[topic][0]), f"{self._prefix}/{topic}", qos.result(),
@@ -184,7 +189,7 @@ _OUTPUTS: dict[str, tuple[str, Callable[[_FrameView], Any]]] = {
         view.frame, view.model.model_id, TYPES)),
     "panoptic/embeddings": (messages.EMBEDDINGS, lambda view: messages.embeddings_message(
         view.frame, view.model.model_id, TYPES)),
-    "semantic/image": (messages.IMAGE, lambda view: messages.semantic_image_message(view.frame, TYPES)),
+    SEMANTIC: (messages.IMAGE, lambda view: messages.semantic_image_message(view.frame, TYPES)),
     DEPTH: (messages.IMAGE, lambda view: messages.depth_image_message(view.frame, TYPES)),
     "detections": (DETECTIONS, _detections),
     "overlay/image": (messages.IMAGE, _overlay_image),

@@ -16,7 +16,7 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.perception import Perception
 from panoptic_ros.ros.conversions import camera_image
 from panoptic_ros.ros.mailbox import Mailbox
-from panoptic_ros.ros.outputs import CameraOutputs, OverlaySettings
+from panoptic_ros.ros.outputs import SEMANTIC, CameraOutputs, OverlaySettings
 from panoptic_ros.ros.statistics import StreamStatistics
 from panoptic_ros.ros.tracks_file import TracksFile
 
@@ -124,6 +124,7 @@ class Worker:
         if not images:
             return
         self.sizes = Counter((image.height, image.width) for image in images)
+        self.perception.with_semantics = any(self._outputs[image.camera].is_wanted(SEMANTIC) for image in images)
         converted = perf_counter()
         for frame in self.perception(images):
             camera = frame.image.camera

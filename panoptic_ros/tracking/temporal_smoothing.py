@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from panoptic_ros.classes import VOID
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.segments import Segments
 from panoptic_ros.tracking.tracks import Tracks
@@ -26,8 +27,19 @@ def smooth(frame: PanopticFrame, tracks: Tracks, last_output: PanopticFrame | No
     track, because its score is low and it is new, is removed: it comes one frame late, and nothing else does. An object
     that is missed is shown for up to MAX_GAP at its predicted box, on pixels that are stuff or void; its score falls
     with the time. A pixel that is void now and was stuff in the frame before is that for one frame more, where the
-    frame has the class at all.
+    frame has the class at all. Semantics follow where an object changes its class or is filled in.
     """
+    smoothed = _smooth_segments(frame, tracks, last_output, last_input)
+    if frame.semantics is None:
+        return smoothed
+    before, after = (replace(one, semantics=None).semantic_map() for one in (frame, smoothed))
+    is_thing = np.append(frame.classes.thing_mask, np.zeros(VOID + 1 - len(frame.classes), bool))
+    return replace(smoothed, semantics=np.where(is_thing[after] & (after != before), after, frame.semantics))
+
+
+def _smooth_segments(frame: PanopticFrame, tracks: Tracks, last_output: PanopticFrame | None,
+                     last_input: PanopticFrame | None) -> PanopticFrame:
+    """The frame with smoothed segments, its semantics as they were."""
     segments = frame.segments
     row_of_track = np.full(int(max(tracks.track_id.max(initial=0), segments.track_id.max(initial=0))) + 1, -1)
     confirmed = np.flatnonzero(tracks.track_id > 0)

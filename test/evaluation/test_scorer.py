@@ -269,3 +269,26 @@ def test_nothing_to_measure_is_an_error_and_no_zero() -> None:
     scorer.add(TRUTH, background, "a")
     with pytest.raises(InputError, match="no object to be tracked"):
         scorer.result()
+
+
+def test_semantics_of_a_prediction_count_for_mean_iou_and_flicker_and_for_nothing_else() -> None:
+    scorers = [Scorer(CLASSES, VIDEO) for _ in range(2)]
+    # The segments leave the car and the sky void in the second image; the semantics know the car, and see a road in
+    # one of four pixels of the sky.
+    poor = PanopticLabel.of(np.where(TRUTH.segment_map == 3, 3, 0), TRUTH.class_id, TRUTH.object_id)
+    seen = TRUTH.class_map()
+    seen[0, 0] = 1
+    with_semantics = replace(poor, semantics=seen)
+    for scorer, second in zip(scorers, (poor, with_semantics), strict=True):
+        scorer.add(TRUTH, TRUTH, "drive")
+        scorer.add(second, TRUTH, "drive")
+    plain, semantic = (scorer.result() for scorer in scorers)
+    changed = {name for name in plain if plain[name] != semantic[name]}
+    assert changed == {"miou", "iou", "flicker", "class_change"}
+    assert semantic["iou"] == {"car": 1, "road": 16 / 17, "sky": 7 / 8}
+    assert (plain["flicker"], semantic["flicker"]) == (8 / 16, 1 / 16)
+
+
+def test_a_class_of_the_semantics_that_is_none_of_the_table_is_refused() -> None:
+    with pytest.raises(InputError, match="prediction"):
+        Scorer(CLASSES, PANOPTIC).add(replace(TRUTH, semantics=np.full((4, 4), 3, np.uint8)), TRUTH)

@@ -148,13 +148,14 @@ def test_engines_leave_the_network_as_and_where_it_was(model: Model) -> None:
 def test_a_batch_equals_its_images_one_by_one(model: Model) -> None:
     image = random_image(3)
     outputs, thresholds = outputs_of(model, image), eager(model)
-    together = model.decode(outputs, thresholds, (60, 120))
+    together = model.decode(outputs, thresholds, (60, 120), with_semantics=True)
     for b in range(3):
         alone = outputs_of(model, image[b:b + 1])
         for name, output in alone.items():
             torch.testing.assert_close(outputs[name][b:b + 1], output, atol=1e-4, rtol=1e-4, msg=name)
         # The very outputs of the batch, since rounding may decide at edges.
-        decoded = model.decode({name: output[b:b + 1] for name, output in outputs.items()}, thresholds, (60, 120))
+        decoded = model.decode({name: output[b:b + 1] for name, output in outputs.items()}, thresholds, (60, 120),
+                               with_semantics=True)
         assert torch.equal(decoded.segment_map[0], together.segment_map[b])
         for first, second in zip(columns(decoded, 0), columns(together, b), strict=True):
             assert torch.equal(first, second)
@@ -163,8 +164,26 @@ def test_a_batch_equals_its_images_one_by_one(model: Model) -> None:
 def columns(decoded: Decoded, image: int) -> list[Tensor]:
     rows = decoded.segments[image]
     found = [getattr(rows, row.name) for row in dataclasses.fields(rows)]
-    depth = [] if decoded.depth is None else [decoded.depth[image]]
-    return [column for column in found if column is not None] + depth
+    maps = [values[image] for values in (decoded.depth, decoded.semantic_map) if values is not None]
+    return [column for column in found if column is not None] + maps
+
+
+def test_the_semantic_map_is_made_on_request_and_changes_nothing_else(model: Model) -> None:
+    outputs = outputs_of(model, random_image(2))
+    plain, asked = (model.decode(outputs, eager(model), (60, 120), with_semantics) for with_semantics in (False, True))
+    assert plain.semantic_map is None
+    assert asked.semantic_map is not None
+    assert (asked.semantic_map.shape, asked.semantic_map.dtype) == ((2, 60, 120), torch.uint8)
+    assert int(asked.semantic_map.max()) < len(CLASS_IS_THING)  # no void: every pixel has a likeliest class
+    assert torch.equal(asked.segment_map, plain.segment_map)
+    for b in range(2):
+        for first, second in zip(columns(plain, b), columns(asked, b), strict=False):
+            assert torch.equal(first, second)
+    # No threshold changes it.
+    high = {name: 1.0 for name in ("seed", "stuff", "score") if hasattr(model.thresholds, name)}
+    strict = model.decode(outputs, dataclasses.replace(model.thresholds, **high), (60, 120), with_semantics=True)
+    assert strict.semantic_map is not None
+    assert torch.equal(strict.semantic_map, asked.semantic_map)
 
 
 def test_the_decode_s_map_and_rows_say_the_same(model: Model) -> None:
@@ -281,11 +300,11 @@ def test_nothing_is_made_on_another_device_than_the_inputs(model: Model, monkeyp
     method, is_thing, thresholds = METHODS[model.method], torch.tensor(CLASS_IS_THING), eager(model)
     batch = batch_of(model, *(maps[:1] for maps in street()))
     objective = objective_of(model).eval()
-    expected, terms = method.decode(outputs, is_thing, thresholds, SIZE), objective.loss(outputs, batch)
+    expected, terms = method.decode(outputs, is_thing, thresholds, SIZE, True), objective.loss(outputs, batch)
     monkeypatch.setattr("panoptic_ros.methods.dense_detections.boxes.batched_nms", _on_the_cpu(batched_nms))
     # Every tensor that is made without a device now has no memory, and cannot be mixed with those on the CPU.
     with torch.device("meta"):
-        decoded, again = method.decode(outputs, is_thing, thresholds, SIZE), objective.loss(outputs, batch)
+        decoded, again = method.decode(outputs, is_thing, thresholds, SIZE, True), objective.loss(outputs, batch)
     assert torch.equal(decoded.segment_map, expected.segment_map)
     assert decoded.segments[0].box.device.type == "cpu"
     assert {name: float(term.detach()) for name, term in again.items()} == {

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods.dense_detections import Thresholds, decode
@@ -111,6 +112,17 @@ def random_outputs(seed: int, levelness: bool) -> dict[str, Tensor]:
                "centerness": torch.randn(1, count, generator=random) + 1,
                "levelness": torch.randn(1, 6, 16, 24, generator=random)}
     return outputs if levelness else {name: value for name, value in outputs.items() if name != "levelness"}
+
+
+def test_the_semantic_map_is_the_argmax_of_the_class_probabilities_under_objects_too() -> None:
+    outputs = random_outputs(0, levelness=True)
+    found = decode(outputs, IS_THING, Thresholds(score=0.05, mask=0.05), (16, 24), with_semantics=True)
+    logits = F.interpolate(outputs["semantic_logits"], (16, 24), mode="bilinear", align_corners=False)
+    assert found.semantic_map is not None
+    assert torch.equal(found.semantic_map, logits.argmax(1).to(torch.uint8))
+    on_thing = torch.cat([torch.tensor([False]), found.segments[0].is_thing])[found.segment_map[0].long()]
+    assert on_thing.any()
+    assert not IS_THING[found.semantic_map[0].long()][on_thing].all()
 
 
 def iou_by_hand(a: list[float], b: list[float]) -> float:

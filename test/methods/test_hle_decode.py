@@ -71,6 +71,17 @@ def test_a_thing_without_a_seed_is_void() -> None:
     assert segments.is_thing.sum() == 1
 
 
+def test_the_semantic_map_has_the_class_of_a_thing_without_a_seed_and_of_what_is_unsure() -> None:
+    outputs = scene(CELLS, {(1, 1): 0.9})
+    outputs["embedding"][0, :, 3, 4] = F.normalize(torch.tensor([1.0, 1.1, 1.0, 0, 0]), dim=0)
+    for full_resolution in (False, True):
+        thresholds = Thresholds(stuff=0.4, thing_area=1000, full_resolution=full_resolution)
+        found = decode(outputs, IS_THING, thresholds, (4, 6), with_semantics=True)
+        assert found.segment_map[0, 1, 3].item() == found.segment_map[0, 3, 4].item() == 0
+        assert found.semantic_map is not None
+        assert found.semantic_map[0].tolist() == [[0] * 6, [0, 2, 2, 2, 2, 0], [0, 2, 2, 2, 2, 0], [1] * 6]
+
+
 def test_small_segments_become_void() -> None:
     outputs = scene(CELLS, {(1, 1): 0.9, (2, 4): 0.8})
     _, [segments] = maps_and_segments(outputs, IS_THING, Thresholds(thing_area=5, stuff_area=6), (4, 6))
@@ -115,6 +126,9 @@ def test_every_pixel_follows_section_3_5(is_predicted: bool) -> None:
             seeds.append(cell)
     assert len(seeds) > 1
     maps, [segments] = maps_and_segments(outputs, IS_THING, t, (height, width))
+    semantic_map = decode(outputs, IS_THING, t, (height, width), with_semantics=True).semantic_map
+    assert semantic_map is not None
+    assert semantic_map[0].flatten().tolist() == [class_of[cell] for cell in cells]
     for cell in cells:
         scores = [phi(s, cell) for s in seeds]
         row = int(maps[0][cell]) - 1

@@ -79,6 +79,12 @@ def test_the_semantic_map_has_the_class_of_each_pixel(frame: PanopticFrame) -> N
     assert frame.semantic_map().tolist() == [[255] * 6, [0] * 6, [0, 0, 1, 1, 1, 0], [0] * 6]
 
 
+def test_where_a_frame_has_semantics_they_are_its_semantic_map_and_tracking_leaves_them(frame: PanopticFrame) -> None:
+    semantics = np.ones((4, 6), np.uint8)
+    tracked = replace(frame, semantics=semantics).with_tracks(np.array([0, 9]), np.array([0, 1]))
+    assert np.array_equal(tracked.semantic_map(), semantics)
+
+
 def test_the_overlay_is_the_painted_image_red_first(frame: PanopticFrame) -> None:
     style = OverlayStyle(thing_opacity=1.0, stuff_opacity=0.0, labels=False)
     overlay = frame.overlay(style)

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from panoptic_ros.camera_image import CameraImage
+from panoptic_ros.classes import VOID
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.model import load_model
@@ -48,6 +49,21 @@ def test_a_frame_has_a_segment_map_of_the_images_size_that_agrees_with_its_segme
     assert frame.segments.area.tolist() == areas.tolist()
     assert np.allclose(np.linalg.norm(frame.segments.embedding, axis=1), 1, atol=1e-5)
     assert frame.timings_ms.keys() == {"preprocess", "network", "decode", "track"}
+
+
+def test_semantics_are_there_on_request_for_every_image_and_void_nowhere(model_folder: Path) -> None:
+    images = [CameraImage(picture(4), "rgb8", camera="a"), CameraImage(picture(5, 96, 96), "rgb8", camera="b")]
+    perception = Perception(model_folder)
+    plain = perception(images)
+    perception.with_semantics = True
+    asked = perception(images)
+    assert [frame.semantics for frame in plain] == [None, None]
+    for frame, without in zip(asked, plain, strict=True):
+        assert frame.semantics is not None
+        assert (frame.semantics.shape, frame.semantics.dtype) == (frame.segment_map.shape, np.uint8)
+        assert frame.semantics.max() < len(perception.model.classes)
+        assert (without.semantic_map() == VOID).any()
+        assert np.array_equal(frame.segment_map, without.segment_map)
 
 
 @pytest.mark.parametrize("encoding", ["bgr8", "rgba8", "bgra8"])

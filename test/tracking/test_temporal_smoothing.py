@@ -153,3 +153,23 @@ def test_the_frames_that_were_given_are_left_as_they_are(make_frame: FrameFactor
         trackers.update(frame, SMOOTHED)
         assert np.array_equal(frame.segment_map, before[0])
         assert np.array_equal(frame.segments.class_id, before[1])
+
+
+def test_semantics_follow_where_an_object_changes_its_class_or_is_filled_in_and_nowhere_else(
+        make_frame: FrameFactory) -> None:
+    trackers = CameraTrackers()
+    raw = np.full((100, 200), ROAD, np.uint8)
+    raw[:10] = 8  # whatever the segments say
+    for k in range(6):
+        boxes = [[50, 40, 80, 60]] if k < 5 else []
+        frame = street(make_frame, 0.1 * k, boxes, [RED][:len(boxes)], [TRUCK if k == 4 else CAR] * len(boxes))
+        semantics = raw.copy()
+        if boxes:
+            semantics[40:60, 50:70] = TRUCK if k == 4 else CAR  # of the object's right third the network is not sure
+        steady = trackers.update(replace(frame, semantics=semantics), SMOOTHED).semantics
+        expected = semantics.copy()
+        if k >= 4:
+            expected[40:60, 50:80] = CAR
+        assert steady is not None
+        assert steady.dtype == np.uint8
+        assert np.array_equal(steady, expected), k

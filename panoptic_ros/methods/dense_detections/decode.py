@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panoptic_ros.decoding.panoptic_merge import panoptic_merge
-from panoptic_ros.decoding.segments import Decoded, segments_of_cells
+from panoptic_ros.decoding.segments import Decoded, DecodedImage, segments_of_cells
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods.dense_detections.boxes import (
     absolute_boxes,
@@ -19,7 +19,6 @@ from panoptic_ros.methods.dense_detections.boxes import (
     query_boxes,
 )
 from panoptic_ros.methods.dense_detections.masks import mask_pixels
-from panoptic_ros.segments import Segments
 from panoptic_ros.settings import check_ranges, setting
 
 MASK_SCORES = ("iou", "giou")
@@ -57,19 +56,21 @@ class Thresholds:
 
 
 def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
-           output_size: tuple[int, int]) -> Decoded:
+           output_size: tuple[int, int], with_semantics: bool = False) -> Decoded:
     """Network outputs -> segments, on the device of the outputs.
 
-    outputs: what `Network.forward` returns. is_thing: (C,) bool. output_size: (H, W). Segments come as things, best
-    box first, then stuff by class; they have no embedding.
+    outputs: what `Network.forward` returns. is_thing: (C,) bool. output_size: (H, W). with_semantics: whether to make
+    the semantic map, argmax of P_sem. Segments come as things, best box first, then stuff by class; they have no
+    embedding.
     """
     names = list(outputs)
-    return Decoded.of_images(_decode_one(dict(zip(names, image, strict=True)), is_thing, thresholds, output_size)
+    return Decoded.of_images(_decode_one(dict(zip(names, image, strict=True)), is_thing, thresholds, output_size,
+                                         with_semantics)
                              for image in zip(*outputs.values(), strict=True))
 
 
 def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
-                output_size: tuple[int, int]) -> tuple[Tensor, Segments[Tensor]]:
+                output_size: tuple[int, int], with_semantics: bool) -> DecodedImage:
     """One image: outputs without the dimension of the batch, the rest as in `decode`."""
     height, width = (2 * n for n in outputs["semantic_logits"].shape[1:])
     logits = F.interpolate(outputs["semantic_logits"][None], (height, width), mode="bilinear", align_corners=False)
@@ -88,7 +89,8 @@ def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresh
         score = score.index_put((pixel[visible],), probability[visible])
     # What no instance took is stuff where stuff is the likeliest class, as one segment a class.
     return segments_of_cells(instance, box_class, box_score, class_id, class_score, score, is_thing, (height, width),
-                             output_size, thresholds.thing_area, thresholds.stuff_area)
+                             output_size, thresholds.thing_area, thresholds.stuff_area,
+                             with_semantics=with_semantics)
 
 
 def _queries(outputs: dict[str, Tensor], thresholds: Thresholds, height: int,

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panoptic_ros.decoding.peaks import greedy_suppression, local_maxima
-from panoptic_ros.decoding.segments import Decoded, segments_of_cells
+from panoptic_ros.decoding.segments import Decoded, DecodedImage, segments_of_cells
 from panoptic_ros.methods.hle.kernels import (
     CELLS_PER_UNIT,
     log_class_kernel,
@@ -20,7 +20,6 @@ from panoptic_ros.methods.hle.kernels import (
     pixel_features,
     position_grid,
 )
-from panoptic_ros.segments import Segments
 from panoptic_ros.settings import check_ranges, setting
 
 # Names among the outputs that are no maps of the image but parameters, see `Network.decode_parameters`.
@@ -58,11 +57,12 @@ class Thresholds:
 
 
 def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
-           output_size: tuple[int, int]) -> Decoded:
+           output_size: tuple[int, int], with_semantics: bool = False) -> Decoded:
     """Network outputs -> segments, on the device of the outputs.
 
     outputs: what `Network.forward` and `Network.decode_parameters` return. is_thing: (C,) bool. output_size: (H, W).
-    Segments come as things, best seed first, then stuff by class; their embedding is the unit mean over their pixels.
+    with_semantics: whether to make the semantic map, argmax of psi (section 3.5). Segments come as things, best seed
+    first, then stuff by class; their embedding is the unit mean over their pixels.
     """
     parameters = {name: outputs[name] for name in PARAMETERS if name in outputs}
     names = [name for name in outputs if name not in parameters]
@@ -75,12 +75,12 @@ def decode(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds,
             maps = {name: F.interpolate(x[None], output_size, mode="bilinear", align_corners=False)[0]
                     for name, x in maps.items()}
             maps.update({name: F.normalize(maps[name], dim=0) for name in names if name.endswith("embedding")})
-        decoded.append(_decode_one({**maps, **parameters}, is_thing, thresholds, output_size, cells))
+        decoded.append(_decode_one({**maps, **parameters}, is_thing, thresholds, output_size, cells, with_semantics))
     return Decoded.of_images(decoded)
 
 
 def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresholds, output_size: tuple[int, int],
-                cells: float) -> tuple[Tensor, Segments[Tensor]]:
+                cells: float, with_semantics: bool) -> DecodedImage:
     """One image: maps without the dimension of the batch; cells: of the maps to one unit of position."""
     size = (outputs["embedding"].shape[1], outputs["embedding"].shape[2])
     embedding, log_sigma = _pixels(outputs["embedding"]), outputs["log_sigma"].flatten()
@@ -112,7 +112,8 @@ def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresh
         instance, score = torch.where(inside, nearest + 1, 0), torch.where(inside, best.exp(), 0)
     # What no instance took is stuff where psi is sure of it (section 3.5), as one segment a class.
     return segments_of_cells(instance, class_id[seeds], seed.flatten()[seeds], class_id, psi, score, is_thing, size,
-                             output_size, thresholds.thing_area, thresholds.stuff_area, thresholds.stuff, embedding)
+                             output_size, thresholds.thing_area, thresholds.stuff_area, thresholds.stuff, embedding,
+                             with_semantics)
 
 
 def _class_kernel(outputs: dict[str, Tensor], embedding: Tensor) -> Callable[[slice], Tensor]:
