@@ -37,7 +37,8 @@ class Decoded:
 def segments_of_cells(instance: Tensor, instance_class: Tensor, instance_score: Tensor, class_id: Tensor,
                       class_score: Tensor, score: Tensor, is_thing: Tensor, size: tuple[int, int],
                       output_size: tuple[int, int], thing_area: int, stuff_area: int, stuff_score: float = -1.0,
-                      embedding: Tensor | None = None) -> tuple[Tensor, Segments[Tensor]]:
+                      embedding: Tensor | None = None,
+                      label_embedding: Tensor | None = None) -> tuple[Tensor, Segments[Tensor]]:
     """The panoptic prediction of one image from its cells: instances first, and stuff where no instance is.
 
     instance: (P,) int64, 0 = none, j = row j - 1 of instance_class (J,) and instance_score (J,), best first.
@@ -46,6 +47,7 @@ def segments_of_cells(instance: Tensor, instance_class: Tensor, instance_score: 
     score: (P,) of each cell for its instance; where it has none, for void.
     size: (h, w) of the cells. thing_area, stuff_area: smaller segments, in pixels of the output, become void.
     embedding: (P, D) or None; a segment has the unit mean of its cells.
+    label_embedding: (J + stuff classes, D), in place of it, one of each instance and of each stuff class.
 
     Returns the segment map (H, W) int32 and its segments, instances first, then stuff by class; the score of stuff is
     the mean probability of its cells.
@@ -68,6 +70,8 @@ def segments_of_cells(instance: Tensor, instance_class: Tensor, instance_score: 
     if embedding is not None:
         mean = torch.zeros(rows, embedding.shape[1], device=score.device).index_add_(0, label, embedding)[1:]
         mean = F.normalize(mean[kept], dim=1)
+    elif label_embedding is not None:
+        mean = F.normalize(label_embedding[kept], dim=1)
 
     number = F.pad(kept.cumsum(0) * kept, (1, 0)).int()
     segment_map = number.index_select(0, label).view(size)
