@@ -72,7 +72,7 @@ def test_the_embedding_is_that_at_the_centroid_and_for_stuff_the_centre_of_the_c
 
 
 def test_a_peak_where_another_class_is_likelier_is_no_instance() -> None:
-    outputs = scene(["1111000033"], {c: A for c in ROW}, {(0, 0, 1): 0.5, (1, 0, 6): 0.9, (0, 0, 9): 0.9})
+    outputs = scene(["1111000033"], dict.fromkeys(ROW, A), {(0, 0, 1): 0.5, (1, 0, 6): 0.9, (0, 0, 9): 0.9})
     segment_map, segments = run(outputs)
     assert segment_map == [[1, 1, 1, 1, 2, 2, 2, 2, 0, 0]]  # things without a centroid of their class are void
     assert segments.class_id.tolist() == [1, 0]
@@ -112,7 +112,7 @@ def test_a_plateau_is_one_peak_and_does_not_use_up_top_k() -> None:
 
 
 def test_an_instance_that_is_split_by_occlusion_is_one_segment() -> None:
-    outputs = scene(["1110001112"], {c: A for c in ROW}, {(0, 0, 1): 0.9})
+    outputs = scene(["1110001112"], dict.fromkeys(ROW, A), {(0, 0, 1): 0.9})
     segment_map, segments = run(outputs)
     assert segment_map == [[1, 1, 1, 2, 2, 2, 1, 1, 1, 3]]
     assert segments.box[0].tolist() == [0, 0, 9, 1]
@@ -124,7 +124,7 @@ def test_an_instance_of_one_pixel_is_found() -> None:
 
 
 def test_segments_smaller_than_the_areas_become_void() -> None:
-    outputs = scene(["1111330000"], {c: A for c in ROW}, {(0, 0, 1): 0.9, (1, 0, 5): 0.9})
+    outputs = scene(["1111330000"], dict.fromkeys(ROW, A), {(0, 0, 1): 0.9, (1, 0, 5): 0.9})
     assert run(outputs, Thresholds(thing_area=3, stuff_area=5))[0] == [[1, 1, 1, 1, 0, 0, 0, 0, 0, 0]]
 
 
