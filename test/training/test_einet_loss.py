@@ -341,8 +341,8 @@ def test_the_radius_keeps_the_overlap_at_seven_tenths() -> None:
 def test_the_heatmap_target_is_the_largest_gaussian_in_the_channel_of_the_class() -> None:
     class_map, instance_map = torch.zeros(2, 30, 40).long(), torch.zeros(2, 30, 40).long()
     boxes = [(0, 1, 5, 5, 25, 25), (0, 1, 8, 27, 20, 38), (0, 3, 2, 30, 3, 31), (1, 3, 4, 4, 16, 28)]
-    for number, (b, g, y0, x0, y1, x1) in enumerate(boxes, 1):
-        class_map[b, y0:y1, x0:x1], instance_map[b, y0:y1, x0:x1] = g, number
+    for k, (b, g, y0, x0, y1, x1) in enumerate(boxes, 1):
+        class_map[b, y0:y1, x0:x1], instance_map[b, y0:y1, x0:x1] = g, k
     found = instances_of(class_map, instance_map)
     target = heatmap_target(found, torch.tensor(IS_THING), (2, 30, 40))
     expected = torch.zeros(2, 2, 30, 40)

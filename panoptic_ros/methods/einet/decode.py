@@ -93,7 +93,9 @@ def find_peaks(heatmap: Tensor, threshold: float, top_k: int) -> tuple[Tensor, T
     Of equal maxima in one window, as a saturated heatmap has them, the first is taken.
     """
     width = heatmap.shape[2]
-    pooled = F.max_pool2d(heatmap[None], KERNEL, stride=1, padding=KERNEL // 2)[0]
+    # A square's maximum is that of its rows' maxima.
+    pooled = F.max_pool2d(heatmap[None], (1, KERNEL), stride=1, padding=(0, KERNEL // 2))
+    pooled = F.max_pool2d(pooled, (KERNEL, 1), stride=1, padding=(KERNEL // 2, 0))[0]
     score = torch.where((heatmap == pooled) & (heatmap > threshold), heatmap, 0).flatten(1)
     channel, cell = score.nonzero(as_tuple=True)
     height = score[channel, cell]
@@ -140,10 +142,10 @@ def nearest_centroid(embedding: Tensor, class_id: Tensor, centroid: Tensor, cent
     # mostly those of one class.
     first = torch.searchsorted(centroid_class, pixel_class[starts])
     last = torch.searchsorted(centroid_class, pixel_class[ends], right=True)
-    square = centroid.square().sum(1, keepdim=True)
+    square, rows = centroid.square().sum(1), embedding.T.contiguous()  # of which scattered pixels are gathered fast
     for start, a, b in torch.stack([starts, first, last], 1).tolist():
         part = pixels[start:start + step]
-        distance = torch.addmm(square[a:b], centroid[a:b], embedding[:, part], alpha=-2)  # but for |I_i|^2
-        other = centroid_class[a:b, None] != pixel_class[start:start + step]
-        instance[part] = distance.masked_fill_(other, torch.inf).argmin(0) + (a + 1)
+        distance = torch.addmm(square[a:b], rows.index_select(0, part), centroid[a:b].T, alpha=-2)  # but for |I_i|^2
+        other = centroid_class[a:b] != pixel_class[start:start + step, None]
+        instance.index_copy_(0, part, distance.masked_fill_(other, torch.inf).argmin(1) + (a + 1))
     return instance
