@@ -16,11 +16,11 @@ from panoptic_ros.classes import load_class_table
 from panoptic_ros.engines import build_engine
 from panoptic_ros.methods import dense_detections
 from panoptic_ros.methods.dense_detections.boxes import grid, locations
+from training.ground_truth import ground_truth_objects
 from training.objectives.dense_detections import (
     Settings,
     assign,
     centerness,
-    ground_truth_objects,
     in_range,
     levelness_target,
     offsets_to,

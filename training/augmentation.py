@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ class Augmentation:
     around_things: probability that a crop contains a thing, of a class drawn first; other crops lie anywhere, more
         often around half the image's height. For the sampling policy `uniform`; other policies choose the crop's focus.
     flip: probability of a horizontal flip. brightness, contrast, saturation, hue: of torchvision's ColorJitter.
+    blur: probability of a Gaussian blur. clahe: probability of contrast-limited adaptive histogram equalisation.
     fourier_images: folder of unlabelled images or videos; where it is given, fourier_share of the samples take the
         amplitudes of frequencies up to fourier_reach, in cycles per pixel, from one of them.
     """
@@ -49,6 +51,8 @@ class Augmentation:
     contrast: float = 0.25
     saturation: float = 0.25
     hue: float = 0.02
+    blur: float = 0.0
+    clahe: float = 0.0
     fourier_images: str = ""
     fourier_share: float = 0.5
     fourier_reach: float = 0.01
@@ -79,6 +83,9 @@ class Augmentation:
             RandomHorizontalFlip(self.flip),
             *fourier,
             v2.ColorJitter(self.brightness, self.contrast, self.saturation, self.hue),
+            # None where not asked for: that would draw random numbers, and so change the samples of other recipes.
+            *([v2.RandomApply([v2.GaussianBlur(5, (0.1, 2.0))], self.blur)] if self.blur else []),
+            *([v2.RandomApply([EqualisedContrast()], self.clahe)] if self.clahe else []),
         ])
 
 
@@ -175,6 +182,22 @@ class RandomHorizontalFlip(v2.Transform):
         sign, shift, order = torch.tensor([-1, 1, -1, 1]), torch.tensor([width, 0, width, 0]), [2, 1, 0, 3]
         return {**sample, **maps, "objects": [
             one._replace(box=one.box[:, order] * sign + shift, cut=one.cut[:, order]) for one in sample["objects"]]}
+
+
+class EqualisedContrast(v2.Transform):
+    """Contrast-limited adaptive histogram equalisation (CLAHE) of the lightness: clip limit 2, 8 x 8 tiles."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """An image (..., 3, h, w) uint8; all else is left as it is."""
+        if not isinstance(inpt, tv_tensors.Image):
+            return inpt
+        equalise = cv2.createCLAHE(2.0, (8, 8))
+        result = []
+        for image in inpt.flatten(0, -4).movedim(-3, -1).numpy():
+            lab = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2LAB)
+            lab[..., 0] = equalise.apply(lab[..., 0])
+            result.append(torch.from_numpy(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)).movedim(-1, 0))
+        return tv_tensors.wrap(torch.stack(result).view(inpt.shape), like=inpt)
 
 
 def as_sample(image: np.ndarray, class_map: np.ndarray, instance_map: np.ndarray, depth: np.ndarray | None = None,

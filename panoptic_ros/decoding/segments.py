@@ -50,7 +50,8 @@ class Decoded:
 def segments_of_cells(instance: Tensor, instance_class: Tensor, instance_score: Tensor, class_id: Tensor,
                       class_score: Tensor, score: Tensor, is_thing: Tensor, size: tuple[int, int],
                       output_size: tuple[int, int], thing_area: int, stuff_area: int, stuff_score: float = -1.0,
-                      embedding: Tensor | None = None, with_semantics: bool = False) -> DecodedImage:
+                      embedding: Tensor | None = None, label_embedding: Tensor | None = None,
+                      with_semantics: bool = False) -> DecodedImage:
     """The panoptic prediction of one image from its cells: instances first, and stuff where no instance is.
 
     instance: (P,) int64, 0 = none, j = row j - 1 of instance_class (J,) and instance_score (J,), best first.
@@ -59,6 +60,7 @@ def segments_of_cells(instance: Tensor, instance_class: Tensor, instance_score: 
     score: (P,) of each cell for its instance; where it has none, for void.
     size: (h, w) of the cells. thing_area, stuff_area: smaller segments, in pixels of the output, become void.
     embedding: (P, D) or None; a segment has the unit mean of its cells.
+    label_embedding: (J + stuff classes, D), in place of it, one of each instance and of each stuff class.
     with_semantics: whether to make the semantic map, of class_id by class_score.
 
     Segments come as instances first, then stuff by class; the score of stuff is the mean probability of its cells.
@@ -81,6 +83,8 @@ def segments_of_cells(instance: Tensor, instance_class: Tensor, instance_score: 
     if embedding is not None:
         mean = torch.zeros(rows, embedding.shape[1], device=score.device).index_add_(0, label, embedding)[1:]
         mean = F.normalize(mean[kept], dim=1)
+    elif label_embedding is not None:
+        mean = F.normalize(label_embedding[kept], dim=1)
 
     number = F.pad(kept.cumsum(0) * kept, (1, 0)).int()
     segment_map = number.index_select(0, label).view(size)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from panoptic_ros.decoding.segments import Decoded
-from panoptic_ros.methods import dense_detections, hle
+from panoptic_ros.methods import dense_detections, einet, hle
 
 __all__ = ["METHODS", "AugmentedNetwork", "Decode", "Decoded", "MakeNetwork", "Method", "Network"]
 
@@ -114,5 +114,7 @@ class Method:
 METHODS: dict[str, Method] = {
     "dense_detections": Method(dense_detections.Hyperparameters, dense_detections.Network, dense_detections.Thresholds,
                                dense_detections.decode, dense_detections.test_time_augmentation),
+    "einet": Method(einet.Hyperparameters, einet.Network, einet.Thresholds, einet.decode,
+                    einet.test_time_augmentation),
     "hle": Method(hle.Hyperparameters, hle.Network, hle.Thresholds, hle.decode, hle.test_time_augmentation),
 }

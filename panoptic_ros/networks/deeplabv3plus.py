@@ -1,4 +1,4 @@
-"""The DeepLabV3+ decoder: atrous spatial pyramid pooling and one fusion with low-level features (Chen et al. 2018)."""
+"""DeepLab decoders: atrous spatial pyramid pooling, fused with low-level features once (Chen et al. 2018) or twice."""
 
 from __future__ import annotations
 
@@ -50,3 +50,25 @@ class DeepLabV3PlusDecoder(nn.Module):
     def forward(self, features: Tensor, low_level: Tensor) -> Tensor:
         pyramid = F.interpolate(self.pyramid(features), size=low_level.shape[2:], mode="bilinear", align_corners=False)
         return self.fuse(torch.cat([pyramid, self.low_level(low_level)], 1))
+
+
+class TwoSkipDecoder(nn.Module):
+    """ASPP and two fusions, with the maps at strides 8 and 4, in separable 5 x 5 convolutions (Panoptic-DeepLab, Cheng
+    et al. 2020) -> (B, channels, H/4, W/4).
+
+    separable: the convolutions of the ASPP too.
+    """
+
+    def __init__(self, inputs: int, skips: tuple[int, int], channels: int, skip_channels: tuple[int, int],
+                 rates: tuple[int, ...], separable: bool = False) -> None:
+        super().__init__()
+        self.pyramid = AtrousSpatialPyramidPooling(inputs, channels, rates, separable)
+        self.skips = nn.ModuleList(convolution(n, m, 1) for n, m in zip(skips, skip_channels, strict=True))
+        self.fuse = nn.ModuleList(convolution(channels + n, channels, 5, separable=True) for n in skip_channels)
+
+    def forward(self, features: Tensor, eighth: Tensor, quarter: Tensor) -> Tensor:
+        x: Tensor = self.pyramid(features)
+        for low_level, skip, fuse in zip((eighth, quarter), self.skips, self.fuse, strict=True):
+            x = F.interpolate(x, size=low_level.shape[2:], mode="bilinear", align_corners=False)
+            x = fuse(torch.cat([x, skip(low_level)], 1))
+        return x

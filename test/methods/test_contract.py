@@ -300,11 +300,13 @@ def test_nothing_is_made_on_another_device_than_the_inputs(model: Model, monkeyp
     method, is_thing, thresholds = METHODS[model.method], torch.tensor(CLASS_IS_THING), eager(model)
     batch = batch_of(model, *(maps[:1] for maps in street()))
     objective = objective_of(model).eval()
-    expected, terms = method.decode(outputs, is_thing, thresholds, SIZE, True), objective.loss(outputs, batch)
+    with torch.no_grad():
+        trained = objective.network_outputs(random_image())
+    expected, terms = method.decode(outputs, is_thing, thresholds, SIZE, True), objective.loss(trained, batch)
     monkeypatch.setattr("panoptic_ros.methods.dense_detections.boxes.batched_nms", _on_the_cpu(batched_nms))
     # Every tensor that is made without a device now has no memory, and cannot be mixed with those on the CPU.
     with torch.device("meta"):
-        decoded, again = method.decode(outputs, is_thing, thresholds, SIZE, True), objective.loss(outputs, batch)
+        decoded, again = method.decode(outputs, is_thing, thresholds, SIZE, True), objective.loss(trained, batch)
     assert torch.equal(decoded.segment_map, expected.segment_map)
     assert decoded.segments[0].box.device.type == "cpu"
     assert {name: float(term.detach()) for name, term in again.items()} == {
@@ -315,8 +317,10 @@ def test_nothing_is_made_on_another_device_than_the_inputs(model: Model, monkeyp
 def test_cuda_gives_what_the_cpu_gives(model: Model) -> None:
     image, batch = random_image(), batch_of(model, *(maps[:1] for maps in street()))
     outputs = outputs_of(model, image)
+    with torch.no_grad():
+        trained = objective_of(model).network_outputs(image)
     expected = model.decode(outputs, eager(model), SIZE)
-    terms = objective_of(model).eval().loss(outputs, batch)
+    terms = objective_of(model).eval().loss(trained, batch)
     for name, output in build_engine(model.network, "torch", "cuda", "single")(image).items():
         torch.testing.assert_close(output.cpu(), outputs[name], atol=1e-3, rtol=1e-3, msg=name)
     moved = {name: output.cuda() for name, output in outputs.items()}
@@ -324,6 +328,6 @@ def test_cuda_gives_what_the_cpu_gives(model: Model) -> None:
     assert decoded.segment_map.device.type == decoded.segments[0].box.device.type == "cuda"
     assert (decoded.segment_map.cpu() == expected.segment_map).float().mean() > 0.99  # rounding decides at the edges
     objective = objective_of(model).eval().cuda()
-
+    moved = {name: output.cuda() for name, output in trained.items()}
     for name, term in objective.loss(moved, move_data_to_device(batch, torch.device("cuda"))).items():
         torch.testing.assert_close(term.cpu(), terms[name], rtol=1e-3, atol=1e-4)

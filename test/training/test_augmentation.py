@@ -157,3 +157,21 @@ def test_a_crop_shows_its_focus_at_the_scale_that_is_asked_for() -> None:
         x0, y0, x1, y1 = objects.box[objects.number == 6][0].tolist()
         assert (x1 - x0, y1 - y0) == (16, 16)
         assert (transform(as_sample(image, class_map, instance_map, focus=Focus(1)))["class_map"] == 1).any()
+
+
+def test_blur_and_clahe_change_the_contrast_of_the_image_and_leave_the_labels() -> None:
+    noise = np.random.default_rng(0).integers(100, 140, (2, 64, 96, 3), np.uint8)
+    class_map = np.random.default_rng(1).integers(0, 3, (2, 64, 96), np.uint8)
+    instance_map = np.zeros((2, 64, 96), np.int32)
+
+    def contrast(**settings: float) -> float:
+        torch.manual_seed(1)  # for the blur's strength
+        transform = Augmentation(crop=(64, 96), scale=(1.0, 1.0), **STILL, **settings).transform()  # type: ignore[arg-type]
+        sample = transform(as_sample(noise, class_map, instance_map))
+        assert torch.equal(sample["class_map"], torch.from_numpy(class_map))
+        assert sample["image"].shape == (2, 3, 64, 96)
+        assert sample["image"].dtype == torch.uint8
+        assert abs(float(sample["image"].float().mean()) - 119.5) < 20
+        return float(sample["image"].float().std())
+
+    assert contrast(blur=1.0) < 0.95 * contrast() < 0.9 * contrast(clahe=1.0)

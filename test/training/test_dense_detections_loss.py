@@ -16,13 +16,13 @@ from panoptic_ros.classes import ClassTable
 from panoptic_ros.errors import InputError
 from panoptic_ros.geometry.boxes import box_iou
 from panoptic_ros.methods import dense_detections
+from training.ground_truth import ground_truth_objects
 from training.losses.cross_entropy import bootstrapped_cross_entropy
 from training.objectives.dense_detections import (
     DenseDetectionsObjective,
     Settings,
     assign,
     centerness,
-    ground_truth_objects,
     mask_errors,
 )
 

@@ -191,3 +191,19 @@ def test_a_real_network_of_levels_says_the_same_of_an_image_and_of_its_mirror_im
     stuff = dense_detections.Network(hyperparameters, [False, False]).eval()
     engine = AugmentedEngine(build_engine(stuff, "torch", "cpu", "single"), "dense_detections", TestTime(flip=True), 32)
     assert engine(image).keys() == {"semantic_logits"}
+
+
+def test_einet_averages_probabilities_heatmaps_and_embeddings_before_the_peaks(image: Tensor) -> None:
+    class SureOfLargeImages(PixelNetwork):
+        def __call__(self, image: Tensor) -> dict[str, Tensor]:
+            size = (len(image), 1, image.shape[2] // 4, image.shape[3] // 4)
+            large = float(image.shape[2] > 64)
+            return {"class_logits": torch.cat([torch.zeros(size), torch.full(size, 20 * large)], 1),
+                    "heatmap": torch.full(size, 0.2 + 0.6 * large), "embedding": torch.full(size, 3 - 8 * large)}
+
+    averaged = AugmentedEngine(SureOfLargeImages(), "einet", TestTime(scales=(1.0, 2.0)), 32)(image)
+    assert averaged["heatmap"].shape == (2, 1, 16, 24)
+    torch.testing.assert_close(averaged["heatmap"], torch.full((2, 1, 16, 24), 0.5))
+    torch.testing.assert_close(averaged["embedding"], torch.full((2, 1, 16, 24), -1.0))
+    # Half and nearly one; of the logits themselves the mean would be 10, which is as good as sure.
+    torch.testing.assert_close(averaged["class_logits"].softmax(1)[:, 1], torch.full((2, 16, 24), 0.75))

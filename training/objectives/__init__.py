@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from training.objectives.dense_detections import DenseDetectionsObjective
+from training.objectives.einet import EINetObjective
 from training.objectives.hle import HLEObjective
 from training.objectives.objective import Objective
 
@@ -11,5 +12,6 @@ __all__ = ["OBJECTIVES", "Objective"]
 # Method, a key of `panoptic_ros.methods.METHODS` -> its objective.
 OBJECTIVES: dict[str, type[Objective]] = {
     "dense_detections": DenseDetectionsObjective,
+    "einet": EINetObjective,
     "hle": HLEObjective,
 }

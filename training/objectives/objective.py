@@ -41,10 +41,15 @@ class Objective(nn.Module):
 
         image: (B, 3, h, w) float, normalised. batch: see `training.batches`.
         """
-        outputs = self.network(image)
+        outputs = self.network_outputs(image)
         # What follows the network is in single precision, whatever the network is trained in.
         with torch.autocast(image.device.type, enabled=False):
             return self.loss({name: output.float() for name, output in outputs.items()}, batch)
+
+    def network_outputs(self, image: Tensor) -> dict[str, Tensor]:
+        """What `loss` takes: the network's outputs, and what a method needs in training alone."""
+        outputs: dict[str, Tensor] = self.network(image)
+        return outputs
 
     def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
         """The terms for what the network returned."""

@@ -113,7 +113,7 @@ def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresh
     # What no instance took is stuff where psi is sure of it (section 3.5), as one segment a class.
     return segments_of_cells(instance, class_id[seeds], seed.flatten()[seeds], class_id, psi, score, is_thing, size,
                              output_size, thresholds.thing_area, thresholds.stuff_area, thresholds.stuff, embedding,
-                             with_semantics)
+                             with_semantics=with_semantics)
 
 
 def _class_kernel(outputs: dict[str, Tensor], embedding: Tensor) -> Callable[[slice], Tensor]:
