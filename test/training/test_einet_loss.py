@@ -289,6 +289,18 @@ def test_eq_5_to_7() -> None:
         expected, abs=1e-5)
 
 
+def test_classes_that_are_absent_have_no_part_in_eq_7() -> None:
+    outputs, heads = make()
+    class_map = torch.where(CLASS_MAP == 2, 0, CLASS_MAP)
+    terms = loss_terms(outputs, heads, train=True, class_map=class_map)
+    centre = heads.center  # as the loss has moved them
+    classes, mean = torch.tensor([g for _, _, g in INSTANCES]), torch.stack(instance_means(outputs))
+    present = torch.tensor([True, True, False, True])
+    expected = number(consistency_loss(mean, classes, centre, present, 0.15))
+    assert number(terms["ins"]) == pytest.approx(expected, abs=1e-5)
+    assert expected != pytest.approx(number(consistency_loss(mean, classes, centre, ~present | present, 0.15)))
+
+
 def test_eq_6_is_least_at_the_own_centre_and_finite_opposite_to_it() -> None:
     centre, present = torch.tensor([[1.0, 0], [-1, 0]]), torch.tensor([True, True])
 
