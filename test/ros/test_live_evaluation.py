@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,11 +41,18 @@ def bag(tmp_path: Path) -> Path:
 
 def test_without_haste_the_node_scores_what_a_replay_in_process_does(bag: Path, tmp_path: Path,
                                                                      model_folder: Path) -> None:
-    results = []
-    for name, options in (("live", ["--live", "--rate", "0.5"]), ("in process", [])):
-        assert main(["evaluate", str(bag), "--model", str(model_folder), "--out", str(tmp_path / name), *options]) == 0
-        results.append(json.loads((tmp_path / name / "evaluation.json").read_text()))
-    live, in_process = results
+    def evaluated(name: str, *options: str) -> dict[str, Any]:
+        assert main(["evaluate", str(bag), "--model", str(model_folder), "--out", str(tmp_path / name), "--overwrite",
+                     *options]) == 0
+        result: dict[str, Any] = json.loads((tmp_path / name / "evaluation.json").read_text())
+        return result
+
+    # Images go to the node best effort: on a machine that is busy with other things one may be lost, however slow.
+    for rate in ("0.5", "0.2", "0.1"):
+        live = evaluated("live", "--live", "--rate", rate)
+        if live["frames"]["scored"] == FRAMES:
+            break
+    in_process = evaluated("in process")
     assert live["frames"]["scored"] == FRAMES
     # mIoU and flicker are of the semantic map, which the node makes only because the evaluation asks for it.
     for metric in ("panoptic", "miou", "iou", "flicker", "class_change"):
