@@ -78,7 +78,7 @@ def images(tmp_path: Path) -> Path:
 def test_a_live_replay_has_the_depth_of_every_frame(
         images: Path, depth_model: Path, predicted_depth: Callable[..., np.ndarray], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = ["replay", str(images), "--live", "--rate", "0.25", "--model", str(depth_model), "--engine", "torch"]
+    command = ["replay", str(images), "--live", "--rate", "0.1", "--model", str(depth_model), "--engine", "torch"]
     assert main([*command, "--out", str(out)]) == 0
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["frames_out"], summary["dropped"]) == (6, {})
