@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from panoptic_ros.viewing.feature_maps import feature_picture
+from training.validation import METRICS
 
 _SCALARS_EVERY = 10
 
@@ -44,7 +45,7 @@ class Monitor:
         for name, value in scores.items():
             self._board.add_scalar(f"validation/{name}", value, step)
         tqdm.write(f"step {step}: " + ", ".join(
-            f"{name} {value:.2f} m" if name == "depth_rmse" else f"{name} {100 * value:.1f}"
+            f"{name} {METRICS[name].format(value)}" + (" m" if METRICS[name].unit == "m" else "")
             for name, value in scores.items()))
         self._board.flush()
 

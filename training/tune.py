@@ -28,6 +28,7 @@ from panoptic_ros.classes import ClassTable, class_mapping
 from panoptic_ros.datasets import Dataset, Truth, open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.mean_iou import class_pixels
+from panoptic_ros.evaluation.metrics import METRICS
 from panoptic_ros.evaluation.overlap import overlap
 from panoptic_ros.evaluation.panoptic_quality import match_overlap
 from panoptic_ros.evaluation.results import format_table
@@ -37,6 +38,7 @@ from panoptic_ros.paths import model_folder
 from panoptic_ros.perception import Perception, preprocess
 from training.evaluate import evaluate
 from training.reading import read_ahead
+from training.validation import headline_scores
 
 
 @dataclass(frozen=True)
@@ -144,19 +146,13 @@ def run(args: argparse.Namespace) -> int:
     description = folder / "model.yaml"
     text = yaml.safe_load(description.read_text())
     text["thresholds"] = dataclasses.asdict(perception.thresholds)
-    text["training"]["score"] = {**_headline(result), "on": f"{args.score}, {len(scored)} images"}
+    # With what follows objects over time, which a validation during training does not.
+    scores = {name: round(value, 4) for name, value in {
+        **headline_scores(result), "stq": METRICS["stq.stq"].value(result)}.items() if value is not None}
+    text["training"]["score"] = {**scores, "on": f"{args.score}, {len(scored)} images"}
     description.write_text(yaml.safe_dump(text, sort_keys=False, default_flow_style=None, width=110))
     print(format_table(result))
     return 0
-
-
-def _headline(result: dict[str, Any]) -> dict[str, float]:
-    """The scores that model.yaml has, by name: PQ of all, things and stuff, mean IoU, STQ."""
-    panoptic = result.get("panoptic", {})
-    numbers = {"pq": panoptic.get("all", {}).get("pq"), "pq_things": panoptic.get("things", {}).get("pq"),
-               "pq_stuff": panoptic.get("stuff", {}).get("pq"), "miou": result.get("miou"),
-               "stq": result.get("stq", {}).get("stq")}
-    return {name: round(number, 4) for name, number in numbers.items() if number is not None}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.datasets import Dataset, Truth
 from panoptic_ros.errors import InputError
+from panoptic_ros.evaluation import metrics
+from panoptic_ros.evaluation.metrics import Metric
 from panoptic_ros.evaluation.scorer import Scorer
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import PanopticLabel
@@ -21,11 +24,11 @@ from panoptic_ros.perception import preprocess
 # Of each image alone: nothing here follows objects.
 _TRUTH = frozenset({Truth.PANOPTIC, Truth.SEMANTIC, Truth.DEPTH})
 _IMAGES_SHOWN = 3
-# Metric by which a model may be selected -> where it is in a result, and whether less is better.
-METRICS: dict[str, tuple[tuple[str, ...], bool]] = {
-    "pq": (("panoptic", "all", "pq"), False), "pq_things": (("panoptic", "things", "pq"), False),
-    "pq_stuff": (("panoptic", "stuff", "pq"), False), "miou": (("miou",), False),
-    "depth_rmse": (("depth", "rmse"), True), "depth_abs_rel": (("depth", "abs_rel"), True)}
+# By the names that recipes and model.yaml have for them.
+METRICS: dict[str, Metric] = {
+    name: metrics.METRICS[key] for name, key in (
+        ("pq", "panoptic.all.pq"), ("pq_things", "panoptic.things.pq"), ("pq_stuff", "panoptic.stuff.pq"),
+        ("miou", "miou"), ("depth_rmse", "depth.rmse"), ("depth_abs_rel", "depth.abs_rel"))}
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,12 @@ def validate(model: Model, network: Callable[[Tensor], dict[str, Tensor]], datas
         if i < _IMAGES_SHOWN:
             maps = {key: outputs[key][0] for key in sorted(model.network.pixel_outputs)}
             shown.append(ValidationImage(name, frame.overlay(), maps))
-    result = scorer.result()
-    scores = {name: value for name, (path, _) in METRICS.items() if (value := _at(result, path)) is not None}
-    return scores, shown
+    return headline_scores(scorer.result()), shown
+
+
+def headline_scores(result: Mapping[str, Any]) -> dict[str, float]:
+    """Those of METRICS that a result has, by name."""
+    return {name: value for name, metric in METRICS.items() if (value := metric.value(result)) is not None}
 
 
 def selection_score(scores: Mapping[str, float], metric: str = "") -> float:
@@ -76,12 +82,4 @@ def selection_score(scores: Mapping[str, float], metric: str = "") -> float:
     if name not in scores:
         raise InputError(f"validation.metric is {name}, but the validation data and the method give "
                          f"{', '.join(scores) or 'none'}")
-    return -scores[name] if METRICS[name][1] else scores[name]
-
-
-def _at(result: object, path: tuple[str, ...]) -> float | None:
-    for key in path:
-        if not isinstance(result, Mapping) or key not in result:
-            return None
-        result = result[key]
-    return float(result)  # type: ignore[arg-type]
+    return -scores[name] if METRICS[name].better == "lower" else scores[name]
