@@ -58,9 +58,12 @@ class Backbone(nn.Module):
         if output_stride is not None:
             settings["output_stride"] = output_stride
         try:
-            self.encoder: Any = timm.create_model(name, features_only=True, **settings)
+            # Without weights at first: what fails here is the encoder, not that its weights cannot be had.
+            self.encoder: Any = timm.create_model(name, features_only=True, **{**settings, "pretrained": False})
         except (RuntimeError, AttributeError, NotImplementedError, TypeError) as error:
             raise InputError(f"timm's '{name}' is no backbone with maps at several strides: {error}") from error
+        if settings["pretrained"]:
+            self.encoder = timm.create_model(name, features_only=True, **settings)
         reduction, channels = self.encoder.feature_info.reduction(), self.encoder.feature_info.channels()
         if missing := [stride for stride in strides if stride not in reduction]:
             raise InputError(f"the backbone '{name}' has no map at stride {missing[0]}; it has maps at "
