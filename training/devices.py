@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from training.recipe import Precision, Recipe
 
@@ -48,6 +51,32 @@ def memory_format(fabric: Fabric) -> torch.memory_format:
     if fabric.device.type == "cpu" and fabric.strategy.precision.precision == "32-true":
         return torch.contiguous_format
     return torch.channels_last
+
+
+def convolution_precision(fabric: Fabric) -> AbstractContextManager[Any]:
+    """The context of a step's forward pass: on a CPU in mixed precision, depthwise convolutions compute in float32.
+
+    oneDNN's gradients of those with a stride or a kernel over 3 x 3 take three to fifteen times as long in bfloat16.
+    """
+    if fabric.device.type == "cpu" and fabric.strategy.precision.precision == "bf16-mixed":
+        return _DepthwiseInSinglePrecision()
+    return nullcontext()
+
+
+class _DepthwiseInSinglePrecision(TorchFunctionMode):
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func is not torch.conv2d or not torch.is_autocast_enabled("cpu") or not _is_slow(*args, **kwargs):
+            return func(*args, **kwargs)
+        with torch.autocast("cpu", enabled=False):
+            return func(args[0].float(), *args[1:], **kwargs).to(torch.get_autocast_dtype("cpu"))
+
+
+def _is_slow(image: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+             dilation: Any = 1, groups: int = 1) -> bool:
+    strides = stride if isinstance(stride, tuple) else (stride,)
+    return groups > 1 and weight.shape[1] == 1 and (max(strides) > 1 or max(weight.shape[2:]) > 3)
 
 
 def _has_bfloat16() -> bool:

@@ -16,7 +16,7 @@ from panoptic_ros.datasets import Dataset, Truth, open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.model import Model, save_model
 from training.checkpoints import check_same_run, load_checkpoint, save_checkpoint
-from training.devices import memory_format
+from training.devices import convolution_precision, memory_format
 from training.ema import Ema
 from training.export import trained_model, with_scores
 from training.initialisation import initial_state
@@ -81,7 +81,8 @@ class Run:
             batch = self.fabric.to_device(next(batches))
             image = torch.addcmul(self._shift, batch["image"], self._scale)
             with self.fabric.no_backward_sync(self.objective, enabled=part < recipe.grad_accum_steps - 1):
-                terms = self.objective(image.contiguous(memory_format=self._memory_format), batch)
+                with convolution_precision(self.fabric):
+                    terms = self.objective(image.contiguous(memory_format=self._memory_format), batch)
                 self.fabric.backward(terms["total"] / recipe.grad_accum_steps)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach() / recipe.grad_accum_steps

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
-from training.devices import memory_format, resolve_precision
+from training.devices import convolution_precision, memory_format, resolve_precision
 
 
 @pytest.mark.parametrize(("has", "precision"), [
@@ -30,3 +31,26 @@ def test_a_precision_that_is_asked_for_is_taken() -> None:
 def test_channels_come_last_but_for_single_precision_on_a_cpu() -> None:
     for precision, expected in (("32-true", torch.contiguous_format), ("bf16-mixed", torch.channels_last)):
         assert memory_format(Fabric(accelerator="cpu", devices=1, precision=precision)) is expected
+
+
+@pytest.mark.parametrize(("kernel", "stride", "groups", "single"), [
+    (5, 1, 16, True), (3, 2, 16, True), (3, 1, 16, False), (5, 2, 1, False)])
+def test_the_depthwise_convolutions_that_are_slow_in_bfloat16_compute_in_single_precision(
+        kernel: int, stride: int, groups: int, single: bool) -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(16, 16, kernel, stride, groups=groups)
+    image = torch.randn(2, 16, 12, 12).bfloat16()
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    exact = convolution(image.float())
+    with torch.autocast("cpu", torch.bfloat16), convolution_precision(fabric):
+        output = convolution(image)
+    assert output.dtype == torch.bfloat16
+    # In single precision the output is rounded once; in bfloat16 the weights are too.
+    assert torch.equal(output, exact.bfloat16()) == single
+
+
+def test_without_autocast_convolutions_stay_as_they_are() -> None:
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    with convolution_precision(fabric):
+        output = nn.Conv2d(4, 4, 5, groups=4)(torch.zeros(1, 4, 8, 8))
+    assert output.dtype == torch.float32
