@@ -28,7 +28,7 @@ class OpenVinoEngine:
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         stride, self._dynamic_size = int(network.stride), bool(network.dynamic_size)  # type: ignore[arg-type]
         # Also where each size has a graph of its own, so that what cannot be converted is found out now.
-        self._graph = self._convert(2 * stride, 3 * stride)
+        self._graph = self._convert((1, 3, 2 * stride, 3 * stride))
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
         shape = tuple(image.shape)
@@ -44,16 +44,16 @@ class OpenVinoEngine:
                 for i, name in enumerate(self._network.names)}
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
-        graph = self._graph if self._dynamic_size else self._convert(*shape[2:])
+        graph = self._graph if self._dynamic_size else self._convert(shape)
         graph.reshape(list(shape))
         settings = {"INFERENCE_PRECISION_HINT": {"single": "f32", "half": "bf16"}[self.precision],
                     "PERFORMANCE_HINT": "LATENCY"}
         return self._core.compile_model(graph, "CPU", settings).create_infer_request()
 
     @torch.no_grad()
-    def _convert(self, height: int, width: int) -> Any:
-        """The network's OpenVINO graph for images of this size."""
-        example = torch.zeros(1, 3, height, width)
+    def _convert(self, shape: tuple[int, ...]) -> Any:
+        """The network's OpenVINO graph for images (B, 3, H, W) of this shape."""
+        example = torch.zeros(shape)
         with warnings.catch_warnings():
             # torch.jit is on its way out, but converting a torch.export program takes four times as long (16 s on two
             # busy cores) and gives the same graph.

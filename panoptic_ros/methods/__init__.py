@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from panoptic_ros.decoding.segments import Decoded
-from panoptic_ros.methods import dense_detections, einet, hle
+from panoptic_ros.methods import all_scales, dense_detections, einet, hle
 
 __all__ = ["METHODS", "AugmentedNetwork", "Decode", "Decoded", "MakeNetwork", "Method", "Network"]
 
@@ -23,8 +23,8 @@ class Network(Protocol):
     stride: sides of its input are multiples of it.
     pixel_outputs: names of the outputs that are maps over the image (B, ., h, w); what is not named there is per
         object, per level or per location. A network that predicts depth in metres has an output `depth` among them.
-    dynamic_size: whether a graph that was traced at one input size holds at all others; False: it is traced for each,
-        as where positions are interpolated or anchors are laid out for the size.
+    dynamic_size: whether a graph that was traced at one input shape holds at all others; False: it is traced for each,
+        as where positions are interpolated or anchors are laid out for the size, or images are gone through one by one.
     mean, std: the input normalisation of the backbone's pretrained weights: RGB, 0 to 1.
     backbone: the encoder, which pretrained weights or another model's backbone are loaded into; its parameters' names
         begin with `backbone.`.
@@ -112,6 +112,8 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
+    "all_scales": Method(all_scales.Hyperparameters, all_scales.Network, all_scales.Thresholds, all_scales.decode,
+                         all_scales.test_time_augmentation),
     "dense_detections": Method(dense_detections.Hyperparameters, dense_detections.Network, dense_detections.Thresholds,
                                dense_detections.decode, dense_detections.test_time_augmentation),
     "einet": Method(einet.Hyperparameters, einet.Network, einet.Thresholds, einet.decode,

@@ -28,17 +28,17 @@ def upsample(features: Tensor, factor: int, size: tuple[int, int]) -> Tensor:
 
 
 class FeaturePyramid(nn.Module):
-    """The encoder's maps, each half the size of the one before -> five maps of `channels`, from the same stride on.
+    """The encoder's maps, each half the size of the one before -> `levels` maps of `channels`, from the same stride on.
 
     What the encoder has no map for comes from the last level: P6 and P7 from P5, where it has P3 to P5.
     """
 
-    def __init__(self, inputs: list[int], channels: int) -> None:
+    def __init__(self, inputs: list[int], channels: int, levels: int = len(STRIDES)) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(n, channels, 1) for n in inputs)
         self.smooth = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in inputs)
         self.coarser = nn.ModuleList(nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-                                     for _ in range(len(STRIDES) - len(inputs)))
+                                     for _ in range(levels - len(inputs)))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
