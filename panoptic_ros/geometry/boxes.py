@@ -1,9 +1,16 @@
-"""Overlap of boxes (x0, y0, x1, y1), float tensors that broadcast: IoU and generalised IoU."""
+"""Boxes (x0, y0, x1, y1), float tensors that broadcast: IoU, generalised IoU, and boxes as deltas from anchors."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+# Box deltas of logarithms are clamped here when they are decoded: a factor of 62.5 (as Faster R-CNN's codes do).
+MAX_LOG_DELTA = math.log(1000 / 16)
+# Sides of boxes without area count as this, in pixels: their deltas stay finite.
+MIN_SIDE = 1e-3
 
 
 def box_iou(first: Tensor, second: Tensor) -> Tensor:
@@ -19,6 +26,36 @@ def generalized_box_iou(first: Tensor, second: Tensor) -> Tensor:
     """
     intersection, union, enclosing = _areas(first, second)
     return (intersection + 1) / (union + 1) - (enclosing - union) / enclosing.clamp(min=1e-6)
+
+
+def encode_boxes(box: Tensor, anchor: Tensor,
+                 weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+    """Deltas (dx, dy, dw, dh) (..., 4) of boxes (..., 4) from their anchors (..., 4) (Ren et al. 2015).
+
+    dx, dy: between the centres, in sides of the anchor; dw, dh: logarithms of the ratios of the sides; each times its
+    weight. Sides below `MIN_SIDE` count as that.
+    """
+    center, size = _center_and_size(box)
+    anchor_center, anchor_size = _center_and_size(anchor)
+    size, anchor_size = size.clamp(min=MIN_SIDE), anchor_size.clamp(min=MIN_SIDE)
+    deltas = torch.cat([(center - anchor_center) / anchor_size, (size / anchor_size).log()], -1)
+    return deltas * deltas.new_tensor(weights)
+
+
+def decode_boxes(deltas: Tensor, anchor: Tensor,
+                 weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+    """Boxes (..., 4) that `encode_boxes` makes these deltas (..., 4) of, with dw, dh at most `MAX_LOG_DELTA`."""
+    shift, log_scale = (deltas / deltas.new_tensor(weights)).split(2, -1)
+    anchor_center, anchor_size = _center_and_size(anchor)
+    center = anchor_center + shift * anchor_size
+    half = log_scale.clamp(max=MAX_LOG_DELTA).exp() * anchor_size / 2
+    return torch.cat([center - half, center + half], -1)
+
+
+def _center_and_size(box: Tensor) -> tuple[Tensor, Tensor]:
+    """Center and width and height, (..., 2) each."""
+    corner, opposite = box.split(2, -1)
+    return (corner + opposite) / 2, opposite - corner
 
 
 def _areas(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:

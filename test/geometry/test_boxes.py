@@ -1,12 +1,14 @@
-"""IoU and GIoU of boxes and their suppression, on worked numbers and against plain loops."""
+"""IoU and GIoU of boxes, their suppression and their deltas from anchors, on worked numbers and against plain loops."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 from torchvision.ops import batched_nms
 
-from panoptic_ros.geometry.boxes import box_iou, generalized_box_iou
+from panoptic_ros.geometry.boxes import MIN_SIDE, box_iou, decode_boxes, encode_boxes, generalized_box_iou
 
 BOXES = torch.tensor([[0.0, 0, 4, 2], [2.0, 0, 6, 2], [10.0, 10, 12, 12], [3.0, 3, 3, 3]])
 
@@ -45,3 +47,32 @@ def test_suppression_equals_the_greedy_loop() -> None:
             if not any(class_id[i] == class_id[j] and iou[i, j] > 0.4 for i in kept):
                 kept.append(j)
         assert batched_nms(box, score, class_id, 0.4).tolist() == kept
+
+
+def test_deltas_are_shifts_in_anchors_and_logarithms_of_ratios_times_their_weights() -> None:
+    # Centres (20, 4) and (10, 6); 12 x 8 in an anchor of 4 x 16.
+    anchor, box = torch.tensor([8.0, -2, 12, 14]), torch.tensor([14.0, 0, 26, 8])
+    expected = torch.tensor([10 / 4, -2 / 16, math.log(3), math.log(0.5)])
+    torch.testing.assert_close(encode_boxes(box, anchor), expected)
+    torch.testing.assert_close(encode_boxes(box, anchor, (10, 20, 5, 2)), expected * torch.tensor([10, 20, 5, 2]))
+
+
+def test_decoded_deltas_are_the_boxes_that_were_encoded() -> None:
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(2, 50, 2, generator=generator) * 200 - 100
+    box, anchor = torch.cat([corner, corner + 1 + torch.rand(2, 50, 2, generator=generator) * 50], 2)
+    for weights in ((1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)):
+        deltas = encode_boxes(box[:, None], anchor, weights)  # every box from every anchor
+        torch.testing.assert_close(decode_boxes(deltas, anchor, weights), box[:, None].expand(50, 50, 4),
+                                   rtol=1e-4, atol=1e-3)
+
+
+def test_a_decoded_side_is_at_most_62_5_times_the_anchors() -> None:
+    box = decode_boxes(torch.tensor([0, 0, 1000, -1000.0]), torch.tensor([0.0, 0, 2, 2]))
+    torch.testing.assert_close(box, torch.tensor([1 - 62.5, 1, 1 + 62.5, 1]))
+
+
+def test_boxes_without_area_have_finite_deltas() -> None:
+    point, box = torch.tensor([3.0, 3, 3, 3]), torch.tensor([2.0, 2, 4, 4])
+    torch.testing.assert_close(encode_boxes(point, box), torch.tensor([0, 0, 1, 1]) * math.log(MIN_SIDE / 2))
+    torch.testing.assert_close(encode_boxes(box, point), torch.tensor([0, 0, 1, 1]) * math.log(2 / MIN_SIDE))
