@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -13,7 +14,8 @@ import cv2
 import numpy as np
 import torch
 
-from panoptic_ros.datasets import open_dataset
+from panoptic_ros.datasets import Dataset, open_dataset
+from panoptic_ros.evaluation.metrics import METRICS
 from panoptic_ros.perception import Perception
 from training.devices import make_fabric
 from training.evaluate import evaluate
@@ -36,11 +38,17 @@ class Ablation:
     variants: name of a recipe -> what it is, and the paper's PQ on Cityscapes val with ResNet-50, None for our own.
     backbone: a recipe besides whose model all variants start with, where they do not start with a shipped one, as the
         papers' start with one that ImageNet made; its run is in runs/ablation_NAME.
+    size: (h, w) of the images that all variants are tuned and scored on; None: that of each one's own input.
+    metrics: further results of `training.evaluate` that are kept, by their keys.
+    further: scores besides, of the tuned model on the same images.
     """
 
     method: str
     variants: dict[str, tuple[str, float | None]]
     backbone: str = ""
+    size: tuple[int, int] | None = None
+    metrics: tuple[str, ...] = ()
+    further: Callable[[Perception, Dataset], dict[str, float]] | None = None
 
     def measure(self, quick: bool) -> dict[str, Any]:
         """PQ of each variant and seed, 0 to 1."""
@@ -52,7 +60,7 @@ class Ablation:
         for name, (title, paper) in self.variants.items():
             scores = [self._score(name, seed, quick) for seed in (SEEDS[:1] if quick else SEEDS)]
             variants[name] = {"title": title, "paper_pq": None if paper is None else paper / 100,
-                              **{key: [score[key] for score in scores] for key in ("pq", "pq_things", "pq_stuff")}}
+                              **{key: [score[key] for score in scores] for key in scores[0]}}
         recipe = self._recipe("full", 0, quick)
         return {"variants": variants, "steps": recipe.steps, "batch_size": recipe.batch_size,
                 "crop": recipe.augmentation.crop, "data": recipe.data.train}
@@ -73,14 +81,18 @@ class Ablation:
             recipe = self._recipe(name, seed, quick)
             train(recipe, out, make_fabric(recipe), 0 if quick else 1, Event())
             perception = Perception(out / "model")
+            size = recipe.input_size if quick or self.size is None else self.size
             with torch.inference_mode():
-                tuned = open_dataset((QUICK_TUNED_ON if quick else TUNED_ON).format(*recipe.input_size))
+                tuned = open_dataset((QUICK_TUNED_ON if quick else TUNED_ON).format(*size))
                 images = tuning_images(perception, tuned, 24, 0)
                 perception.thresholds = search(perception.model, images, 5 if quick else 80)
-            scored = open_dataset((QUICK_SCORED_ON if quick else SCORED_ON).format(*recipe.input_size))
-            panoptic = evaluate(perception, scored, len(scored), 0)["panoptic"]
+            scored = open_dataset((QUICK_SCORED_ON if quick else SCORED_ON).format(*size))
+            evaluated = evaluate(perception, scored, len(scored), 0)
             groups = {"pq": "all", "pq_things": "things", "pq_stuff": "stuff"}
-            scores = {key: panoptic.get(group, {}).get("pq", 0.0) for key, group in groups.items()}
+            scores = {key: evaluated["panoptic"].get(group, {}).get("pq", 0.0) for key, group in groups.items()}
+            scores.update((key, METRICS[key].value(evaluated) or 0.0) for key in self.metrics)
+            if self.further is not None:
+                scores.update(self.further(perception, scored))
             result.write_text(json.dumps(scores))
         score: dict[str, float] = json.loads(result.read_text())
         return score

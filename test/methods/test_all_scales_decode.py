@@ -112,7 +112,8 @@ def test_flipped_detections_are_merged_with_those_of_the_image() -> None:
     def network(image: Tensor) -> dict[str, Tensor]:
         """Finds a bright object, and in the mirror image alone another one."""
         mirrored = bool(image[0, 0, 0, 0] == 0)
-        box = [([98.0, 8, 118, 28], 0, 0.8), ([30.0, 40, 50, 60], 1, 0.6)] if mirrored else [([10.0, 8, 30, 28], 0, 0.7)]
+        box = [([98.0, 8, 118, 28], 0, 0.8), ([30.0, 40, 50, 60], 1, 0.6)]
+        box = box if mirrored else [([10.0, 8, 30, 28], 0, 0.7)]
         found = outputs(ROAD, box)
         if mirrored:
             found["mask_logits"][0, 0, :, :14] = -5  # its right half in the image

@@ -1,4 +1,5 @@
-"""Panoptic fusion of a two-stage network: masks pasted into the image, best first, then stuff (section 4.1, Seamless)."""
+"""Panoptic fusion of the two-stage network: masks pasted into the image, best first, then stuff (Seamless Scene
+Segmentation, Porzi et al. 2019)."""
 
 from __future__ import annotations
 

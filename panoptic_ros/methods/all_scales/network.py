@@ -105,7 +105,7 @@ class Network(PanopticNetwork):
 
     @property
     def dynamic_size(self) -> bool:
-        """Not with things: anchors are laid out, and images gone through, for the shape that the network is traced at."""
+        """Not with things: anchors are laid out, and images gone through one by one, for the shape that is traced."""
         return not self.things and super().dynamic_size
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
@@ -153,7 +153,7 @@ class Network(PanopticNetwork):
 
     def proposals(self, objectness: Tensor, deltas: Tensor, anchor: Tensor, size: tuple[int, int], candidates: int,
                   count: int) -> tuple[Tensor, Tensor]:
-        """The best boxes (B, count, 4) of each image after suppression, over all levels, and which of them are real."""
+        """The best boxes (B, count, 4) of each image after suppression, over all levels, and which are real."""
         boxes, real = [], []
         for score, delta in zip(objectness, deltas, strict=True):
             score, best = score.topk(min(candidates, len(score)))
@@ -165,7 +165,7 @@ class Network(PanopticNetwork):
 
     def detections(self, proposal: Tensor, is_real: Tensor, logits: Tensor, deltas: Tensor,
                    size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Box (B, D, 4), thing (B, D) and score (B, D) of the detections, from the box head's outputs for B K proposals.
+        """Box (B, D, 4), thing (B, D) and score (B, D) of the detections, of the box head's outputs for all proposals.
 
         logits: (B K, T + 1), 0 = background. deltas: (B K, T, 4).
         """
