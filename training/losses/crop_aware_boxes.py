@@ -103,20 +103,22 @@ def _solve_o1(omega_hat: Tensor, log_omega: Tensor, log_minimum: Tensor, offset_
 
 def _stationary_points(omega_hat: Tensor, log_omega: Tensor, log_minimum: Tensor, c: Tensor, v: Tensor,
                        beta: float) -> Tensor:
-    """log omega (6, ...) of points among which a solution of (O1) is.
+    """log omega (5, ...) of points among which a solution of (O1) is.
 
     With c half the offset's weight, v the logarithm's and h clamping to [-1, 1], the derivative by log omega is
 
         sigma(omega) = c omega h(c (omega - omega^) / beta) + v h(v log(omega / omega_P) / beta).
 
-    A solution is an end of the interval of Proposition 5 or a root where sigma rises. If omega^ <= omega_P, sigma rises
-    in the whole interval (Proposition 6). If not, its first term is linear in omega up to omega^ - beta / c and its
-    second constant from omega_P e^(beta / v) on, and sigma rises (Proposition 8, where c = 1/2 and v = 1)
+    A solution is the lower end of the interval of Proposition 5, at whose upper end sigma >= 0, or a root where sigma
+    rises. If omega^ > omega_P, the first term is linear in omega up to omega^ - beta / c and quadratic from there, the
+    second is constant from omega_P e^(beta / v) on, and sigma rises (Proposition 8, where c = 1/2 and v = 1)
 
-    - first linear, second not constant: up to v^2 / (beta c). There both are constant, it only falls;
+    - first linear, second not constant: up to v^2 / (beta c). Where the second is constant, too, it only falls;
     - first quadratic, second not constant: up to nu_1 and from nu_2 on, the roots of 2 nu^2 - omega^ nu + (v / c)^2, or
       everywhere if there are none (J_1, J_3 to J_5);
     - first quadratic, second constant: from omega^ / 2 on, where its root is that of a quadratic equation (J_2).
+
+    If omega^ <= omega_P, sigma rises in the whole interval (Proposition 6), and that is the third of those bisected.
     """
     log_hat = omega_hat.clamp(min=1e-30).log()
     low = torch.maximum(log_minimum, torch.minimum(log_hat, log_omega))
@@ -131,19 +133,17 @@ def _stationary_points(omega_hat: Tensor, log_omega: Tensor, log_minimum: Tensor
     nu_1, nu_2 = (into_interval((omega_hat / 4 * factor).clamp(min=1e-30).log()) for factor in (1 - spread, 1 + spread))
     first_end = torch.minimum(torch.minimum(is_quadratic, is_constant), into_interval((v.square() / (beta * c)).log()))
     start = torch.stack([low, is_quadratic, torch.maximum(is_quadratic, nu_2)])
-    end = torch.stack([torch.where(log_hat <= log_omega, high, first_end), torch.minimum(is_constant, nu_1),
-                       is_constant])
-    end = torch.maximum(start, end)
+    end = torch.stack([first_end, torch.minimum(is_constant, nu_1), is_constant])
+    width = (end - start).clamp(min=0)
     for _ in range(BISECTIONS):  # algorithm 3
-        middle = (start + end) / 2
+        width = width / 2
+        middle = start + width
         omega = middle.exp()
-        slope = (c * omega * (c / beta * (omega - omega_hat)).clamp(-1, 1)
+        sigma = (c * omega * (c / beta * (omega - omega_hat)).clamp(-1, 1)
                  + v * (v / beta * (middle - log_omega)).clamp(-1, 1))
-        rises = slope >= 0
-        start, end = torch.where(rises, start, middle), torch.where(rises, middle, end)
+        start = torch.where(sigma < 0, middle, start)
     root = (omega_hat + (omega_hat.square() - 4 * beta * v / c.square()).clamp(min=0).sqrt()) / 2
-    return torch.cat([(start + end) / 2,
-                      torch.stack([low, high, into_interval(root.clamp(min=1e-30).log())])])
+    return torch.cat([start + width / 2, torch.stack([low, into_interval(root.clamp(min=1e-30).log())])])
 
 
 def _smooth_l1(difference: Tensor, beta: float) -> Tensor:
