@@ -394,3 +394,21 @@ def test_the_extent_of_an_instance_that_its_crop_has_cut_is_not_asked_for() -> N
     assert extent([]) == pytest.approx(sum(alone) / 3, abs=1e-5)
     assert extent([4]) == pytest.approx((alone[1] + alone[2]) / 2, abs=1e-5)
     assert extent(ids) == 0
+
+
+def test_the_associative_variant_s_sigmas_learn_and_leave_the_embeddings_to_pull_and_push() -> None:
+    settings = Settings(semantic="associative", instance="associative", means="backpropagation")
+    outputs, mean = make_outputs()
+    terms = loss_terms(outputs, mean, settings)
+    (terms["seg_sigma"] + terms["ins_sigma"]).backward(retain_graph=True)
+    for name in ("class_log_sigma", "log_sigma", "shared_spatial_log_sigma"):
+        gradient = outputs[name].grad
+        assert gradient is not None, name
+        assert (gradient != 0).any(), name
+    assert outputs["embedding"].grad is None or (outputs["embedding"].grad == 0).all()
+    # The same kernels as the decode's.
+    inside = torch.cat([lovasz_binary(phi_by_hand(outputs, number).flatten()[None, CLASS_MAP.flatten() != 255],
+                                      (INSTANCE_MAP == number).flatten()[None, CLASS_MAP.flatten() != 255])
+                        for number in (4, 7, 9)])
+    torch.testing.assert_close(terms["ins_sigma"], inside.mean(), atol=1e-5, rtol=1e-4)
+    assert not {"seg_sigma", "ins_sigma"} & loss_terms(*make_outputs()).keys()

@@ -33,7 +33,8 @@ class Settings:
     """Weights and choices of the loss; defaults are the paper's, the other choices those of its ablation (Table 6).
 
     semantic, instance: loss of the classes' psi and of the instances' phi. `lovasz`: Eq. 12 and Eq. 11.
-        `cross_entropy`: of the same probabilities. `associative`: pull and push in place of them (Eq. 1 and 2).
+        `cross_entropy`: of the same probabilities. `associative`: pull and push in place of them (Eq. 1 and 2); the
+        sigmas, which the decode needs, then learn by the Lovász loss (`seg_sigma`, `ins_sigma`), the embeddings not.
     means: whether the class means are moved by L_seg-mean alone (`regression`, Eq. 15, as in VQ-VAE) or by the
         gradient of the semantic loss (`backpropagation`).
     thomson: class means are initialised spread over the sphere (Eq. 17), not at random.
@@ -116,7 +117,10 @@ def _semantic_terms(network: nn.Module, outputs: dict[str, Tensor], class_map: T
         terms["seg_mean"] = class_mean_loss(network.class_mean, pixels.detach(), classes)  # type: ignore[arg-type]
     if settings.semantic == "associative":
         member = torch.arange(len(mean), device=classes.device)[:, None] == classes  # (C, P)
-        return {"seg": associative_loss(pixels, member, mean, settings.class_margins), **terms}
+        # The decode takes the sigmas: they are fitted to the embeddings, which pull and push alone move.
+        log_psi = log_class_kernel(pixels.detach(), mean.detach(), outputs["class_log_sigma"]).log_softmax(1)
+        return {"seg": associative_loss(pixels, member, mean, settings.class_margins),
+                "seg_sigma": lovasz_softmax(log_psi.exp().T, classes), **terms}
     log_psi = log_class_kernel(pixels, mean, outputs["class_log_sigma"]).log_softmax(1)  # Eq. 9
     terms["seg"] = _probability_loss(log_psi, classes, settings)
     if settings.cross_entropy:
@@ -136,7 +140,8 @@ def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map:
     height, width = class_map.shape[1:]
     grid = position_grid(height, width, class_map.device).view(-1, 2)
     is_predicted = "spatial_log_sigma" in outputs
-    ins, ins_var, extent, seed_loss = [], [], [], []
+    is_associative = settings.instance == "associative"
+    ins, ins_sigma, ins_var, extent, seed_loss = [], [], [], [], []
     counts = clip.unique_consecutive(return_counts=True)[1]
     for images, end in zip(counts.tolist(), counts.cumsum(0).tolist(), strict=True):
         b = slice(end - images, end)
@@ -151,8 +156,10 @@ def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map:
         if len(member):
             spatial = (outputs["spatial_log_sigma"][b].flatten()[valid] if is_predicted
                        else outputs["shared_spatial_log_sigma"].expand(len(e)))
-            phi = instance_probability(e, log_s, position, member, spatial, pixels)
+            phi = instance_probability(e.detach() if is_associative else e, log_s, position, member, spatial, pixels)
             ins.append(_instance_loss(phi, e, member, settings))
+            if is_associative:
+                ins_sigma.append(lovasz_binary(phi, member))  # as `seg_sigma`
             inside = member.any(0)
             assigned = member.int().argmax(0)
             target = torch.where(inside, phi.detach().gather(0, assigned[None])[0], 0)
@@ -169,6 +176,8 @@ def _instance_terms(outputs: dict[str, Tensor], class_map: Tensor, instance_map:
     zero = outputs["embedding"].sum() * 0
     extents = torch.cat(extent) if extent else zero[None][:0]  # none also where the crops have cut all instances
     terms = {"extent": extents.mean() if len(extents) else zero} if is_predicted else {}
+    if is_associative:
+        terms["ins_sigma"] = torch.cat(ins_sigma).mean() if ins_sigma else zero
     return {**terms, "ins": torch.cat(ins).mean() if ins else zero,
             "ins_var": settings.gamma * torch.cat(ins_var).mean() if ins_var else zero,  # Eq. 14
             "seed": torch.cat(seed_loss).mean() if sum(map(len, seed_loss)) else zero}
