@@ -88,7 +88,8 @@ def _average_precision(truths: list[dict[str, Any]], found: list[dict[str, Any]]
                        sizes: list[tuple[int, int]]) -> dict[str, float]:
     def coco(rows: list[dict[str, Any]]) -> COCO:
         result = COCO()
-        result.dataset = {"images": [{"id": i, "height": h, "width": w} for i, (h, w) in enumerate(sizes)], "annotations": rows,
+        result.dataset = {"images": [{"id": i, "height": h, "width": w} for i, (h, w) in enumerate(sizes)],
+                          "annotations": rows,
                           "categories": [{"id": k} for k in sorted({r["category_id"] for r in truths})]}
         result.createIndex()
         return result

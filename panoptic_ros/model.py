@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from panoptic_ros.classes import ClassTable
+from panoptic_ros.engines.quantised_graph import find_quantised_graph
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods import METHODS, Decoded
 from panoptic_ros.paths import model_folder
@@ -34,6 +35,7 @@ class Model:
     thresholds: the method's decode settings.
     model_id: the folder's name and eight digits of its content's hash.
     training: how it was trained and what it scored, as written in model.yaml.
+    int8: the file of its INT8 graph, see `engines.quantised_graph`; None where it has none.
     """
 
     method: str
@@ -46,6 +48,7 @@ class Model:
     thresholds: Any
     model_id: str
     training: dict[str, Any]
+    int8: Path | None = None
 
     @property
     def predicts_depth(self) -> bool:
@@ -117,7 +120,7 @@ def load_model(name_or_path: str | Path) -> Model:
     _load_weights(network, weights)
     digest = hashlib.sha256(description.read_bytes() + weights.read_bytes()).hexdigest()[:8]
     return Model(text["method"], hyperparameters, network.eval(), classes, input_size, mean, std, thresholds,
-                 f"{folder.resolve().name}@{digest}", training)
+                 f"{folder.resolve().name}@{digest}", training, find_quantised_graph(folder, weights))
 
 
 def save_model(model: Model, folder: Path) -> None:

@@ -41,7 +41,7 @@ class Perception:
         self.thresholds: Any = self.model.thresholds
         self.tracking = tracking or TrackerSettings()
         self.with_semantics = with_semantics
-        self.engine = build_engine(self.model.network, engine, device, precision)
+        self.engine = build_engine(self.model.network, engine, device, precision, self.model.int8)
         self._trackers = CameraTrackers()
 
     @overload

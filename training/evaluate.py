@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                              "recipe asks)")
     parser.add_argument("--engine", default="auto", help="auto, openvino or torch")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="auto", help="auto, single or half")
+    parser.add_argument("--precision", default="auto", help="auto, single, half or int8")
     parser.add_argument("--workers", type=int, default=1, help="processes that read or render images ahead")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for evaluation.json")
     parser.add_argument("--predictions", action="store_true",

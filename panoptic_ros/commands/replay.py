@@ -35,7 +35,7 @@ def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="city", help="model folder, or name of a shipped model")
     parser.add_argument("--engine", default="auto", help="auto, openvino or torch")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="auto", help="auto, single or half")
+    parser.add_argument("--precision", default="auto", help="auto, single, half or int8")
     parser.add_argument("--live", action="store_true",
                         help="send the images through the ROS 2 node at the speed at which they were recorded")
     parser.add_argument("--rate", type=float, metavar="FACTOR", help="with --live: speed, 1 = as recorded (default: 1)")

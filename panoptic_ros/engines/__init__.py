@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from panoptic_ros.errors import InputError
 
 ENGINES = ("openvino", "torch")
-PRECISIONS = ("single", "half")
+PRECISIONS = ("single", "half", "int8")
 
 _log = logging.getLogger(__name__)
 
@@ -41,11 +42,13 @@ class Choice(NamedTuple):
     reason: str
 
 
-def explain_choice(name: str = "auto", device: str = "auto", precision: str = "auto") -> Choice:
+def explain_choice(name: str = "auto", device: str = "auto", precision: str = "auto",
+                   has_int8: bool = False) -> Choice:
     """Which engine, device and precision would be used, and why.
 
     name: `auto` or one of ENGINES. device: `auto`, `cpu`, `cuda` or `cuda:N`. precision: `auto` or one of PRECISIONS;
-    half is float16 on a GPU and bfloat16 on a CPU, and `auto` takes it where the hardware computes with it natively.
+    half is float16 on a GPU and bfloat16 on a CPU, and `auto` takes it where the hardware computes with it natively;
+    int8 is OpenVINO's, for models that have such a graph, and `auto` takes it there. has_int8: whether the model has.
     Raises InputError for a combination that cannot run on this machine.
     """
     if name not in ("auto", *ENGINES):
@@ -62,6 +65,13 @@ def explain_choice(name: str = "auto", device: str = "auto", precision: str = "a
             raise InputError(f"device '{device}' is not there: torch finds {torch.cuda.device_count()} CUDA device(s)")
         if name == "openvino":
             raise InputError("the openvino engine runs on the CPU; use engine torch with a CUDA device")
+    if precision == "int8":
+        if name == "torch" or device.startswith("cuda"):
+            raise InputError("precision int8 is the openvino engine's, on the CPU; use half with torch or CUDA")
+        if not has_int8:
+            raise InputError("precision int8 asked for, but the model has no INT8 graph; panoptic-ros quantise makes "
+                             "it")
+        name = "openvino"
     if name == "openvino" and not find_spec("openvino"):
         raise InputError("the openvino engine was asked for, but openvino is not installed: pip install openvino")
     if device == "auto":
@@ -74,27 +84,34 @@ def explain_choice(name: str = "auto", device: str = "auto", precision: str = "a
         if device == "cpu":
             reason += ", and on a CPU openvino is faster than torch" if name == "openvino" else \
                 ", and openvino, which is faster on a CPU, is not installed (pip install openvino)"
+    if precision == "auto" and name == "openvino" and has_int8 and "INT8" in _capabilities():
+        precision = "int8"
+        reason += "; the model has an INT8 graph"
     if precision == "auto":
         precision = "half" if _is_half_native(name, device) else "single"
     return Choice(name, device, precision, reason)
 
 
-def build_engine(network: nn.Module, name: str = "auto", device: str = "auto", precision: str = "auto") -> Engine:
+def build_engine(network: nn.Module, name: str = "auto", device: str = "auto", precision: str = "auto",
+                 int8: Path | None = None) -> Engine:
     """An engine for a copy of the network, in evaluation mode; see `explain_choice`.
 
-    network: a `panoptic_ros.methods.Network`.
+    network: a `panoptic_ros.methods.Network`. int8: the file of the INT8 graph that was made of it, where it has one.
 
-    With `auto`, an engine that fails to build falls back to torch with a warning that says why.
+    With `auto`, an engine that fails to build falls back to the next with a warning that says why.
     """
     from panoptic_ros.engines.torch_engine import TorchEngine
 
-    choice = explain_choice(name, device, precision)
+    choice = explain_choice(name, device, precision, int8 is not None)
     if choice.engine == "openvino":
         try:
             from panoptic_ros.engines.openvino_engine import OpenVinoEngine
-            return OpenVinoEngine(network, choice.precision)
+            return OpenVinoEngine(network, choice.precision, int8)
         except Exception as error:
-            if name != "auto":
+            if choice.precision == "int8" and precision == "auto":
+                _log.warning("the INT8 graph %s cannot be used, another precision is: %s", int8, error)
+                return build_engine(network, name, device)
+            if name != "auto" or choice.precision == "int8":
                 raise InputError(f"the openvino engine could not be built: {error}") from error
             _log.warning("the openvino engine could not be built, torch is used instead: %s", error)
     return TorchEngine(network, torch.device(choice.device), choice.precision)
@@ -102,7 +119,11 @@ def build_engine(network: nn.Module, name: str = "auto", device: str = "auto", p
 
 def _is_half_native(name: str, device: str) -> bool:
     """Whether half precision is faster there, and not only emulated."""
-    if name != "openvino":
-        return device != "cpu"
+    return "BF16" in _capabilities() if name == "openvino" else device != "cpu"
+
+
+def _capabilities() -> list[str]:
+    """What OpenVINO computes natively on this CPU, such as BF16 and INT8."""
     import openvino
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return capabilities

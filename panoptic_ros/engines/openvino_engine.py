@@ -1,10 +1,11 @@
-"""The OpenVINO engine: compiles a network for the CPU, once per input shape."""
+"""The OpenVINO engine: compiles a network, or the INT8 graph that was made of it, once per input shape."""
 
 from __future__ import annotations
 
 import copy
 import warnings
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import openvino
@@ -16,17 +17,25 @@ SHAPES_KEPT = 4
 
 
 class OpenVinoEngine:
-    """See `panoptic_ros.engines.Engine`; half precision is bfloat16."""
+    """See `panoptic_ros.engines.Engine`; half precision is bfloat16.
+
+    int8: in that precision, the graph as `quantised_graph` made it; what it has in floating point is computed in
+    bfloat16 where the CPU has it.
+    """
 
     name = "openvino"
     device = torch.device("cpu")
 
-    def __init__(self, network: nn.Module, precision: str) -> None:
+    def __init__(self, network: nn.Module, precision: str, int8: Path | None = None) -> None:
         self.precision = precision
         self._network = _AsTuple(copy.deepcopy(network).cpu()).eval()
         self._core = openvino.Core()
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         stride, self._dynamic_size = int(network.stride), bool(network.dynamic_size)  # type: ignore[arg-type]
+        if precision == "int8":
+            self._graph = self._core.read_model(int8)
+            self._network.names = [output.get_any_name() for output in self._graph.outputs]
+            return
         # Also where each size has a graph of its own, so that what cannot be converted is found out now.
         self._graph = self._convert((1, 3, 2 * stride, 3 * stride))
 
@@ -44,11 +53,21 @@ class OpenVinoEngine:
                 for i, name in enumerate(self._network.names)}
 
     def _compile(self, shape: tuple[int, ...]) -> Any:
+        return self._core.compile_model(self.graph(shape), "CPU", {
+            "INFERENCE_PRECISION_HINT": self._hint(), "PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+
+    def graph(self, shape: tuple[int, ...]) -> Any:
+        """The graph for images (B, 3, H, W) of this shape, with the network's names for its outputs."""
         graph = self._graph if self._dynamic_size else self._convert(shape)
         graph.reshape(list(shape))
-        settings = {"INFERENCE_PRECISION_HINT": {"single": "f32", "half": "bf16"}[self.precision],
-                    "PERFORMANCE_HINT": "LATENCY"}
-        return self._core.compile_model(graph, "CPU", settings).create_infer_request()
+        for output, name in zip(graph.outputs, self._network.names, strict=True):
+            output.get_tensor().set_names({name})
+        return graph
+
+    def _hint(self) -> str:
+        if self.precision == "int8":
+            return "bf16" if "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+        return {"single": "f32", "half": "bf16"}[self.precision]
 
     @torch.no_grad()
     def _convert(self, shape: tuple[int, ...]) -> Any:

@@ -408,7 +408,7 @@ def test_the_associative_variant_s_sigmas_learn_and_leave_the_embeddings_to_pull
     assert outputs["embedding"].grad is None or (outputs["embedding"].grad == 0).all()
     # The same kernels as the decode's.
     inside = torch.cat([lovasz_binary(phi_by_hand(outputs, number).flatten()[None, CLASS_MAP.flatten() != 255],
-                                      (INSTANCE_MAP == number).flatten()[None, CLASS_MAP.flatten() != 255])
+                                      (number == INSTANCE_MAP).flatten()[None, CLASS_MAP.flatten() != 255])
                         for number in (4, 7, 9)])
     torch.testing.assert_close(terms["ins_sigma"], inside.mean(), atol=1e-5, rtol=1e-4)
     assert not {"seg_sigma", "ins_sigma"} & loss_terms(*make_outputs()).keys()
