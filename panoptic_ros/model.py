@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,11 +79,19 @@ class Model:
 
         with_semantics: whether to make the semantic map as well, see `methods.Decode`.
         """
-        device = next(iter(outputs.values())).device
+        return self.decoder(next(iter(outputs.values())).device)(outputs, thresholds, output_size, with_semantics)
+
+    def decoder(self, device: torch.device) -> Callable[[dict[str, Tensor], Any, tuple[int, int], bool], Decoded]:
+        """`decode` for outputs on one device, with what it takes from the model brought there once."""
         parameters = {name: value.detach().to(device) for name, value in self.network.decode_parameters().items()}
         is_thing = torch.as_tensor(self.classes.thing_mask, device=device)
-        return METHODS[self.method].decode({**outputs, **parameters}, is_thing, thresholds, output_size,
-                                           with_semantics)
+
+        def decode(outputs: dict[str, Tensor], thresholds: Any, output_size: tuple[int, int],
+                   with_semantics: bool) -> Decoded:
+            return METHODS[self.method].decode({**outputs, **parameters}, is_thing, thresholds, output_size,
+                                               with_semantics)
+
+        return decode
 
 
 def load_model(name_or_path: str | Path) -> Model:

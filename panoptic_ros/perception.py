@@ -42,6 +42,7 @@ class Perception:
         self.tracking = tracking or TrackerSettings()
         self.with_semantics = with_semantics
         self.engine = build_engine(self.model.network, engine, device, precision, self.model.int8)
+        self._decode = self.model.decoder(self.engine.device)
         self._trackers = CameraTrackers()
 
     @overload
@@ -70,7 +71,7 @@ class Perception:
         image = torch.zeros(batch, 3, *self.model.input_shape(height, width), device=self.engine.device)
         outputs = self.engine(image)
         with self._torch_threads():
-            self.model.decode(outputs, self.thresholds, (height, width), self.with_semantics)
+            self._decode(outputs, self.thresholds, (height, width), self.with_semantics)
 
     def reset_tracks(self, camera: str | None = None) -> None:
         """Forget the tracks of one camera, or of all; ids that were given out are not given out again."""
@@ -116,7 +117,7 @@ class Perception:
         outputs = self.engine(batch)
         inferred = perf_counter()
         with self._torch_threads():
-            found = self.model.decode(outputs, self.thresholds, (height, width), self.with_semantics)
+            found = self._decode(outputs, self.thresholds, (height, width), self.with_semantics)
             maps = found.segment_map.to(torch.uint16).cpu().numpy()
             depths, semantics = ([None] * len(images) if values is None else values.cpu().numpy()
                                  for values in (found.depth, found.semantic_map))

@@ -55,8 +55,8 @@ class NodeSettings:
     model: str = _setting("city", "model folder, or the name of a shipped model", live=True)
     engine: str = _setting("auto", "inference engine; `panoptic-ros doctor` lists what there is")
     device: str = _setting("auto", "inference device, such as cpu or cuda:0")
-    precision: str = _setting("auto", "inference precision; auto: int8 where the model has such a graph, else half where the hardware is made for it",
-                              ("auto", *PRECISIONS))
+    precision: str = _setting("auto", "inference precision; auto: int8 where the model has it, else half where the "
+                              "hardware is made for it", ("auto", *PRECISIONS))
     cameras: tuple[str, ...] = _setting(
         ("",), "camera names; each has its input `<name>/image` and its outputs below `~/<name>`. "
         "One empty name: a single camera, input `image`, outputs below `~`")
