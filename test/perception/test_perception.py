@@ -200,13 +200,13 @@ def test_a_call_leaves_the_process_as_it_was(model_folder: Path, engine: str,
     try:
         environment, opencv, inference = dict(os.environ), cv2.getNumThreads(), torch.is_inference_mode_enabled()
         perception = Perception(model_folder, engine, "cpu")
-        decode, meanwhile = type(perception.model).decode, []
+        decode, meanwhile = perception._decode, []
 
         def watched(*arguments: Any) -> Any:
             meanwhile.append(torch.get_num_threads())
             return decode(*arguments)
 
-        monkeypatch.setattr(type(perception.model), "decode", watched)
+        monkeypatch.setattr(perception, "_decode", watched)
         normalise = type(perception.model).normalise
 
         def watched_too(*arguments: Any) -> Any:
