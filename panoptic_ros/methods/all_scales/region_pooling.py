@@ -55,8 +55,10 @@ class PyramidCanvas:
                                     device=device)
 
     def pool(self, box: Tensor, image: Tensor, size: int) -> Tensor:
-        """Features of boxes (N, 4), in pixels, of the images (N,) of the batch: (N, C, size, size)."""
+        """Features of boxes (N, 4) float32, in pixels, of the images (N,) of the batch: (N, C, size, size)."""
         level = pyramid_level(box, len(self._scale))
         placed = box * self._scale[level][:, None] + self._origin[level]
-        return roi_align(self.map, torch.cat([image[:, None].to(box.dtype), placed], 1), (size, size), 1.0,
-                         SAMPLING_RATIO, aligned=True)
+        rows = torch.cat([image[:, None].to(box.dtype), placed], 1)
+        # In single precision, as the boxes have to be: half of it counts pixels of a large image in whole ones.
+        pooled = roi_align(self.map.float(), rows, (size, size), 1.0, SAMPLING_RATIO, aligned=True)
+        return pooled.to(self.map.dtype)
