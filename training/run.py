@@ -18,13 +18,13 @@ from panoptic_ros.model import Model, save_model
 from training.checkpoints import check_same_run, load_checkpoint, save_checkpoint
 from training.devices import convolution_precision, memory_format
 from training.ema import Ema
-from training.export import trained_model, with_scores
 from training.initialisation import initial_state
 from training.monitor import Monitor
 from training.optimisers import freeze_batch_norm, freeze_layers, make_optimiser
 from training.recipe import Recipe
 from training.samples import Samples
 from training.schedules import rate_factor
+from training.trained_model import trained_model, with_scores
 from training.validation import selection_score, validate
 
 

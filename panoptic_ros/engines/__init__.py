@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from panoptic_ros.errors import InputError
 
-ENGINES = ("openvino", "torch")
+ENGINES = ("openvino", "torch", "onnxruntime")
 PRECISIONS = ("single", "half", "int8")
+
+_ONNX_CUDA = "CUDAExecutionProvider"
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +49,9 @@ def explain_choice(name: str = "auto", device: str = "auto", precision: str = "a
     """Which engine, device and precision would be used, and why.
 
     name: `auto` or one of ENGINES. device: `auto`, `cpu`, `cuda` or `cuda:N`. precision: `auto` or one of PRECISIONS;
-    half is float16 on a GPU and bfloat16 on a CPU, and `auto` takes it where the hardware computes with it natively;
-    int8 is OpenVINO's, for models that have such a graph, and `auto` takes it there. has_int8: whether the model has.
+    half is float16 on a GPU and in onnxruntime, else bfloat16, and `auto` takes it where the hardware computes with it
+    natively; int8 is OpenVINO's, for models that have such a graph, and `auto` takes it there. has_int8: whether the
+    model has one.
     Raises InputError for a combination that cannot run on this machine.
     """
     if name not in ("auto", *ENGINES):
@@ -66,7 +69,7 @@ def explain_choice(name: str = "auto", device: str = "auto", precision: str = "a
         if name == "openvino":
             raise InputError("the openvino engine runs on the CPU; use engine torch with a CUDA device")
     if precision == "int8":
-        if name == "torch" or device.startswith("cuda"):
+        if name not in ("auto", "openvino") or device.startswith("cuda"):
             raise InputError("precision int8 is the openvino engine's, on the CPU; use half with torch or CUDA")
         if not has_int8:
             raise InputError("precision int8 asked for, but the model has no INT8 graph; panoptic-ros quantise makes "
@@ -74,8 +77,11 @@ def explain_choice(name: str = "auto", device: str = "auto", precision: str = "a
         name = "openvino"
     if name == "openvino" and not find_spec("openvino"):
         raise InputError("the openvino engine was asked for, but openvino is not installed: pip install openvino")
+    if name == "onnxruntime":
+        _check_onnxruntime(device)
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() and name != "openvino" else "cpu"
+        serves_cuda = name != "openvino" and (name != "onnxruntime" or _ONNX_CUDA in _onnx_providers())
+        device = "cuda" if torch.cuda.is_available() and serves_cuda else "cpu"
         reason = "a CUDA device is there" if device == "cuda" else "no CUDA device is used"
     else:
         reason = "asked for"
@@ -114,7 +120,26 @@ def build_engine(network: nn.Module, name: str = "auto", device: str = "auto", p
             if name != "auto" or choice.precision == "int8":
                 raise InputError(f"the openvino engine could not be built: {error}") from error
             _log.warning("the openvino engine could not be built, torch is used instead: %s", error)
+    if choice.engine == "onnxruntime":
+        from panoptic_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
+        return OnnxRuntimeEngine(network, torch.device(choice.device), choice.precision)
     return TorchEngine(network, torch.device(choice.device), choice.precision)
+
+
+def _check_onnxruntime(device: str) -> None:
+    missing = [package for package in ("onnxruntime", "onnx", "onnxscript") if find_spec(package) is None]
+    if missing:
+        raise InputError(f"the onnxruntime engine was asked for, but there is no {', '.join(missing)}: pip install "
+                         "panoptic-ros[onnx]")
+    if device.startswith("cuda") and _ONNX_CUDA not in _onnx_providers():
+        raise InputError("the onnxruntime that is installed serves the CPU alone; with a CUDA device: pip install "
+                         "onnxruntime-gpu in its place")
+
+
+def _onnx_providers() -> list[str]:
+    import onnxruntime
+    providers: list[str] = onnxruntime.get_available_providers()
+    return providers
 
 
 def _is_half_native(name: str, device: str) -> bool:

@@ -92,7 +92,8 @@ class Network(PanopticNetwork):
         semantic = self.semantic_decoder(features, eighth, quarter)
         # The embedding spaces are in single precision also where the rest is trained in half.
         embedding = self.semantic_embedding(semantic).float()
-        outputs = {"class_logits": self.classifier(embedding).float(), "semantic_embedding": embedding,
+        logits = self.classifier(embedding.to(self.classifier.weight.dtype))
+        outputs = {"class_logits": logits.float(), "semantic_embedding": embedding,
                    "semantic_attention": self.semantic_attention(semantic).float().sigmoid()}
         if "heatmap" in self.pixel_outputs:
             instance = self.instance_decoder(features, eighth, quarter)
