@@ -28,7 +28,7 @@ def read_timestamps(file: Path) -> list[int]:
         text = line.strip()
         if text and not text.startswith("#"):
             try:
-                stamps.append(_date_in_ns(text) if ":" in text else _number_in_ns(text))
+                stamps.append(date_in_ns(text) if ":" in text else _number_in_ns(text))
             except (ValueError, InvalidOperation, OverflowError) as error:
                 raise InputError(f"{file}, line {number}: '{text[:40]}' is not a time; write nanoseconds, seconds with "
                                  "a decimal point, or 2011-09-26 13:02:25.964389445") from error
@@ -44,7 +44,11 @@ def _number_in_ns(text: str) -> int:
     return int((value if abs(value) > _LARGEST_SECONDS else value * 1_000_000_000).to_integral_value())
 
 
-def _date_in_ns(text: str) -> int:
+def date_in_ns(text: str) -> int:
+    """`2011-09-26 13:02:25.964389445`, or with a T in the middle, taken as UTC -> nanoseconds since 1970.
+
+    Raises ValueError for any other text.
+    """
     # datetime keeps microseconds only, so the fraction is read apart.
     whole, _, fraction = text.partition(".")
     seconds = datetime.strptime(whole.replace("T", " "), "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
