@@ -28,6 +28,8 @@ LARGEST_IMAGE = 1 << 28
 # Formats of messages that are packets of video, with FFmpeg's names of their codecs.
 _VIDEO_FORMATS = {"h264": "h264", "avc": "h264", "h265": "hevc", "hevc": "hevc", "vp8": "vp8", "vp9": "vp9",
                   "av1": "av1", "mpeg4": "mpeg4"}
+# Kinds of units that a packet of H.265 begins with: slices, parameter sets, delimiter, SEI.
+_HEVC_UNITS = (0, 1, 19, 20, 21, 32, 33, 34, 35, 39)
 
 
 class BrokenImageError(InputError):
@@ -83,10 +85,11 @@ def video_codec(image_format: str, buffer: Any) -> str | None:
     # The start code of H.264 and H.265; no image file begins so.
     head = bytes(memoryview(buffer)[:6])
     start = next((code for code in (b"\0\0\0\1", b"\0\0\1") if head.startswith(code)), None)
-    if start is None or len(head) <= len(start):
+    if start is None or len(head) < len(start) + 2:
         return None
-    # The first unit: parameter sets and delimiters, by whose numbers the two differ.
-    return "hevc" if head[len(start)] >> 1 & 63 in (32, 33, 34, 35) else "h264"
+    # The head of the first unit: two bytes in H.265, the second always 1, and one in H.264.
+    first, second = head[len(start)], head[len(start) + 1]
+    return "hevc" if not first & 1 and second == 1 and first >> 1 in _HEVC_UNITS else "h264"
 
 
 def decode_image_file(buffer: Any, name: str, with_orientation: bool = False) -> np.ndarray:

@@ -213,6 +213,8 @@ def _decompressed(message: RawMessage) -> RawMessage | Damage:
     try:
         decompressor = zstd.ZstdDecompressor()
         content = decompressor.decompress(message.content, max_length=LARGEST_RECORD)
+        if not decompressor.eof:
+            raise zstd.ZstdError("it is cut off or too large")
     except zstd.ZstdError as error:
         return Damage(f"the message on {message.topic} at {message.time_ns} ns cannot be decompressed: {error}")
     return RawMessage(message.topic, message.message_type, message.time_ns, content, message.encoding)
