@@ -272,7 +272,7 @@ def test_a_recording_without_one_good_frame_ends_with_status_1(
         replay: Callable[..., int], write_bag: Callable[..., Path], numbered_image: Callable[..., CameraImage],
         tmp_path: Path) -> None:
     message = camera_image_message(numbered_image(0), bag_types())
-    message.step = 0
+    message.step = 5
     assert replay(write_bag(tmp_path / "bag", [("/image", message)]), tmp_path / "out") == 1
     assert summary_of(tmp_path / "out")["frames_out"] == 0
 
