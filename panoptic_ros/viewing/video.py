@@ -57,7 +57,7 @@ class VideoWriter:
                 self._container.close()
             self._file.close()
         except OSError as error:
-            raise InputError(f"cannot write the video {self.path}: {error.strerror}") from error
+            raise self._failure(error) from error
         finally:
             with suppress(OSError):  # what it still had to write
                 self._file.close()
@@ -90,8 +90,14 @@ class VideoWriter:
     def _mux(self, frame: Any) -> None:
         try:
             self._container.mux(self._stream.encode(frame))
-        except OSError as error:
-            raise InputError(f"cannot write the video {self.path}: {error.strerror}") from error
+        except (OSError, self._av.error.FFmpegError) as error:
+            self._container = None  # nothing more can be added to it
+            raise self._failure(error) from error
+
+    def _failure(self, error: BaseException) -> InputError:
+        # What a write to the file raised is the cause of FFmpeg's error.
+        reason = getattr(error.__cause__ or error, "strerror", None) or error
+        return InputError(f"cannot write the video {self.path}: {reason}")
 
 
 def _fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

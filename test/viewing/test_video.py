@@ -108,7 +108,11 @@ def test_the_video_is_h264_which_browsers_show_whatever_the_name(
 def test_a_disk_that_is_full_is_told_as_such(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3), np.uint8)
     (tmp_path / "clip.mp4").symlink_to("/dev/full")
-    with pytest.raises(InputError, match="cannot write the video.*No space"), \
-            VideoWriter(tmp_path / "clip.mp4", 10) as video:
-        for _ in range(30):
-            video.write(noise)
+
+    def write() -> None:
+        with VideoWriter(tmp_path / "clip.mp4", 10) as video:
+            for _ in range(30):
+                video.write(noise)
+
+    with pytest.raises(InputError, match="cannot write the video.*No space"):
+        write()
