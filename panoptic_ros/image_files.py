@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from pathlib import Path
@@ -18,8 +19,13 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".p
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files of a folder in natural order: by name, numbers in it by value (img_2 before img_10)."""
-    files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+    """The image files of a folder in natural order: by name, numbers in it by value (img_2 before img_10).
+
+    Hidden files are none: macOS puts a `._img_2.jpg` beside each image on disks of others.
+    """
+    with os.scandir(folder) as entries:
+        files = [folder / entry.name for entry in entries if not entry.name.startswith(".")
+                 and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and not entry.is_dir()]
     return sorted(files, key=lambda file: ([int(part) if part.isdecimal() else part
                                             for part in re.split(r"(\d+)", file.stem)], file.name))
 
