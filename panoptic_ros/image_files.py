@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from panoptic_ros.errors import InputError
-from panoptic_ros.pixels import decode_image_file
+from panoptic_ros.pixels import LARGEST_IMAGE, decode_image_file
 
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 DEPTH_STEPS = 256  # of a depth PNG's value per metre, as KITTI has them
@@ -52,6 +52,9 @@ def read_label_image(file: Path) -> np.ndarray:
     # OpenCV fills what is missing of a cut-off file and says nothing.
     if b"IEND\xaeB`\x82" not in content[-64:]:
         raise InputError(f"{file} is cut off after {len(content)} bytes: copy or make it again")
+    height, width = struct.unpack(">II", content[16:24])[::-1]
+    if height * width > LARGEST_IMAGE:
+        raise InputError(f"{file} says that it has {width} x {height} pixels: more than {LARGEST_IMAGE} are not read")
     label = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if label is None:
         raise InputError(f"{file} cannot be decoded as a PNG: copy or make it again")
