@@ -12,12 +12,15 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from panoptic_ros.ros.log_folder import have_log_folder
+
 
 def spin_until_signal(create: Callable[[], Node], close: Callable[[Any], None], args: Sequence[str] | None) -> None:
     """Create a node, run its callbacks until SIGINT or SIGTERM, close it while ROS is still there.
 
     Raises what `create` raises, and after closing a RuntimeError when a callback raised something.
     """
+    have_log_folder()
     # Our own signal handlers: with those of rclpy the context is gone before the node could end in order.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop = Event()
