@@ -57,8 +57,10 @@ def image_pixels(height: int, width: int, encoding: str, step: int, is_bigendian
         return rows.reshape(height, width, PIXEL_ENCODINGS[name]), name
     if encoding in _CONVERTED:
         return _converted(height, width, encoding, step, bool(is_bigendian), buffer)
+    depth = " is depth, not a camera's colours: choose the topic of the colour images. It" \
+        if encoding in ("16UC1", "32FC1") else ""
     raise BrokenImageError("unknown encoding",
-                           f"the image encoding '{encoding}' is not supported; these are: "
+                           f"the image encoding '{encoding}'{depth} is not supported; these are: "
                            f"{', '.join(SUPPORTED_ENCODINGS)}")
 
 

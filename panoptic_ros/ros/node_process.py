@@ -111,6 +111,11 @@ class NodeProcess:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def log(self) -> str:
         """The last lines that it wrote."""
         return "\n".join(self._lines)
