@@ -1,7 +1,7 @@
 """Run latency, throughput and shipped-model benchmarks one after the other: python -m benchmarks [--quick].
 
-Not among them: ablations and `train_real`, which train for hours, `soak`, which is for long times, `tracking`, which needs further packages, and
-`decode_dense_detections`.
+Not among them: ablations and `train_real`, which train for hours, `soak`, which is for long times, `tracking`, which
+needs further packages, and `decode_dense_detections`.
 """
 
 from __future__ import annotations

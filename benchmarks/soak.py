@@ -193,8 +193,8 @@ def _svg(looks: list[Look]) -> str:
                           f"{(row + 1) * height - 20 - (height - 40) * value / scale:.1f}"
                           for look, value in zip(looks, values, strict=True))
         parts += [f'<polyline points="{points}" fill="none" stroke="#06c" stroke-width="2"/>',
-                  f'<text x="60" y="{row * height + 18}" font-size="14">{name}: {values[0]:.0f} to {values[-1]:.0f} over '
-                  f"{last} images</text>"]
+                  f'<text x="60" y="{row * height + 18}" font-size="14">{name}: {values[0]:.0f} to {values[-1]:.0f} '
+                  f"over {last} images</text>"]
     return "\n".join([*parts, "</svg>\n"])
 
 

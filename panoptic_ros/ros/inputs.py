@@ -101,7 +101,7 @@ class CameraInput:
             fits, reason = qos_check_compatible(info.qos_profile, self._subscription.qos_profile)
             if fits != QoSCompatibility.ERROR:
                 return ""
-            reasons.append(reason.strip().rstrip(";"))
+            reasons.append(reason.split(";")[0].removeprefix("ERROR: "))
         return (f"the QoS of who publishes {self.topic} does not fit ({reasons[0]}): set the parameters "
                 f"qos_overrides.{self.topic}.subscription.* to what is offered, or leave them out") if reasons else ""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
@@ -62,40 +63,17 @@ def with_random_header(message: Any, rng: random.Random) -> Any:
     return message
 
 
-@pytest.mark.parametrize("transport", ["raw", "compressed"])
-def test_random_messages_are_all_accounted_for(
-        start_node: Callable[..., Any], model_folder: Path, make_image: MakeImage, transport: str) -> None:
-    import cv2
+@pytest.fixture(scope="module")
+def node(start_node: Callable[..., Any], model_folder: Path) -> Any:
+    """One node for the tests of this file but that which kills it."""
+    running = start_node(model=str(model_folder), stale_after=0.5)
+    running.wait_for(lambda: running.state() == "active", "the node to be active")
+    return running
 
-    node = start_node(model=str(model_folder), transport=transport)
-    node.wait_for(lambda: node.state() == "active", "the node to be active")
-    segments = node.subscribe(PanopticSegmentArray, "panoptic/segments")
-    topic, kind = ("/image", Image) if transport == "raw" else ("/image/compressed", CompressedImage)
-    images = node.participant.node.create_publisher(kind, topic, 10)
-    node.wait_for(lambda: images.get_subscription_count() and node.count("publishers"), "the node to know of us")
-    rng = random.Random(1)
-    jpeg = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (64, 128, 3), np.uint8))[1].tobytes()
-    for k in range(RANDOM_MESSAGES):
-        images.publish(random_image(rng) if transport == "raw" else random_compressed(rng, jpeg))
-        if k % 20 == 19:  # so that most of them are looked at and not replaced by the next
-            node.wait_for(lambda k=k: node.count("received") + 20 > k, "the node to keep up")
-    good = make_image((2_000_000_000, 5)) if transport == "raw" else CompressedImage(
-        format="jpeg", data=array.array("B", jpeg))
 
-    def is_answered() -> bool:
-        images.publish(good)
-        return bool(segments) and segments[-1].height == 64
-
-    node.wait_for(is_answered, "a result of a good image")
-
-    def accounted() -> bool:
-        dropped = sum(int(value) for key, value in node.values().items() if key.startswith("dropped: "))
-        return node.count("received") == node.count("processed") + dropped
-
-    node.wait_for(accounted, "results and drops to be as many as the images")
-    assert node.count("dropped: invalid image") > RANDOM_MESSAGES // 10
-    assert node.state() == "active"
-    assert "Traceback" not in node.process.log()
+@pytest.fixture(scope="module")
+def segments(node: Any) -> list[PanopticSegmentArray]:
+    return node.subscribe(PanopticSegmentArray, "panoptic/segments")
 
 
 def test_a_node_that_is_killed_goes_on_with_its_tracks(
@@ -129,10 +107,7 @@ def test_a_node_that_is_killed_goes_on_with_its_tracks(
 
 
 def test_a_publisher_that_is_killed_and_comes_again_is_heard_again(
-        start_node: Callable[..., Any], model_folder: Path, make_image: MakeImage) -> None:
-    node = start_node(model=str(model_folder), stale_after=0.5)
-    node.wait_for(lambda: node.state() == "active", "the node to be active")
-    segments = node.subscribe(PanopticSegmentArray, "panoptic/segments")
+        node: Any, segments: list[Any], make_image: MakeImage) -> None:
     for number in (1, 2):
         images = node.participant.node.create_publisher(Image, "/image", 10)
         node.wait_for(images.get_subscription_count, "the node to subscribe")
@@ -149,12 +124,9 @@ def test_a_publisher_that_is_killed_and_comes_again_is_heard_again(
 
 
 def test_a_model_whose_files_are_replaced_while_they_are_read_is_whole_or_refused(
-        start_node: Callable[..., Any], model_folder: Path, tmp_path: Path, make_image: MakeImage) -> None:
+        node: Any, segments: list[Any], model_folder: Path, tmp_path: Path, make_image: MakeImage) -> None:
     copy = Path(shutil.copytree(model_folder, tmp_path / "copy"))
     weights = (copy / "weights.safetensors").read_bytes()
-    node = start_node(model=str(model_folder))
-    node.wait_for(lambda: node.state() == "active", "the node to be active")
-    segments = node.subscribe(PanopticSegmentArray, "panoptic/segments")
     for content in (weights[:len(weights) // 2], weights, b"", weights):
         (copy / "weights.safetensors").write_bytes(content)
         assert bool(node.set_parameter("model", str(copy))) == (content != weights)
@@ -162,10 +134,48 @@ def test_a_model_whose_files_are_replaced_while_they_are_read_is_whole_or_refuse
     assert node.state() == "active"
 
 
-def test_requests_of_every_kind_at_once_do_not_end_the_node(
-        start_node: Callable[..., Any], model_folder: Path) -> None:
-    node = start_node(model=str(model_folder))
-    node.wait_for(lambda: node.state() == "active", "the node to be active")
+@pytest.mark.parametrize("transport", ["raw", "compressed"])
+def test_random_messages_are_all_accounted_for(node: Any, segments: list[Any], make_image: MakeImage,
+                                               transport: str) -> None:
+    for transition in ("deactivate", "cleanup"):
+        assert node.participant.transition(transition)
+    assert node.set_parameter("transport", transport) == ""
+    for transition in ("configure", "activate"):
+        assert node.participant.transition(transition)
+    node.fresh_diagnostics()
+    node.wait_for(lambda: node.count("subscribers: panoptic/segments"), "the node to know who wants segments")
+    topic, kind = ("/image", Image) if transport == "raw" else ("/image/compressed", CompressedImage)
+    images = node.participant.node.create_publisher(kind, topic, 10)
+    node.wait_for(lambda: images.get_subscription_count() and node.count("publishers"), "the node to know of us")
+    rng = random.Random(1)
+    jpeg = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (64, 128, 3), np.uint8))[1].tobytes()
+    for k in range(RANDOM_MESSAGES):
+        images.publish(random_image(rng) if transport == "raw" else random_compressed(rng, jpeg))
+        if k % 20 == 19:  # so that most of them are looked at and not replaced by the next
+            node.wait_for(lambda k=k: node.count("received") + 20 > k, "the node to keep up")
+    good = make_image((2_000_000_000, 5)) if transport == "raw" else CompressedImage(
+        format="jpeg", data=array.array("B", jpeg))
+
+    good.header.stamp.sec = 2_000_000_000
+
+    def is_answered() -> bool:
+        images.publish(good)
+        return bool(segments) and segments[-1].header.stamp.sec == 2_000_000_000
+
+    node.wait_for(is_answered, "a result of a good image")
+
+    def accounted() -> bool:
+        dropped = sum(int(value) for key, value in node.values().items() if key.startswith("dropped: "))
+        return node.count("received") == node.count("processed") + dropped
+
+    node.wait_for(accounted, "results and drops to be as many as the images")
+    assert node.count("dropped: invalid image") > RANDOM_MESSAGES // 10
+    assert node.state() == "active"
+    assert "Traceback" not in node.process.log()
+    node.participant.node.destroy_publisher(images)
+
+
+def test_requests_of_every_kind_do_not_end_the_node(node: Any) -> None:
     rng = random.Random(0)
     for _ in range(20):
         node.participant.call(ChangeState, "change_state", ChangeState.Request(

@@ -79,7 +79,7 @@ def test_a_qos_that_does_not_fit_is_told_with_its_parameter(
     best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
     node.participant.node.create_publisher(Image, "/image", best_effort)
     node.wait_for(lambda: "qos_overrides./image.subscription" in node.message("camera"), "the QoS to be named")
-    assert "eliability" in node.message("camera")
+    assert "(Best effort publisher and reliable subscription)" in node.message("camera")
 
 
 def test_an_encoding_that_is_not_read_is_told_once_and_each_image_counted(
