@@ -185,9 +185,10 @@ def _svg(looks: list[Look]) -> str:
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {3 * height}" font-family="sans-serif">',
              f'<rect width="{width}" height="{3 * height}" fill="white"/>']
     last = max(looks[-1].images, 1)
-    for row, (name, values) in enumerate((("memory, MiB", [look.memory_mib for look in looks]),
-                                          ("threads", [look.threads for look in looks]),
-                                          ("file handles", [look.files for look in looks]))):
+    rows: dict[str, list[float]] = {"memory, MiB": [look.memory_mib for look in looks],
+                                    "threads": [look.threads for look in looks],
+                                    "file handles": [look.files for look in looks]}
+    for row, (name, values) in enumerate(rows.items()):
         scale = 1.2 * max(values)
         points = " ".join(f"{60 + (width - 80) * look.images / last:.1f},"
                           f"{(row + 1) * height - 20 - (height - 40) * value / scale:.1f}"

@@ -92,7 +92,7 @@ def _categories(rows: list[Any], report: Report) -> list[dict[str, Any]]:
             if color is not None and not is_color:
                 report("a category's color is not [red, green, blue]", f"{where}: {_short(color)}")
             found.append({**row, "id": number, "isthing": is_thing,
-                          "color": [int(part) for part in color] if is_color else [0, 0, 0]})
+                          "color": [int(part) for part in color] if color and is_color else [0, 0, 0]})
     return found
 
 

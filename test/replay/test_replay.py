@@ -352,11 +352,9 @@ def test_a_second_ctrl_c_leaves_at_once_and_handlers_are_given_back(request: pyt
     assert signal.getsignal(signal.SIGINT) is before
 
 
-@pytest.mark.parametrize("name", ["a b#?%41:1", b"\xff\xfe"])
 def test_input_and_output_may_have_any_name_of_a_file(
-        write_bag: Callable[..., Path], tmp_path: Path, model_folder: Path, name: str | bytes,
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    text = os.fsdecode(name)
+        write_bag: Callable[..., Path], tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = os.fsdecode(b"a b#?%41:1\xff\xfe")
     write_bag(tmp_path / "drive.mcap").rename(tmp_path / f"{text}.mcap")
     monkeypatch.chdir(tmp_path)
     # A strict terminal, as where the locale is not C.
