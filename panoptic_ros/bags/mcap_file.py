@@ -156,7 +156,9 @@ class McapFile:
                 elif kind in (_SCHEMA, _CHANNEL):
                     self._learn(kind, _content(stream, position, length))
             position += _HEAD + length
-        return index
+        # An index that was made for another file, or that is damaged, is none.
+        return {start: length for start, length in index.items()
+                if start < size and (head := _record_head(stream, start)) and head[0] == _CHUNK}
 
     def _note_chunk(self, stream: BinaryIO, position: int, end: int, index_size: int) -> int:
         """Note a chunk of the bytes up to `end`; returns where the next record is."""

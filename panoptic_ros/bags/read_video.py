@@ -14,7 +14,8 @@ from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
 from panoptic_ros.pixels import LARGEST_IMAGE
 
-VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv"}
+VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".3gp", ".flv",
+                  ".m2ts", ".mts", ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc", ".ivf", ".ogv"}
 _FALLBACK_FRAME_RATE = 25.0
 
 
@@ -67,7 +68,10 @@ class _Video:
             if isinstance(packet, BrokenFrame):
                 yield packet
                 continue
-            packets += packet.size > 0
+            if packet.dts is not None or packet.size:
+                packets += 1
+                if not packet.size:  # AVI: the image of the packet before, once more
+                    continue
             try:
                 decoded = packet.decode()
             except (self._av.error.FFmpegError, ValueError, MemoryError) as error:
@@ -89,15 +93,18 @@ class _Video:
         self.container.close()
 
     def _packets(self) -> Iterator[Any]:
-        packets = self.container.demux(self.stream)
+        packets, is_broken = self.container.demux(self.stream), False
         while True:
             try:
                 yield next(packets)
+                is_broken = False
             except StopIteration:
                 return
             except self._av.error.FFmpegError as error:
                 yield BrokenFrame("camera", "video damaged", f"{self._path}: {_reason(error)}", 0)
-                return
+                if is_broken:
+                    return
+                packets, is_broken = self.container.demux(self.stream), True
 
 
 class PacketDecoder:

@@ -6,14 +6,17 @@ import base64
 import json
 import struct
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
 from rosbags.typesys import Stores, get_typestore
 
+from panoptic_ros.bags.image_messages import _typestore
 from panoptic_ros.bags.read import open_recording
 from panoptic_ros.bags.recording import BrokenFrame
 from panoptic_ros.bags.types import bag_types, bag_typestore
@@ -200,3 +203,47 @@ def test_a_jpeg_in_a_buffer_that_is_padded_is_whole(write_mcap: Write, numbered_
         file = write_mcap(tmp_path / "a.mcap", [("/cam/compressed", COMPRESSED_IMAGE, "cdr", "")],
                           [(0, 5, bytes(bag_typestore().serialize_cdr(message, COMPRESSED_IMAGE)))])
         assert numbers(file) == [80]
+
+
+@pytest.mark.parametrize("kind", ["foxglove_msgs/msg/CompressedImage", "foxglove_msgs/msg/RawImage"])
+@pytest.mark.parametrize("encoding", ["cdr", "ros1"])
+def test_foxglove_images_as_messages_of_ros_are_read(write_mcap: Write, tmp_path: Path, kind: str,
+                                                     encoding: str) -> None:
+    store = _typestore(encoding)
+    stamp = store.types["builtin_interfaces/msg/Time"](sec=1000, nanosec=7)
+    fields = {"data": np.frombuffer(jpeg(80), np.uint8), "format": "jpeg"} if kind.endswith("CompressedImage") else {
+        "data": np.full(18, 80, np.uint8), "encoding": "bgr8", "height": 2, "width": 3, "step": 9}
+    message = store.types[kind](timestamp=stamp, frame_id="optical", **fields)
+    content = bytes((store.serialize_cdr if encoding == "cdr" else store.serialize_ros1)(message, kind))
+    file = write_mcap(tmp_path / "a.mcap", [("/cam", kind, encoding, "")], [(0, 5, content)])
+    (image,) = open_recording(file).frames()
+    assert isinstance(image, CameraImage)
+    assert (image.stamp_ns, image.frame_id, int(image.pixels[0, 0, 0])) == (START_NS + 7, "optical", 80)
+
+
+def test_foxglove_video_in_protobuf_is_decoded(write_mcap: Write, tmp_path: Path) -> None:
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 64, 48, "yuv420p", Fraction(1, 10)
+    encoder.options = {"tune": "zerolatency"}
+    messages = []
+    for k in range(5):
+        frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 40 * k, np.uint8), format="bgr24")
+        frame.pts = k
+        for packet in encoder.encode(frame):
+            content = time_field(1, START_NS + k) + field(2, b"optical") + field(3, bytes(packet)) + field(4, b"h264")
+            messages.append((0, START_NS + k, content))
+    file = write_mcap(tmp_path / "a.mcap", [("/cam", "foxglove.CompressedVideo", "protobuf", "protobuf")], messages)
+    images = [image for image in open_recording(file).frames() if isinstance(image, CameraImage)]
+    assert [(image.stamp_ns, image.frame_id, round(float(image.pixels.mean()) / 40)) for image in images] == [
+        (START_NS + k, "optical", k) for k in range(5)]
+
+
+def test_an_index_that_is_of_another_file_is_not_believed(
+        write_mcap: Write, cdr: Callable[..., bytes], tmp_path: Path) -> None:
+    file = write_mcap(tmp_path / "drive.mcap", [CAMERA], [(0, START_NS + k * STEP_NS, cdr(k)) for k in range(12)])
+    content = file.read_bytes()
+    # A record more at the start: all positions of the index are too small.
+    private = struct.pack("<BQ", 0x7F, 100) + bytes(100)
+    file.write_bytes(content[:8] + private + content[8:-37] + content[-37:-28]
+                     + struct.pack("<Q", struct.unpack("<Q", content[-28:-20])[0] + len(private)) + content[-20:])
+    assert numbers(file) == list(range(12))
