@@ -14,7 +14,7 @@ from panoptic_ros.errors import InputError
 
 
 def run_benchmark(doc: str | None, measure: Callable[..., dict[str, Any]],
-                  table: Callable[[dict[str, Any]], str], **options: str | int) -> None:
+                  table: Callable[[dict[str, Any]], str], **options: str | float) -> None:
     """Parse --quick and --json, measure, print the table, write the file.
 
     options: further ones with their defaults, which `measure` takes by name after whether it is to be quick.

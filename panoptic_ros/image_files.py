@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from pathlib import Path
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 
 from panoptic_ros.errors import InputError
-from panoptic_ros.pixels import decode_image_file
+from panoptic_ros.pixels import LARGEST_IMAGE, decode_image_file
 
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 DEPTH_STEPS = 256  # of a depth PNG's value per metre, as KITTI has them
@@ -18,8 +19,13 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".p
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files of a folder in natural order: by name, numbers in it by value (img_2 before img_10)."""
-    files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+    """The image files of a folder in natural order: by name, numbers in it by value (img_2 before img_10).
+
+    Hidden files are none: macOS puts a `._img_2.jpg` beside each image on disks of others.
+    """
+    with os.scandir(folder) as entries:
+        files = [folder / entry.name for entry in entries if not entry.name.startswith(".")
+                 and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and not entry.is_dir()]
     return sorted(files, key=lambda file: ([int(part) if part.isdecimal() else part
                                             for part in re.split(r"(\d+)", file.stem)], file.name))
 
@@ -46,6 +52,9 @@ def read_label_image(file: Path) -> np.ndarray:
     # OpenCV fills what is missing of a cut-off file and says nothing.
     if b"IEND\xaeB`\x82" not in content[-64:]:
         raise InputError(f"{file} is cut off after {len(content)} bytes: copy or make it again")
+    height, width = struct.unpack(">II", content[16:24])[::-1]
+    if height * width > LARGEST_IMAGE:
+        raise InputError(f"{file} says that it has {width} x {height} pixels: more than {LARGEST_IMAGE} are not read")
     label = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if label is None:
         raise InputError(f"{file} cannot be decoded as a PNG: copy or make it again")

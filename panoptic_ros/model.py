@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from panoptic_ros.classes import ClassTable
@@ -104,8 +104,10 @@ def load_model(name_or_path: str | Path) -> Model:
     for file in (description, weights):
         if not file.is_file():
             raise InputError(f"the model folder {folder} has no {file.name}")
+    # Each is read once: a file may be replaced meanwhile.
+    described, weighed = _content(description), _content(weights)
     try:
-        text = yaml.safe_load(description.read_text())
+        text = yaml.safe_load(described.decode("utf-8-sig"))
         method = METHODS.get(text["method"])
         if method is None:
             raise InputError(f"{description}: method '{text['method']}' is not one of {', '.join(METHODS)}")
@@ -126,8 +128,8 @@ def load_model(name_or_path: str | Path) -> Model:
         network = method.network(hyperparameters, classes.is_thing)
     except InputError as error:
         raise InputError(f"{description}: {error}") from error
-    _load_weights(network, weights)
-    digest = hashlib.sha256(description.read_bytes() + weights.read_bytes()).hexdigest()[:8]
+    _load_weights(network, weighed, weights)
+    digest = hashlib.sha256(described + weighed).hexdigest()[:8]
     return Model(text["method"], hyperparameters, network.eval(), classes, input_size, mean, std, thresholds,
                  f"{folder.resolve().name}@{digest}", training, find_quantised_graph(folder, weights))
 
@@ -153,11 +155,26 @@ def save_model(model: Model, folder: Path) -> None:
     (folder / "model.yaml").write_text(yaml.safe_dump(text, sort_keys=False, default_flow_style=None, width=110))
 
 
-def _load_weights(network: nn.Module, file: Path) -> None:
+def _content(file: Path) -> bytes:
+    """The content of a file of a model folder. Raises InputError where something else lies in its place."""
     try:
-        state = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{file} is not a safetensors file, or is damaged: {error}") from error
+        content = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from error
+    if content.startswith(b"version https://git-lfs"):
+        raise InputError(f"{file} is a pointer to a file of Git LFS, not the file: get it with `git lfs pull` where it "
+                         "was cloned")
+    if content.lstrip()[:1] == b"<":
+        raise InputError(f"{file} is a web page, not the file: download it again, from the address of the file itself")
+    return content
+
+
+def _load_weights(network: nn.Module, content: bytes, file: Path) -> None:
+    try:
+        state = load(content)
+    except SafetensorError as error:
+        raise InputError(f"{file} is not a safetensors file, or is damaged or cut off after {len(content)} bytes: "
+                         f"{error}") from error
     expected = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     wrong = [f"{k} is {tuple(state[k].shape)} and should be {tuple(expected[k].shape)}"

@@ -27,6 +27,9 @@ def model_folder(name_or_path: str | Path) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return path
+    if path.is_file():
+        pickled = "" if path.suffix in (".yaml", ".safetensors") else "; checkpoints with pickles are not loaded"
+        raise InputError(f"{path} is a file: give the folder that model.yaml and weights.safetensors are in{pickled}")
     models = shared_folder("config") / "models"
     shipped = models / str(name_or_path)
     if path.name == str(name_or_path) and shipped.is_dir():

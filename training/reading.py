@@ -18,6 +18,7 @@ from torch.utils.data import Dataset as Loadable
 from panoptic_ros.datasets import Dataset, Entry
 from panoptic_ros.errors import InputError
 from panoptic_ros.labels import PanopticLabel
+from panoptic_ros.processes import usable_processes
 
 # Tracking needs a time that passes: 10 Hz where a dataset does not know its own.
 UNKNOWN_INTERVAL_NS = 100_000_000
@@ -48,6 +49,7 @@ def read_ahead(dataset: Dataset, rows: Sequence[int], workers: int) -> Iterator[
     workers: processes that read; with 0 this one does, when it is asked for the next. They start at once.
     Raises InputError as the dataset does.
     """
+    workers = usable_processes(workers, 0)
     loader: DataLoader[Any] = DataLoader(_LabelledImages(dataset, rows), batch_size=None, num_workers=workers,
                                          prefetch_factor=8 if workers else None, collate_fn=_as_it_is)
     return start(loader)

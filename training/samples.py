@@ -15,6 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 from panoptic_ros.classes import VOID, ClassTable, class_mapping
 from panoptic_ros.datasets.dataset import Dataset, Truth
 from panoptic_ros.errors import InputError
+from panoptic_ros.processes import usable_processes
 from training.augmentation import GREY, Augmentation, Focus, as_sample
 from training.batches import collate
 from training.image_maps import CachedMaps, Maps, instance_keys, read_maps
@@ -157,6 +158,7 @@ def sample_batches(samples: Samples, sampler: ResumableSampler, batch_size: int,
 
     Raises InputError as the dataset does.
     """
+    workers = usable_processes(workers, 0)
     return start(DataLoader(_SamplesOrErrors(samples), batch_size, sampler=sampler, num_workers=workers,
                             prefetch_factor=4 if workers else None, collate_fn=_batch,
                             pin_memory=torch.cuda.is_available()))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from panoptic_ros.bags.read_bag import BAG_SUFFIXES, open_bag
+from panoptic_ros.bags.bag import BAG_SUFFIXES, is_bag_file, is_storage_file
+from panoptic_ros.bags.read_bag import open_bag
 from panoptic_ros.bags.read_images import open_images
 from panoptic_ros.bags.read_video import VIDEO_SUFFIXES, open_video
 from panoptic_ros.bags.recording import Recording
@@ -13,7 +14,7 @@ from panoptic_ros.errors import InputError
 
 
 def open_recording(path: str | Path, topics: Sequence[str] = ()) -> Recording:
-    """Open a rosbag2 folder, an .mcap or .db3 file, a video, or a folder of images.
+    """Open a rosbag2 folder, an .mcap, .db3 or .bag (ROS 1) file, a video, or a folder of images.
 
     topics: the image topics of a bag, or the subfolders of a folder of images, that are wanted.
     Raises InputError when there is nothing at the path, it is of another kind, cannot be read, or has no images.
@@ -28,7 +29,7 @@ def open_recording(path: str | Path, topics: Sequence[str] = ()) -> Recording:
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty")
         suffix = path.suffix.lower()
-        if suffix in BAG_SUFFIXES:
+        if is_bag_file(path):
             return open_bag(path, wanted)
         if suffix in VIDEO_SUFFIXES:
             if wanted:
@@ -36,12 +37,10 @@ def open_recording(path: str | Path, topics: Sequence[str] = ()) -> Recording:
             return open_video(path)
     except PermissionError as error:
         raise InputError(f"{error.filename or path} may not be read: {error.strerror}") from error
-    if suffix == ".bag":
-        raise InputError(f"{path} is a bag of ROS 1; convert it with: rosbags-convert --src {path} --dst {path.stem}")
     raise InputError(f"{path} is of an unknown format; taken are a rosbag2 folder, {', '.join(sorted(BAG_SUFFIXES))}, "
                      f"a video ({', '.join(sorted(VIDEO_SUFFIXES))}) and a folder of images")
 
 
 def _is_bag_folder(path: Path) -> bool:
     # A recorder that was killed leaves no metadata.yaml.
-    return (path / "metadata.yaml").is_file() or any(file.suffix in BAG_SUFFIXES for file in path.iterdir())
+    return (path / "metadata.yaml").is_file() or any(map(is_storage_file, path.iterdir()))

@@ -33,9 +33,10 @@ from panoptic_ros.messages import (
     panoptic_image_message,
     segments_message,
 )
+from panoptic_ros.processes import usable_processes
 from panoptic_ros.synthetic_city import rendering
 from panoptic_ros.synthetic_city.camera import CityCamera
-from panoptic_ros.synthetic_city.drive import CityFrame
+from panoptic_ros.synthetic_city.drive import CityDrive, CityFrame
 from panoptic_ros.synthetic_city.truth import DriveTruth
 from panoptic_ros.synthetic_city.variation import varied_camera
 
@@ -119,8 +120,15 @@ def _make_room(out: Path, overwrite: bool) -> None:
 
 def _render(seed: int, camera: CityCamera, frame_rate: float, count: int, varied: bool,
             stop: Event) -> Iterator[CityFrame]:
-    """The frames in their order, rendered by two processes that never are more than a few frames ahead."""
+    """The frames in their order, rendered by two processes, where there can be, never more than a few frames ahead."""
     context = multiprocessing.get_context("spawn")
+    if usable_processes(2) == 1:
+        drive = CityDrive(seed, camera, frame_rate, varied)
+        for k in range(count):
+            if stop.is_set():
+                return
+            yield drive.render(k)
+        return
     with context.Pool(2, rendering.start, (seed, camera, frame_rate, varied)) as pool:
         waiting = [pool.apply_async(rendering.render, (k,)) for k in range(min(6, count))]
         for k in range(count):

@@ -21,6 +21,7 @@ from panoptic_ros.datasets.findings import Check, Findings, Tally
 from panoptic_ros.datasets.kitti_mots import KittiMots, find_mots_sequences
 from panoptic_ros.datasets.open import open_dataset
 from panoptic_ros.errors import InputError
+from panoptic_ros.processes import usable_processes
 
 Job = TypeVar("Job")
 _ALONE = 16  # so few images are read sooner than other processes start
@@ -85,7 +86,7 @@ def _camvid_findings(dataset: CamVid) -> Findings:
 
 def _each(check_one: Callable[[Job], Tally], jobs: Sequence[Job], start: Tally) -> Tally:
     """The tally of all jobs on top of `start`, in the jobs' order; several processes share the work."""
-    processes = min(len(os.sched_getaffinity(0)), len(jobs) // _ALONE)
+    processes = usable_processes(min(len(os.sched_getaffinity(0)), len(jobs) // _ALONE))
     progress = partial(tqdm, total=len(jobs), unit="image", disable=None)
     if processes < 2:
         for job in progress(jobs):

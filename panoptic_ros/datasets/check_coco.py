@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from panoptic_ros.datasets.coco_format import MAX_ID, read_ids, read_panoptic_json
+from panoptic_ros.datasets.coco_format import read_ids, read_panoptic_json
 from panoptic_ros.datasets.coco_layout import image_places
 from panoptic_ros.datasets.findings import Findings, Tally
 from panoptic_ros.errors import InputError
@@ -29,15 +28,17 @@ class CocoCheck:
 
     def __init__(self, json_file: Path, png_folder: Path) -> None:
         """Raises InputError where the JSON file is none of this format at all."""
-        content = read_panoptic_json(json_file)
+        findings = Findings()
+        content = read_panoptic_json(json_file, png_folder, findings.add)
         self.name, self.json_file, self.png_folder = json_file.stem, json_file, png_folder
         if json_file.stem == "panoptic":
             self.name = json_file.parent.resolve().name
-        findings = Findings()
-        self.class_names, self.is_thing, self._row = _check_categories(content["categories"], findings)
+        self.class_names = [category["name"] for category in content["categories"]]
+        self.is_thing = [category["isthing"] for category in content["categories"]]
+        self._row = {category["id"]: row for row, category in enumerate(content["categories"])}
         self.tally = Tally.of_classes(len(self.class_names))
         self.tally.findings.merge(findings)
-        self.pairs = self._check_lists(content)
+        self.pairs = self._pairs(content)
         self._check_objects()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -53,7 +54,8 @@ class CocoCheck:
         """One image: its PNG against its segments, and the camera image against both."""
         image, annotation = pair
         tally = Tally.of_classes(len(self.class_names))
-        rows = self._check_segments(annotation, tally.findings)
+        rows = annotation["segments_info"]
+        self._check_segments(annotation, tally.findings)
         png = self.png_folder / annotation["file_name"]
         size = self._check_png(png, rows, tally)
         self._check_image_file(image, annotation["file_name"], size, tally.findings)
@@ -63,39 +65,16 @@ class CocoCheck:
                                f"{annotation['file_name']}: {said[1]} x {said[0]}, the PNG is {size[1]} x {size[0]}")
         return tally
 
-    def _check_lists(self, content: Mapping[str, Any]) -> list[Pair]:
-        """Images and annotations against each other and the folder."""
-        findings = self.tally.findings
-        images: dict[Any, Mapping[str, Any]] = {}
-        files: set[str] = set()
-        for image in content["images"]:
-            if image["id"] in images:
-                findings.add("two images have one id", f"image {image['id']}")
-            images.setdefault(image["id"], image)
-            if (name := image.get("file_name")) is not None:
-                if name in files:
-                    findings.add("two images have one file name", str(name))
-                files.add(name)
-        pairs: list[Pair] = []
-        annotated, pngs = set(), set()
-        for annotation in content["annotations"]:
-            number, file = annotation["image_id"], annotation["file_name"]
-            if number not in images:
-                findings.add("an annotation is of no image in the list", f"{file}: image {number}")
-            elif number in annotated:
-                findings.add("an image is annotated twice", f"{file}: image {number}")
-            else:
-                pairs.append((images[number], annotation))
-            if file in pngs:
-                findings.add("two annotations have one PNG", str(file))
-            annotated.add(number)
-            pngs.add(file)
+    def _pairs(self, content: Mapping[str, Any]) -> list[Pair]:
+        """Images with their annotations; images and PNGs without are reported."""
+        images = {image["id"]: image for image in content["images"]}
+        pairs = [(images.pop(annotation["image_id"]), annotation) for annotation in content["annotations"]]
         for number, image in images.items():
-            if number not in annotated:
-                findings.add("an image has no annotation", str(image.get("file_name", number)))
+            self.tally.findings.add("an image has no annotation", str(image.get("file_name", number)))
+        pngs = {annotation["file_name"] for _, annotation in pairs}
         for file in sorted(self.png_folder.rglob("*.png")):
             if str(file.relative_to(self.png_folder)) not in pngs:
-                findings.add("a PNG has no annotation", str(file))
+                self.tally.findings.add("a PNG has no annotation", str(file))
         return pairs
 
     def _check_objects(self) -> None:
@@ -105,46 +84,30 @@ class CocoCheck:
         for image, annotation in self.pairs:
             if (video := image.get("video_id")) is None:
                 continue
-            if image.get("stamp_ns") is not None:
+            if "stamp_ns" in image:
                 moment = (video, image["stamp_ns"])
                 if moment in stamps:
                     self.tally.findings.add("two images of a sequence have one time stamp",
                                             f"{annotation['file_name']}: {image['stamp_ns']} ns")
                 stamps.add(moment)
             for segment in annotation["segments_info"]:
-                category = segment.get("category_id")
-                known = class_of.setdefault((video, segment.get("id")), category)
+                category = segment["category_id"]
+                known = class_of.setdefault((video, segment["id"]), category)
                 if known != category:
                     self.tally.findings.add("an object changes its class", (
-                        f"{annotation['file_name']}: segment {segment.get('id')} was of category {known}, is of "
+                        f"{annotation['file_name']}: segment {segment['id']} was of category {known}, is of "
                         f"{category}"))
 
-    def _check_segments(self, annotation: Mapping[str, Any], findings: Findings) -> list[Mapping[str, Any]]:
-        """The segments that can be looked for in the PNG."""
-        file, usable = annotation["file_name"], {}
-        stuff: Counter[int] = Counter()
-        for segment in annotation["segments_info"]:
-            number, category, score = segment.get("id"), segment.get("category_id"), segment.get("score", 0)
-            where = f"{file}: segment {number}"
-            if not isinstance(number, int) or not 1 <= number <= MAX_ID:
-                findings.add(f"a segment id is no number from 1 to {MAX_ID}", where)
-                continue
-            if number in usable:
-                findings.add("two segments of an image have one id", where)
-            if category not in self._row:
-                findings.add("a segment is of an unknown class", f"{where}: category {category}")
-            elif not self.is_thing[self._row[category]]:
-                stuff[category] += 1
-            if not isinstance(score, (int, float)) or math.isnan(score):
-                findings.add("a score is no number", f"{where}: {score}")
-            usable[number] = segment
+    def _check_segments(self, annotation: Mapping[str, Any], findings: Findings) -> None:
+        """How many segments the image and each of its stuff classes has."""
+        stuff = Counter(category for segment in annotation["segments_info"]
+                        if (category := segment["category_id"]) is not None and not self.is_thing[self._row[category]])
         for category, count in stuff.items():
             if count > 1:
                 findings.add("a stuff class has several segments in an image",
-                             f"{file}: {count} of {self.class_names[self._row[category]]}")
-        if not usable:
-            findings.add("an image has no segments", str(file))
-        return list(usable.values())
+                             f"{annotation['file_name']}: {count} of {self.class_names[self._row[category]]}")
+        if not annotation["segments_info"]:
+            findings.add("an image has no segments", annotation["file_name"])
 
     def _check_png(self, png: Path, segments: Sequence[Mapping[str, Any]], tally: Tally) -> tuple[int, int] | None:
         """Ids, areas and boxes; returns the size (height, width), None where it cannot be read."""
@@ -176,7 +139,7 @@ class CocoCheck:
             box = [x0, y0, x1 - x0, y1 - y0]
             if "bbox" in segment and not _close(segment["bbox"], box):
                 findings.add("a box is wrong", f"{where}: {segment['bbox']} in the JSON file, it is {box}")
-        class_id = np.array([self._row.get(segment.get("category_id"), -1) for segment in segments], np.int64)
+        class_id = np.array([self._row.get(segment["category_id"], -1) for segment in segments], np.int64)
         tally.count_segments(class_id, areas, ids.shape)
         if not areas.any():
             findings.add("a label is void everywhere", png.name)
@@ -197,27 +160,6 @@ class CocoCheck:
             return
         if size is not None and (height, width) != size:
             findings.add("image and PNG differ in size", f"{file}: {width} x {height}, its PNG {size[1]} x {size[0]}")
-
-
-def _check_categories(categories: Sequence[Mapping[str, Any]],
-                      findings: Findings) -> tuple[list[str], list[bool], dict[Any, int]]:
-    """Names and kinds of the classes, and the row of each category id."""
-    names: list[str] = []
-    is_thing: list[bool] = []
-    row: dict[Any, int] = {}
-    for category in categories:
-        name = str(category.get("name"))
-        for key in ("id", "name", "isthing"):
-            if key not in category:
-                findings.add(f"a category has no {key}", str(dict(category)))
-        if category.get("id") in row:
-            findings.add("two categories have one id", f"category {category.get('id')}: {name}")
-        if name in names:
-            findings.add("two categories have one name", f"category {category.get('id')}: {name}")
-        row.setdefault(category.get("id"), len(names))
-        names.append(name)
-        is_thing.append(bool(category.get("isthing")))
-    return names, is_thing, row
 
 
 def _close(said: Any, box: Sequence[int]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from panoptic_ros.datasets.findings import Findings, Tally
-from panoptic_ros.datasets.kitti_mots import IGNORE_CLASS, KittiMots, ObjectMask
+from panoptic_ros.datasets.kitti_mots import IGNORE_CLASS, KittiMots, ObjectMask, read_lines
 from panoptic_ros.errors import InputError
 
 
@@ -16,11 +16,7 @@ def check_lines(file: Path, findings: Findings) -> dict[int, list[ObjectMask]]:
     """The masks of each frame, of the lines that can be read; what is wrong with the others goes to `findings`."""
     masks: dict[int, list[ObjectMask]] = {}
     class_of: dict[int, int] = {}
-    try:
-        lines = file.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as text: {error}") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(file), 1):
         if not line.strip():
             continue
         try:

@@ -12,58 +12,57 @@ import cv2
 import numpy as np
 
 from panoptic_ros.classes import ClassTable, load_class_table
+from panoptic_ros.datasets.coco_content import MAX_ID, Report, accepted, refuse
 from panoptic_ros.errors import InputError
 from panoptic_ros.image_files import read_label_image
 from panoptic_ros.paths import shared_folder
 
-MAX_ID = (1 << 24) - 1  # a pixel's id is red + 256 green + 65536 blue
 
+def read_panoptic_json(json_file: Path, png_folder: Path, report: Report | None = None,
+                       truth_file: Path | None = None) -> dict[str, Any]:
+    """The content of the file, as `coco_content.accepted` has it. Raises InputError where it is none of this format.
 
-def read_panoptic_json(json_file: Path, truth_file: Path | None = None) -> dict[str, Any]:
-    """The content of the file. Raises InputError where it is none of this format.
-
+    report: takes the faults of single entries; None: the first of them is raised as an InputError.
     truth_file: of the truth that the file's annotations are predictions of; has the images and categories that COCO's
     form of results leaves out.
     """
-    try:
-        content = json.loads(json_file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{json_file} cannot be read as JSON: {error}") from error
+    content = _json(json_file)
     if truth_file is not None and isinstance(content, dict) and not content.keys() >= {"images", "categories"}:
-        truth = read_panoptic_json(truth_file)
+        truth = _json(truth_file)
         content = {"images": truth["images"], "categories": truth["categories"], **content}
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in (
             "images", "annotations", "categories")):
         raise InputError(f"{json_file} is no COCO-panoptic file: it needs lists of images, annotations and categories")
-    if not all("segments_info" in a and "file_name" in a and "image_id" in a for a in content["annotations"]):
+    if not all("segments_info" in a and "file_name" in a and "image_id" in a for a in content["annotations"]
+               if isinstance(a, dict)):
         raise InputError(f"{json_file} is no COCO-panoptic file: each annotation needs image_id, file_name and "
                          "segments_info; a detection or caption file is another format")
-    if not all("id" in image for image in content["images"]):
-        raise InputError(f"{json_file}: each image needs an id")
-    return content
+    return accepted(content, png_folder, report or refuse(json_file))
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file} cannot be read as JSON: {error}") from error
 
 
 def read_ids(png_file: Path) -> np.ndarray:
     """The segment ids (H, W) of a PNG. Raises InputError where it is not one of 3 channels with 8 bits."""
     pixels = read_label_image(png_file)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+    if pixels.ndim != 3 or pixels.dtype != np.uint8:
         raise InputError(f"{png_file} has not the three 8-bit channels that a segment id is made of")
-    return decode_ids(pixels)
+    return decode_ids(np.ascontiguousarray(pixels[..., :3]))  # without alpha
 
 
 def class_table_of(categories: Sequence[Mapping[str, Any]], name: str) -> tuple[ClassTable, dict[int, int]]:
     """The class table of a file and the row in it of each category id.
 
     It is a table of config/datasets where one has the same names and kinds, for the sake of its colours and order.
-    Raises InputError where an id or a name is there twice or something is missing.
+    Raises InputError where there are none, or more than a class table can have.
     """
-    try:
-        rows = [{"name": c["name"], "thing": c["isthing"], "color": c.get("color", [0, 0, 0])} for c in categories]
-        ids = [int(c["id"]) for c in categories]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{name}: a category needs id, name and isthing; one has a fault at: {error}") from error
-    if len(set(ids)) < len(ids):
-        raise InputError(f"{name}: a category id is there twice")
+    rows = [{"name": c["name"], "thing": c["isthing"], "color": c["color"]} for c in categories]
+    ids = [c["id"] for c in categories]
     table = ClassTable.from_dict({"name": name, "classes": rows})
     kinds = dict(zip(table.names, table.is_thing, strict=True))
     for known in _known_tables():

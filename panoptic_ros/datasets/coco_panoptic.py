@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from panoptic_ros.classes import ClassTable
-from panoptic_ros.datasets.coco_format import MAX_ID, class_table_of, encode_ids, read_ids, read_panoptic_json
+from panoptic_ros.datasets.coco_content import MAX_ID
+from panoptic_ros.datasets.coco_format import class_table_of, encode_ids, read_ids, read_panoptic_json
 from panoptic_ros.datasets.coco_layout import bare_name, image_places
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.errors import InputError
@@ -38,18 +39,13 @@ class CocoPanoptic(Dataset):
         A sequence is the images of one video_id, else of one folder in their file_name, else all.
         Raises InputError where the JSON file cannot be read or is none of this format.
         """
-        content = read_panoptic_json(json_file, truth_file)
+        content = read_panoptic_json(json_file, png_folder, truth_file=truth_file)
         self.json_file, self.png_folder, self.name = json_file, png_folder, _dataset_name(json_file)
         self.classes, category_row = class_table_of(content["categories"], self.name)
         images = {image["id"]: image for image in content["images"]}
         if video is None:
             video = bool(images) and all("video_id" in image for image in images.values())
-        pairs = []
-        for annotation in content["annotations"]:
-            if annotation["image_id"] not in images:
-                raise InputError(f"{json_file}: the annotation of {annotation['file_name']} is of an image "
-                                 f"'{annotation['image_id']}' that is not in the file's list")
-            pairs.append((images[annotation["image_id"]], annotation))
+        pairs = [(images[annotation["image_id"]], annotation) for annotation in content["annotations"]]
         if not pairs:
             raise InputError(f"{json_file} has no annotations: there is nothing in it to score or to train on")
         self.entries, order = _entries(pairs, content.get("videos", []), video)
@@ -59,10 +55,9 @@ class CocoPanoptic(Dataset):
         self.category_ids = sorted(category_row, key=category_row.__getitem__)
         self._image_files = [str(image.get("file_name", annotation["file_name"])) for image, annotation in pairs]
         self._png_files = [str(annotation["file_name"]) for _, annotation in pairs]
-        self._sizes = [(int(image["height"]), int(image["width"])) if "height" in image and "width" in image else None
+        self._sizes = [(image["height"], image["width"]) if "height" in image and "width" in image else None
                        for image, _ in pairs]
-        self._segments = _SegmentTable([annotation["segments_info"] for _, annotation in pairs], category_row,
-                                       json_file, self._png_files)
+        self._segments = _SegmentTable([annotation["segments_info"] for _, annotation in pairs], category_row)
         self._is_video = video
         self._has_depth = self._depth_file(0).is_file()
         self.truth = frozenset({Truth.PANOPTIC, Truth.SEMANTIC} | ({Truth.TRACKS} if video else set())
@@ -82,8 +77,9 @@ class CocoPanoptic(Dataset):
     def label(self, index: int) -> PanopticLabel:
         file = self.png_folder / self._png_files[index]
         ids = read_ids(file)
-        if (size := self._sizes[index]) is not None:
-            check_size(file, ids, size)
+        if (size := self._sizes[index]) not in (None, ids.shape):
+            raise InputError(f"{file} has {ids.shape[1]} x {ids.shape[0]} pixels, its image {size[1]} x {size[0]} by "
+                             f"{self.json_file.name}")
         segment_id, class_id, is_crowd, score = self._segments.rows(index)
         table = np.zeros(1 + max(int(ids.max()), int(segment_id.max(initial=0))), np.uint16)
         table[segment_id] = np.arange(1, len(segment_id) + 1)
@@ -115,28 +111,13 @@ class CocoPanoptic(Dataset):
 class _SegmentTable:
     """The segments_info of all images as arrays, small to pickle; rows offset[i] to offset[i + 1] are of image i."""
 
-    def __init__(self, infos: Sequence[Sequence[Mapping[str, Any]]], category_row: Mapping[int, int], json_file: Path,
-                 png_files: Sequence[str]) -> None:
+    def __init__(self, infos: Sequence[Sequence[Mapping[str, Any]]], category_row: Mapping[int, int]) -> None:
         self.offset = np.cumsum([0, *(len(info) for info in infos)])
         flat = [segment for info in infos for segment in info]
-        try:
-            self.segment_id = np.array([segment["id"] for segment in flat], np.int64)
-            self.class_id = np.array([category_row.get(segment["category_id"], NO_CLASS) for segment in flat], np.int32)
-            self.is_crowd = np.array([segment.get("iscrowd", 0) for segment in flat], bool)
-            self.score = np.array([segment.get("score", np.nan) for segment in flat], np.float32)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{json_file}: a segment needs an id and a category_id, both whole numbers; one has a "
-                             f"fault at: {error}") from error
-        unscored = np.isnan(self.score) & np.array(["score" in segment for segment in flat], bool)
-        for row in np.nonzero(unscored)[0][:1]:
-            raise InputError(f"{json_file}: the score of segment {flat[row]['id']} is NaN: give every segment a "
-                             "number, or leave the scores out")
-        bad = (self.segment_id < 1) | (self.segment_id > MAX_ID) | (self.class_id == NO_CLASS)
-        for row in np.nonzero(bad)[0][:1]:
-            file = png_files[int(np.searchsorted(self.offset, row, "right")) - 1]
-            raise InputError(f"{json_file}: segment {flat[row]['id']} of {file} has category "
-                             f"{flat[row]['category_id']}: ids lie between 1 and {MAX_ID}, and a category is in the "
-                             "file's list")
+        self.segment_id = np.array([segment["id"] for segment in flat], np.int64)
+        self.class_id = np.array([category_row[segment["category_id"]] for segment in flat], np.int32)
+        self.is_crowd = np.array([segment["iscrowd"] for segment in flat], bool)
+        self.score = np.array([segment.get("score", np.nan) for segment in flat], np.float32)
 
     def rows(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Ids, class ids, whether crowd, and scores of the segments of an image."""
@@ -273,8 +254,8 @@ def _entries(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], video
             first_seen.setdefault(sequence, len(first_seen))
         ending = trailing_number(bare_name(file.stem))
         is_stamp = ending >= 10 ** (_STAMP_DIGITS - 1)
-        number = int(image.get("frame_id", image.get("frame_index", -1 if is_stamp else ending)))
-        entries.append(Entry(stem, sequence, int(image.get("stamp_ns", ending if is_stamp else 0)), number))
+        number = image.get("frame_id", image.get("frame_index", -1 if is_stamp else ending))
+        entries.append(Entry(stem, sequence, image.get("stamp_ns", ending if is_stamp else 0), number))
     order = list(range(len(entries)))
     if video:
         order.sort(key=lambda i: (first_seen[str(entries[i].sequence)], entries[i].number, entries[i].stamp_ns, i))

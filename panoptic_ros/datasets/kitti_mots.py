@@ -11,14 +11,18 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from panoptic_ros.classes import load_class_table
+from panoptic_ros.datasets.coco_content import whole_number
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.errors import InputError
 from panoptic_ros.image_files import check_size, image_files, read_depth_image, read_image, trailing_number
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
+from panoptic_ros.pixels import LARGEST_IMAGE
 from panoptic_ros.timestamps import read_timestamps
 
 IGNORE_CLASS = 10  # a region that is left out of every score
 CLASSES = 2  # car 1, pedestrian 2: one more than the row in the class table
+# Larger numbers are no data but a fault, and would cost memory.
+_LAST_FRAME, _LAST_OBJECT = 1_000_000, 1 << 53
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,17 @@ class ObjectMask:
     def parse(line: str) -> ObjectMask:
         """Raises ValueError where the line is not of this kind."""
         *numbers, rle = line.split()
-        frame, object_id, class_id, height, width = (int(number) for number in numbers)
+        found = [whole_number(number) for number in numbers]
+        if len(found) != 5 or None in found:
+            raise ValueError(f"'{line[:40]}' does not begin with five whole numbers")
+        frame, object_id, class_id, height, width = (int(number) for number in found if number is not None)
         if class_id not in (*range(1, CLASSES + 1), IGNORE_CLASS):
             raise ValueError(f"class {class_id} is not 1 (car), 2 (pedestrian) or {IGNORE_CLASS} (ignore)")
         if min(frame, object_id) < 0 or min(height, width) < 1:
             raise ValueError("a negative number or an empty image")
+        if frame > _LAST_FRAME or object_id > _LAST_OBJECT or height * width > LARGEST_IMAGE:
+            raise ValueError(f"frames go to {_LAST_FRAME}, object ids to {_LAST_OBJECT}, images to {LARGEST_IMAGE} "
+                             "pixels")
         return ObjectMask(frame, object_id, class_id, height, width, rle)
 
     def decode(self) -> np.ndarray:
@@ -56,6 +66,8 @@ class ObjectMask:
         for code in self.rle.encode():
             if not 48 <= code < 112:
                 raise ValueError(f"'{chr(code)}' is no character of a run length")
+            if shift > 30:
+                raise ValueError("a run length is larger than any image")
             number |= (code - 48 & 31) << shift
             shift += 5
             if code - 48 & 32 == 0:  # the last five bits, the highest of which is the sign
@@ -68,14 +80,18 @@ class ObjectMask:
         return inside.reshape(self.width, self.height).T
 
 
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text file, in UTF-8 with or without a mark. Raises InputError where it is none."""
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read as text: {error}") from error
+
+
 def read_object_masks(file: Path) -> dict[int, list[ObjectMask]]:
     """The masks of each frame that has any. Raises InputError that names the line that cannot be read."""
     masks: dict[int, list[ObjectMask]] = {}
-    try:
-        lines = file.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as text: {error}") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(file), 1):
         if line.strip():
             try:
                 mask = ObjectMask.parse(line)
@@ -96,7 +112,6 @@ def label_of_masks(masks: Sequence[ObjectMask], size: tuple[int, int]) -> Panopt
     if len({mask.object_id for mask in objects}) < len(objects):
         raise InputError(f"frame {masks[0].frame}: an object id is there twice")
     numbers = {id(mask): k for k, mask in enumerate(objects, 2)}
-    area = 0
     for mask in masks:
         if (mask.height, mask.width) != size:
             raise InputError(f"frame {mask.frame}, object {mask.object_id}: the mask is {mask.width} x {mask.height} "
@@ -106,10 +121,11 @@ def label_of_masks(masks: Sequence[ObjectMask], size: tuple[int, int]) -> Panopt
         except ValueError as error:
             raise InputError(f"frame {mask.frame}, object {mask.object_id}: the run lengths cannot be decoded: "
                              f"{error}") from error
-        area += int(np.count_nonzero(inside))
+        if (others := np.unique(number_map[inside & (number_map != 1)])).size:
+            of = "an ignore region" if others[0] == 0 else f"object {objects[others[0] - 2].object_id}"
+            raise InputError(f"frame {mask.frame}: the masks of object {mask.object_id} and of {of} overlap; a pixel "
+                             "belongs to one object at most")
         number_map[inside] = numbers.get(id(mask), 0)
-    if np.count_nonzero(number_map != 1) != area:
-        raise InputError(f"frame {masks[0].frame}: masks overlap; a pixel belongs to one object at most")
     return PanopticLabel.of(number_map, np.array([NO_CLASS, *(mask.class_id - 1 for mask in objects)]),
                             np.array([0, *(mask.object_id for mask in objects)]))
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from rosbags.rosbag2 import Reader
 
-from panoptic_ros.bags.read_bag import BagTopic, bag_messages, bag_topics, camera_image
+from panoptic_ros.bags.bag import Bag
+from panoptic_ros.bags.image_messages import image_message
+from panoptic_ros.bags.read_bag import BagTopic, camera_image, topics_of
 from panoptic_ros.bags.recording import BrokenFrame
-from panoptic_ros.bags.recovery import Damage, RawMessage
+from panoptic_ros.bags.storage import Damage, RawMessage
 from panoptic_ros.bags.types import bag_typestore
 from panoptic_ros.classes import ClassTable, load_class_table
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
@@ -42,7 +43,7 @@ def find_truth_topics(path: Path, cameras: Mapping[str, str], panoptic: str | No
     panoptic: the topic of the label images, where another is wanted.
     Raises InputError when that topic is not there, has no segments beside it, or a camera is left without truth.
     """
-    topics = {topic.name: topic for topic in bag_topics(path)[0] if topic.count}
+    topics = {topic.name: topic for topic in topics_of(Bag(path)) if topic.count}
     if panoptic is not None:
         if len(cameras) > 1:
             raise InputError(f"{panoptic} is the truth of one camera, but there are {', '.join(cameras)}: choose one "
@@ -89,7 +90,7 @@ class TruthTopics(Dataset):
                  preferred: ClassTable) -> None:
         self.name = path.name
         self._path, self._cameras, self._pairs = path, dict(cameras), dict(pairs)
-        self._reader: Reader | None = None
+        self._bag: Bag | None = None
         # Topic -> stamp -> time of recording, by which a bag finds a message again.
         self._times: dict[str, dict[int, int]] = {}
         kinds = self._index()
@@ -141,21 +142,22 @@ class TruthTopics(Dataset):
             raise InputError(f"{self._path}: depth on {topic} at {entry.stamp_ns} ns: {error}") from error
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_reader": None}
+        return {**self.__dict__, "_bag": None}
 
     def _message(self, topic: str, stamp_ns: int) -> RawMessage:
-        if self._reader is None:
-            self._reader = Reader(self._path)
-            self._reader.open()
         if stamp_ns not in self._times.get(topic, {}):
             raise InputError(f"{self._path} has no image on {topic} with the stamp {stamp_ns} ns")
         time_ns = self._times[topic][stamp_ns]
-        connections = [c for c in self._reader.connections if c.topic == topic]
-        for connection, found_ns, cdr in self._reader.messages(connections, time_ns, time_ns + 1):
+        for item in self._opened().messages({topic}, time_ns, time_ns):
             # Several messages of a topic may have been recorded at the same time.
-            if serialized_header(cdr)[0] == stamp_ns:
-                return RawMessage(topic, connection.msgtype, found_ns, bytes(cdr))
+            if isinstance(item, RawMessage) and _stamp(item) == stamp_ns:
+                return item
         raise InputError(f"{self._path}: the message on {topic} with the stamp {stamp_ns} ns is gone")
+
+    def _opened(self) -> Bag:
+        if self._bag is None:
+            self._bag = Bag(self._path)
+        return self._bag
 
     def _index(self) -> set[_Kind]:
         """Note where every message is; returns the kinds of segments there are."""
@@ -163,11 +165,11 @@ class TruthTopics(Dataset):
         depths = {pair.depth for pair in self._pairs.values() if pair.depth}
         kinds: set[_Kind] = set()
         repeated: list[str] = []
-        for item in bag_messages(self._path, labels | depths | set(self._cameras.values())):
+        for item in self._opened().messages(labels | depths | set(self._cameras.values())):
             if isinstance(item, Damage):
                 raise InputError(f"{self._path} is damaged ({item.detail}): its truth cannot be relied on; record or "
                                  "convert it anew, or evaluate without truth (--truth none)")
-            stamp = serialized_header(item.cdr)[0]
+            stamp = _stamp(item)
             times = self._times.setdefault(item.topic, {})
             if stamp in times and item.topic in labels:
                 repeated.append(f"{item.topic} at {stamp} ns")
@@ -234,7 +236,12 @@ def _camera_base(image_topic: str) -> str:
 
 
 def _content(message: RawMessage) -> Any:
-    return bag_typestore().deserialize_cdr(message.cdr, message.message_type)
+    return bag_typestore().deserialize_cdr(message.content, message.message_type)
+
+
+def _stamp(message: RawMessage) -> int:
+    # Labels are of ROS 2, images may be of another kind.
+    return serialized_header(message.content)[0] if message.encoding == "cdr" else image_message(message).stamp_ns
 
 
 def _first(rows: list[str]) -> str:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.scorer import Scorer
 from panoptic_ros.labels import PanopticLabel
+from panoptic_ros.processes import usable_processes
 
 # A process takes about a second to start, as long as it takes to read and score so many images.
 _IMAGES_PER_PROCESS = 24
@@ -44,10 +45,11 @@ def score_in_parallel(scorer: Scorer, groups: Sequence[Sequence[int]], read: Cal
     images = sum(map(len, groups))
     if workers is None:
         workers = min(len(os.sched_getaffinity(0)), 1 + images // _IMAGES_PER_PROCESS)
+    workers = usable_processes(min(workers, len(groups)))
     total = deepcopy(scorer)
     with tqdm(total=images, unit="image", disable=None) as progress:
         # Added in the order of the groups, since sums of fractions depend on it.
-        for part in _parts(scorer, groups, read, min(workers, len(groups))):
+        for part in _parts(scorer, groups, read, workers):
             progress.update(part.images)
             total += part
     return total

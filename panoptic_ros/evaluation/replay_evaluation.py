@@ -112,7 +112,7 @@ class ReplayEvaluation:
         evaluation = {**summary, "frames": frames, "settings": settings, "settings_hash": hash_settings(settings),
                       **self._facts, **quality}
         write_result(self._out / "evaluation.json", evaluation)
-        (self._out / "report.html").write_text(render(self._report, evaluation), encoding="utf-8")
+        (self._out / "report.html").write_text(render(self._report, evaluation), encoding="utf-8", errors="replace")
         return {**evaluation, "files": list(OUTPUTS)}
 
     def _nothing_scored(self, frames: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from panoptic_ros.bags.read_images import images_in_order
 from panoptic_ros.bags.recording import BrokenFrame, Recording
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
@@ -19,7 +20,6 @@ from panoptic_ros.datasets.dataset import Dataset, Truth
 from panoptic_ros.datasets.open import open_dataset
 from panoptic_ros.datasets.truth_topics import TruthTopics, find_truth_topics
 from panoptic_ros.errors import InputError
-from panoptic_ros.image_files import image_files
 from panoptic_ros.labels import PanopticLabel
 
 MATCHES = ("stamp", "name", "number")
@@ -82,7 +82,7 @@ class MatchedTruth:
         self.dataset, self.source, self._recording = dataset, source or dataset.name, recording
         rows = {stream.camera: self._rows_of(stream.camera) for stream in recording.streams}
         self._file_names = {} if recording.kind != "images" else {
-            stream.camera: [bare_name(file.stem) for file in image_files(Path(stream.topic))]
+            stream.camera: [bare_name(file.stem) for file in images_in_order(Path(stream.topic))]
             for stream in recording.streams}
         self.match, self.reason = (match, "asked for") if match else self._choose(rows)
         self._index = {camera: self._keys(camera, indices) for camera, indices in rows.items()}

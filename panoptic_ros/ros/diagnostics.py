@@ -36,24 +36,26 @@ def node_status(name: str, report: NodeReport) -> DiagnosticStatus:
 
 
 def camera_status(name: str, topic: str, publishers: int, report: StreamReport, published: Mapping[str, int],
-                  subscribers: Mapping[str, int], stale_after: float, device: str) -> DiagnosticStatus:
+                  subscribers: Mapping[str, int], stale_after: float, device: str,
+                  problem: str = "") -> DiagnosticStatus:
     """Status of a camera: STALE without images, WARN when images were invalid or failed in the last seconds, else OK.
 
     publishers: how many there are of the input topic.
     published: output -> messages sent.
     subscribers: output -> how many subscribe to it.
-    stale_after: seconds.
+    stale_after: seconds. problem: why no image comes, where that is known.
     """
     level, text = DiagnosticStatus.OK, f"{report.rate_hz:.1f} Hz"
     if report.age_s is None:
-        hint = "no publishers" if publishers == 0 else f"{publishers} publishers; is their QoS compatible?"
-        level, text = DiagnosticStatus.STALE, f"no image received on {topic}: {hint}"
+        level, text = DiagnosticStatus.STALE, f"no image received on {topic}"
     elif report.age_s > stale_after:
         level, text = DiagnosticStatus.STALE, f"no image on {topic} for {report.age_s:.1f} s"
     elif report.has_recent_error:
         level, text = DiagnosticStatus.WARN, report.last_error
     elif not subscribers:
         text = "idle: no subscribers"
+    if level == DiagnosticStatus.STALE and problem:
+        text = f"{text}: {problem}"
     values = {"topic": topic, "publishers": publishers, "received": report.received, "processed": report.processed,
               "rate_hz": f"{report.rate_hz:.2f}",
               "age_s": "" if report.age_s is None else f"{report.age_s:.3f}",

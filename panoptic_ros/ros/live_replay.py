@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from functools import partial
 from tempfile import TemporaryFile
 from threading import Event, Lock
 from time import monotonic, perf_counter
-from typing import Any
+from typing import Any, Literal
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -33,6 +34,10 @@ LOST_ON_THE_WAY_IN = "image lost between replay and node"
 LOST_ON_THE_WAY_OUT = "result lost between node and replay"
 
 _Key = tuple[str, int, str]
+# What is added to the frame_id of an image whose header another had before it, so that its results are known: its
+# number, and as many bytes as no field behind it is moved by to another alignment.
+_TAG = re.compile(r"\x1f[0-9a-f]{7}$")
+_TAG_LENGTH = 8
 
 
 def replay_live(recording: Recording, result: ReplaySink, stop: Event, *, model: str, engine: str, device: str,
@@ -97,7 +102,7 @@ class _Drive:
         self._single = len(recording.streams) == 1
         self._lock = Lock()
         self._spool = TemporaryFile()  # noqa: SIM115 - lives as long as the drive
-        self._sent: dict[_Key, list[_Sent]] = {}
+        self._sent: dict[_Key, _Sent] = {}
         self._sent_count = 0
         self._last_sent = 0.0
         self._reports: dict[str, dict[str, str]] = {}
@@ -131,8 +136,10 @@ class _Drive:
             with self._lock:
                 self._last_sent = monotonic()
                 self._sent_count += 1
-                self._sent.setdefault((item.camera, item.stamp_ns or 0, item.frame_id), []).append(
-                    _Sent(index, len(self._topics), perf_counter()))
+                if (item.camera, item.stamp_ns or 0, item.frame_id) in self._sent:
+                    message.header.frame_id += f"\x1f{index:07x}"
+                self._sent[item.camera, item.stamp_ns or 0, message.header.frame_id] = _Sent(
+                    index, len(self._topics), perf_counter())
             publishers[item.camera].publish(message)
         participant.wait_for(lambda: self._is_over() or self._has_given_up(), "the last results", 6 * PATIENCE)
         if self._has_given_up():
@@ -140,7 +147,7 @@ class _Drive:
 
     def write(self, result: ReplaySink, facts: Mapping[str, Any], interrupted: bool) -> dict[str, Any]:
         """Read the recording once more and write each image with its results, then what became of the others."""
-        sent = {one.index: one for group in self._sent.values() for one in group}
+        sent = {one.index: one for one in self._sent.values()}
         complete = [one for one in sent.values() if one.is_complete()]
         seconds = max(one.received for one in complete) - min(one.sent for one in complete) if complete else 0.0
         last = max(sent, default=-1)
@@ -164,7 +171,7 @@ class _Drive:
         """Camera -> reason -> how many of the images that were sent have no result for it."""
         lost: dict[str, dict[str, int]] = {}
         for stream in self._recording.streams:
-            mine = [one for key, group in self._sent.items() if key[0] == stream.camera for one in group]
+            mine = [one for key, one in self._sent.items() if key[0] == stream.camera]
             report = self._reports.get(self._status_name(stream.camera), {})
             received, processed = int(report.get("received", 0)), int(report.get("processed", 0))
             reasons = {key.removeprefix("dropped: "): int(count) for key, count in report.items()
@@ -199,7 +206,7 @@ class _Drive:
                 processed += int(report["processed"])
                 if int(report["received"]) > int(report["processed"]) + done:
                     return False
-            complete = sum(one.is_complete() for group in self._sent.values() for one in group)
+            complete = sum(one.is_complete() for one in self._sent.values())
             return complete >= processed or monotonic() > self._last_sent + PATIENCE
 
     def _status_name(self, camera: str) -> str:
@@ -207,24 +214,19 @@ class _Drive:
 
     def _note_result(self, camera: str, topic: str, cdr: bytes) -> None:
         now = perf_counter()
-        packed = zlib.compress(cdr, 1)
+        stamp_ns, frame_id = serialized_header(cdr)
+        packed = zlib.compress(_without_tag(cdr, frame_id), 1)
         with self._lock:
-            one = self._waiting_for(camera, *serialized_header(cdr), topic)
-            if one:
+            one = self._sent.get((camera, stamp_ns, frame_id))
+            if one and topic not in one.results:
                 one.results[topic] = (self._spool.seek(0, 2), len(packed))
                 self._spool.write(packed)
                 one.received = now
 
     def _note_timings(self, camera: str, timings: Any) -> None:
         with self._lock:
-            one = self._waiting_for(camera, stamp_in_ns(timings.header), timings.header.frame_id, "")
-            if one:
+            if one := self._sent.get((camera, stamp_in_ns(timings.header), timings.header.frame_id)):
                 one.latency_ms = {row.key: float(row.value) for row in timings.status[0].values}
-
-    def _waiting_for(self, camera: str, stamp_ns: int, frame_id: str, topic: str) -> _Sent | None:
-        """The image with this header; of several, the first that still lacks this."""
-        group = self._sent.get((camera, stamp_ns, frame_id), [])
-        return next((one for one in group if not (topic in one.results if topic else one.latency_ms)), None)
 
     def _note_report(self, diagnostics: Any) -> None:
         with self._lock:
@@ -235,6 +237,16 @@ class _Drive:
     def _spooled(self, start: int, length: int) -> bytes:
         self._spool.seek(start)
         return zlib.decompress(self._spool.read(length))
+
+
+def _without_tag(cdr: bytes, frame_id: str) -> bytes:
+    """A serialized message with the frame_id that its image had in the recording."""
+    if not _TAG.search(frame_id):
+        return cdr
+    order: Literal["little", "big"] = "little" if cdr[1] & 1 else "big"
+    length = int.from_bytes(cdr[12:16], order)
+    return (cdr[:12] + (length - _TAG_LENGTH).to_bytes(4, order) + cdr[16:16 + length - 1 - _TAG_LENGTH] + b"\0"
+            + cdr[16 + length:])
 
 
 class _Schedule:

@@ -8,14 +8,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import RLock
+from time import monotonic
 from typing import Any
 
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image
@@ -25,10 +28,11 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.perception import Perception
 from panoptic_ros.ros import qos
 from panoptic_ros.ros.diagnostics import NodeReport, camera_status, node_status
+from panoptic_ros.ros.inputs import CameraInput
 from panoptic_ros.ros.outputs import CameraOutputs, OverlaySettings
 from panoptic_ros.ros.parameters import NodeSettings, ParameterGroup, TracksFileSettings
 from panoptic_ros.ros.spinning import spin_until_signal
-from panoptic_ros.ros.statistics import StreamStatistics
+from panoptic_ros.ros.statistics import StreamReport, StreamStatistics
 from panoptic_ros.ros.synchronisation import subscribe_synchronised
 from panoptic_ros.ros.tracks_file import TracksFile
 from panoptic_ros.ros.worker import Worker
@@ -64,7 +68,10 @@ class PanopticNode(LifecycleNode):
         self._configured: Configured | None = None
         self._candidate: Perception | None = None
         self._worker: Worker | None = None
-        self._inputs: Sequence[Any] = ()
+        self._inputs: dict[str, CameraInput] = {}
+        self._synchronised: Sequence[Any] = ()
+        self._active_since = 0.0
+        self._explained: dict[str, str] = {}
         self._input_group = MutuallyExclusiveCallbackGroup()
         self._problem = ""
         self.add_on_set_parameters_callback(self._validate)
@@ -74,7 +81,9 @@ class PanopticNode(LifecycleNode):
         # On a steady clock: diagnostics go on while a bag is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._diagnose, clock=steady)
+        self.create_timer(0.2, self._update_inputs, clock=steady)
         self._autostart = self.create_timer(0.0, self._start, clock=steady)
+        self._refuse_what_does_not_fit()
 
     def close(self) -> None:
         """End in order, from any state."""
@@ -84,6 +93,24 @@ class PanopticNode(LifecycleNode):
             self.destroy_node()
 
     # Lifecycle
+
+    def _refuse_what_does_not_fit(self) -> None:
+        """Answer a request for a transition that this state does not have with `success: false`, as rclcpp does.
+
+        rclpy raises, which would end the node: two managers, or one that configures a node that did so itself.
+        """
+        change = self._service_change_state.callback
+
+        def change_or_refuse(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
+            try:
+                return change(request, response)
+            except rclpy_implementation.RCLError:
+                wanted = request.transition.label or f"transition {request.transition.id}"
+                self.get_logger().warning(f"Refused to {wanted}: the node is {self._state()}")
+                response.success = False
+                return response
+
+        self._service_change_state.callback = change_or_refuse
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and create the publishers; whatever fails is logged and undone."""
@@ -161,19 +188,29 @@ class PanopticNode(LifecycleNode):
         self._worker = Worker(self._configured.perception, self._configured.outputs, self._configured.statistics,
                               self._overlay_settings(), settings.max_failures, self.get_logger(),
                               self._configured.tracks_file)
-        kind = Image if settings.transport == "raw" else CompressedImage
-        topics = {camera: self._topic(camera) for camera in settings.cameras}
-        options = {"qos_profile": qos.newest_image(), "callback_group": self._input_group,
-                   "qos_overriding_options": qos.overridable()}
+        self._active_since = monotonic()
+        self._explained = {}
         if settings.approximate_sync:
-            self._inputs = subscribe_synchronised(self, kind, topics, settings.approximate_sync_tolerance_seconds,
-                                                  self._worker.receive, options)
+            kind = Image if settings.transport == "raw" else CompressedImage
+            options = {"qos_profile": qos.newest_image(), "callback_group": self._input_group,
+                       "qos_overriding_options": qos.overridable()}
+            topics = {camera: self._topic(camera) for camera in settings.cameras}
+            self._synchronised = subscribe_synchronised(
+                self, kind, topics, settings.approximate_sync_tolerance_seconds, self._worker.receive, options)
         else:
-            self._inputs = [self.create_subscription(kind, topic, partial(self._receive, camera), **options)
-                            for camera, topic in topics.items()]
+            self._inputs = {camera: CameraInput(self, f"{camera}/image" if camera else "image", settings.transport,
+                                                partial(self._receive, camera), self._input_group)
+                            for camera in settings.cameras}
+
+    def _update_inputs(self) -> None:
+        with self._lock:
+            for one in self._inputs.values():
+                one.update()
 
     def _topic(self, camera: str) -> str:
-        """The input topic of a camera; as in image_transport, remapping `image` moves its compressed form as well."""
+        """The input topic of a camera."""
+        if camera in self._inputs:
+            return self._inputs[camera].topic
         topic = str(self.resolve_topic_name(f"{camera}/image" if camera else "image"))
         return topic if self.get_parameter("transport").value == "raw" else f"{topic}/compressed"
 
@@ -182,9 +219,11 @@ class PanopticNode(LifecycleNode):
             worker.receive({camera: image})
 
     def _stop(self) -> None:
-        for subscription in self._inputs:
+        for one in self._inputs.values():
+            one.destroy()
+        for subscription in self._synchronised:
             self.destroy_subscription(subscription)
-        self._inputs = ()
+        self._inputs, self._synchronised = {}, ()
         if self._worker:
             self._worker.stop()
             self._problem = self._worker.failure
@@ -297,10 +336,24 @@ class PanopticNode(LifecycleNode):
         yield node_status(name, NodeReport(self._state(), self._problem, facts))
         if self._worker and self._configured:
             for camera, outputs in self._configured.outputs.items():
-                topic = self._topic(camera)
-                yield camera_status(f"{name}/{camera or 'camera'}", topic, self.count_publishers(topic),
-                                    self._configured.statistics[camera].report(), outputs.published,
-                                    outputs.subscribers(), self.get_parameter("stale_after").value, facts["device"])
+                topic, stale_after = self._topic(camera), self.get_parameter("stale_after").value
+                report = self._configured.statistics[camera].report()
+                yield camera_status(f"{name}/{camera or 'camera'}", topic, self.count_publishers(topic), report,
+                                    outputs.published, outputs.subscribers(), stale_after, facts["device"],
+                                    self._input_problem(camera, report, stale_after))
+
+    def _input_problem(self, camera: str, report: StreamReport, stale_after: float) -> str:
+        """Why no image comes from a camera; told in the log once, until one comes."""
+        waited = monotonic() - self._active_since if report.age_s is None else report.age_s
+        if waited < stale_after or camera not in self._inputs:
+            if report.age_s is not None and self._explained.pop(camera, ""):
+                self.get_logger().info(f"Images come on {self._topic(camera)}")
+            return ""
+        problem = self._inputs[camera].problem()
+        if problem and self._explained.get(camera) != problem:
+            self._explained[camera] = problem
+            self.get_logger().warning(f"No images: {problem}")
+        return problem
 
 
 def _reason(error: Exception) -> str:

@@ -28,6 +28,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from panoptic_ros.errors import InputError
 from panoptic_ros.paths import shared_folder
+from panoptic_ros.ros.log_folder import have_log_folder
 
 Result = TypeVar("Result")
 
@@ -110,6 +111,11 @@ class NodeProcess:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def log(self) -> str:
         """The last lines that it wrote."""
         return "\n".join(self._lines)
@@ -141,6 +147,7 @@ class Participant:
         self._process = process
         self._changed = Condition()
         self._context = Context()
+        have_log_folder()
         # rcl and Fast DDS read it when a context and a participant are made, and not after that.
         with _environment(environment):
             rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)

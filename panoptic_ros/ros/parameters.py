@@ -17,7 +17,7 @@ from rclpy.parameter import Parameter
 from panoptic_ros.engines import PRECISIONS
 from panoptic_ros.errors import InputError
 
-TRANSPORTS = ("raw", "compressed")
+TRANSPORTS = ("raw", "compressed", "auto")
 
 # Name of a parameter before 0.1.0 -> its name now. A parameter file or argument may still use the old one. Those of
 # thresholds, which differ by method, are in the `renamed` of its Thresholds.
@@ -61,7 +61,8 @@ class NodeSettings:
         ("",), "camera names; each has its input `<name>/image` and its outputs below `~/<name>`. "
         "One empty name: a single camera, input `image`, outputs below `~`")
     transport: str = _setting(
-        "raw", "image transport of the input: Image on `image`, or CompressedImage on `image/compressed`", TRANSPORTS)
+        "raw", "image transport of the input: raw: Image on `image`; compressed: CompressedImage on "
+        "`image/compressed`; auto: whichever of them is published, also a CompressedImage on `image`", TRANSPORTS)
     approximate_sync: bool = _setting(
         False, "approximate time synchronisation of several cameras, by message_filters; images without a partner are "
         "dropped")
@@ -93,6 +94,8 @@ class NodeSettings:
             raise InputError(f"warm_up_size is {list(self.warm_up_size)}: give height and width in pixels")
         if self.approximate_sync and len(self.cameras) < 2:
             raise InputError("approximate_sync needs two cameras or more")
+        if self.approximate_sync and self.transport == "auto":
+            raise InputError("approximate_sync needs transport raw or compressed, not auto")
         if self.approximate_sync and not find_spec("message_filters"):
             raise InputError("approximate_sync needs the ROS package message_filters: install it, or set it to false")
 

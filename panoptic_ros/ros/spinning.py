@@ -5,19 +5,24 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Sequence
 from threading import Event, Thread
+from traceback import format_exception
 from typing import Any
 
 import rclpy
-from rclpy.executors import MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+
+from panoptic_ros.ros.log_folder import have_log_folder
 
 
 def spin_until_signal(create: Callable[[], Node], close: Callable[[Any], None], args: Sequence[str] | None) -> None:
     """Create a node, run its callbacks until SIGINT or SIGTERM, close it while ROS is still there.
 
-    Raises what `create` raises, and after closing a RuntimeError when a callback raised something.
+    What a callback raises is logged, and the node goes on: it does not end because of one message or request.
+    Raises what `create` raises.
     """
+    have_log_folder()
     # Our own signal handlers: with those of rclpy the context is gone before the node could end in order.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop = Event()
@@ -34,13 +39,16 @@ def spin_until_signal(create: Callable[[], Node], close: Callable[[Any], None], 
     # One thread for images, one for everything else: a model may load for seconds while images go on.
     executor = MultiThreadedExecutor(num_threads=2)
     executor.add_node(node)
-    raised: list[Exception] = []
 
     def spin() -> None:
-        try:
-            executor.spin()
-        except Exception as error:
-            raised.append(error)
+        while not stop.is_set() and rclpy.ok():
+            try:
+                executor.spin()
+            except ExternalShutdownException:
+                break
+            except Exception as error:
+                node.get_logger().error("A callback failed:\n" + "".join(format_exception(error)),
+                                        throttle_duration_sec=5.0)
         stop.set()
 
     # Not in this thread: it would not see a signal while it waits in C code.
@@ -51,5 +59,3 @@ def spin_until_signal(create: Callable[[], Node], close: Callable[[Any], None], 
     spinning.join()
     close(node)
     rclpy.shutdown()
-    if raised:
-        raise RuntimeError("a callback of the node failed") from raised[0]

@@ -55,6 +55,7 @@ class Worker:
         self.failure = ""
         self._outputs, self._statistics, self._logger, self._tracks_file = outputs, statistics, logger, tracks_file
         self._failures_in_row = 0
+        self._told: set[str] = set()
         self.sizes: Counter[tuple[int, int]] = Counter()
         self._requests: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._mailbox: Mailbox[Arrival] = Mailbox()
@@ -144,11 +145,20 @@ class Worker:
             image = camera_image(arrival.message, camera)
         except InputError as error:
             statistics.drop(INVALID, str(error))
-            self._logger.warning(f"Image dropped: {error}", throttle_duration_sec=QUIET)
+            self._tell_once(getattr(error, "reason", INVALID), f"Image dropped: {error}")
             return None
         if problem := statistics.stamp(image.stamp_ns):
-            self._logger.warning(problem, throttle_duration_sec=QUIET)
+            if "jumped" in problem:
+                self._logger.warning(problem, throttle_duration_sec=QUIET)
+            else:
+                self._tell_once(problem, problem)
         return image
+
+    def _tell_once(self, kind: str, text: str) -> None:
+        """What a camera does with every image is told of the first; /diagnostics counts the others."""
+        if kind not in self._told:
+            self._told.add(kind)
+            self._logger.warning(f"{text}; more of these are counted in /diagnostics")
 
     def _fail(self, error: Exception, unfinished: set[str]) -> None:
         self._failures_in_row += 1

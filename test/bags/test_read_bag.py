@@ -177,11 +177,11 @@ def test_a_message_that_is_not_what_its_topic_says_is_reported(
 
 
 @pytest.mark.parametrize(("name", "content", "told"), [
-    ("drive.bag", b"#ROSBAG V2.0\n", "ROS 1; convert it with: rosbags-convert --src"),
+    ("drive.bag", b"#ROSBAG V2.0\n", "ROS 1 that cannot be read.*rosbag reindex"),
     ("drive.mcap", b"", "is empty"),
     ("drive.mcap", b"this is no bag at all", "neither an MCAP nor a SQLite file"),
     ("drive.db3", b"this is no bag at all", "neither an MCAP nor a SQLite file"),
-    ("drive.xyz", b"something", "unknown format; taken are a rosbag2 folder, .db3, .mcap"),
+    ("drive.xyz", b"something", "unknown format; taken are a rosbag2 folder, .bag, .db3, .mcap"),
     ("drive.mp4", b"this is no video", "cannot be decoded as a video"),
 ])
 def test_a_file_of_another_kind_is_refused_with_what_to_do(

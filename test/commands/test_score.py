@@ -187,7 +187,7 @@ def test_a_score_that_is_nan_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     truth = write_coco(tmp_path / "truth", {"a": street(0)})
     pred = write_coco(tmp_path / "pred", {"a": street(0)})
     (pred / "panoptic.json").write_text((pred / "panoptic.json").read_text().replace("0.9", "NaN"))
-    assert "the score of segment 11 is NaN" in refused(capsys, pred, truth)
+    assert "a score is no number: a.png: segment 11: nan" in refused(capsys, pred, truth)
 
 
 def test_a_worse_result_ends_with_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

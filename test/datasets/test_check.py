@@ -37,7 +37,7 @@ def _second(list_name, **columns):
     (_add_segment(), "a segment is in the JSON file, but not in the PNG", "a.png: segment 5"),
     (_add_segment(id=300), "two segments of an image have one id", "segment 300"),
     (_add_segment(id=0), "a segment id is no number from 1 to 16777215", "segment 0"),
-    (_add_segment(id="5"), "a segment id is no number from 1 to 16777215", "segment 5"),
+    (_add_segment(id="five"), "a segment id is no number from 1 to 16777215", "segment five"),
     (lambda c: c.segments[1].update(category_id=34), "a segment is of an unknown class", "segment 300: category 34"),
     (lambda c: c.segments[1].update(area=5), "an area is wrong", "segment 300: 5 in the JSON file, 4 pixels"),
     (lambda c: c.segments[1].update(bbox=[1, 1, 2, 4]), "a box is wrong", "[1, 1, 2, 4] in the JSON file, it is [1, 1"),

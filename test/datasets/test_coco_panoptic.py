@@ -111,7 +111,7 @@ def test_ids_that_only_the_png_has_are_refused(tiny_coco):
 
 def test_an_unknown_category_is_refused(tiny_coco):
     tiny_coco.segments[1]["category_id"] = 5
-    with pytest.raises(InputError, match="segment 300 of a.png has category 5"):
+    with pytest.raises(InputError, match="a segment is of an unknown class: a.png: segment 300: category 5"):
         open_dataset(str(tiny_coco.write()))
 
 
@@ -119,7 +119,7 @@ def test_an_unknown_category_is_refused(tiny_coco):
     (lambda c: (c.png_folder / "a.png").write_bytes((c.png_folder / "a.png").read_bytes()[:-20]), "cut off"),
     (lambda c: (c.png_folder / "a.png").unlink(), "cannot be read: No such file"),
     (lambda c: cv2.imwrite(str(c.png_folder / "a.png"), np.zeros((4, 6), np.uint8)), "three 8-bit channels"),
-    (lambda c: c.write_png("a.png", np.zeros((4, 7), int)), "7 x 4 pixels, its label 6 x 4"),
+    (lambda c: c.write_png("a.png", np.zeros((4, 7), int)), "7 x 4 pixels, its image 6 x 4 by panoptic.json"),
 ])
 def test_damaged_pngs_are_named(tiny_coco, change, words):
     tiny_coco.write()

@@ -106,7 +106,8 @@ def test_text_files_alone_are_labels_up_to_the_last_frame_they_name(tiny_mots, t
 
 
 @pytest.mark.parametrize(("line", "words"), [
-    ((0, 1005, 1, 1, 3, 2, 5), "masks overlap"),
+    ((0, 1005, 1, 1, 3, 2, 5), "the masks of object 1005 and of object 1000 overlap"),
+    ((0, 1005, 1, 4, 5, 2, 5), "the masks of object 1005 and of an ignore region overlap"),
     ((0, 1000, 1, 3, 4, 6, 8), "an object id is there twice"),
 ])
 def test_masks_that_contradict_each_other_are_refused(tiny_mots, make_mots_line, line, words):
@@ -118,7 +119,9 @@ def test_masks_that_contradict_each_other_are_refused(tiny_mots, make_mots_line,
     assert "frame 0" in str(error.value)
 
 
-@pytest.mark.parametrize("line", ["0 1 1 5 8", "0 1 3 5 8 abc", "zero 1 1 5 8 abc", "0 1 1 5 8 a b"])
+@pytest.mark.parametrize("line", ["0 1 1 5 8", "0 1 3 5 8 abc", "zero 1 1 5 8 abc", "0 1 1 5 8 a b", "0,1,1,5,8,abc",
+                                  "999999999999 1 1 5 8 abc", "0 1 1 999999 999999 abc",
+                                  "0 99999999999999999 1 5 8 abc"])
 def test_a_line_of_another_kind_is_named(tiny_mots, line):
     file = tiny_mots / "instances.txt"
     file.write_text(file.read_text() + line + "\n")
@@ -154,3 +157,18 @@ def test_what_is_written_can_be_read_again(tmp_path):
     assert read.segment_map.tolist() == [[1, 1, 2, 2], [3, 3, 1, 1]]
     assert read.class_id.tolist() == [NO_CLASS, 0, 1]
     assert read.object_id.tolist() == [0, 12, 30000]
+
+
+def test_numbers_may_be_written_as_other_programs_write_them(tiny_mots):
+    file = tiny_mots / "instances.txt"
+    want = open_dataset(str(tiny_mots)).label(0).segment_map
+    rows = [line.split() for line in file.read_text().splitlines()]
+    file.write_bytes(b"\xef\xbb\xbf" + "".join(
+        f"{frame}.0\t{number}.0 {kind} {height} {width} {rle}\r\n" for frame, number, kind, height, width, rle in rows
+    ).encode())
+    assert np.array_equal(open_dataset(str(tiny_mots)).label(0).segment_map, want)
+
+
+def test_run_lengths_without_end_cost_no_time():
+    with pytest.raises(ValueError, match="larger than any image"):
+        ObjectMask(0, 1, 1, 5, 8, "o" * 1_000_000).decode()

@@ -173,3 +173,34 @@ def test_weights_that_are_not_finite_are_not_written_over_those_that_are(model_f
     with pytest.raises(InputError, match="head.bias has values that are not finite in half precision"):
         save_model(model, tmp_path / "model")
     assert (tmp_path / "model/weights.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(("name", "content", "told"), [
+    ("weights.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 1\n", "git lfs pull"),
+    ("model.yaml", b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 1\n", "git lfs pull"),
+    ("weights.safetensors", b"\n<!DOCTYPE html><html>404</html>", "is a web page"),
+    ("weights.safetensors", b"", "cut off after 0 bytes"),
+    ("weights.safetensors", (1 << 62).to_bytes(8, "little") + b"{}", "damaged or cut off after 10 bytes"),
+    ("weights.safetensors", (2).to_bytes(8, "little") + b"{}" + b"x" * 9, "damaged"),
+])
+def test_what_lies_in_the_place_of_a_file_is_named_with_what_to_do(
+        model_folder: Path, tmp_path: Path, name: str, content: bytes, told: str) -> None:
+    copy = shutil.copytree(model_folder, tmp_path / "model")
+    (copy / name).write_bytes(content)
+    with pytest.raises(InputError, match=told):
+        load_model(copy)
+
+
+def test_a_description_that_an_editor_of_windows_wrote_is_read(model_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(model_folder, tmp_path / "mit leer ü")
+    text = (copy / "model.yaml").read_text()
+    (copy / "model.yaml").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert load_model(copy).method == "hle"
+
+
+def test_a_file_in_the_place_of_the_folder_is_told_what_to_give(model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a file: give the folder"):
+        load_model(model_folder / "model.yaml")
+    (tmp_path / "weights.pth").write_bytes(b"PK")
+    with pytest.raises(InputError, match="checkpoints with pickles are not loaded"):
+        load_model(tmp_path / "weights.pth")

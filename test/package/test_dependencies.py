@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Imported module -> its distribution in pyproject.toml, and its rosdep key; None where rosdep has none.
 PYTHON: dict[str, tuple[str, str | None]] = {
-    "backports": ("backports.zstd", None), "cv2": ("opencv-python-headless", "python3-opencv"),
+    "av": ("av", None), "backports": ("backports.zstd", None), "cv2": ("opencv-python-headless", "python3-opencv"),
     "jinja2": ("jinja2", "python3-jinja2"), "lz4": ("lz4", None), "numpy": ("numpy", "python3-numpy"),
     "openvino": ("openvino", None), "pycocotools": ("pycocotools", None), "rosbags": ("rosbags", "python3-rosbags-pip"),
     "safetensors": ("safetensors", None), "scipy": ("scipy", "python3-scipy"), "timm": ("timm", "python3-timm-pip"),

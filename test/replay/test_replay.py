@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -272,7 +273,7 @@ def test_a_recording_without_one_good_frame_ends_with_status_1(
         replay: Callable[..., int], write_bag: Callable[..., Path], numbered_image: Callable[..., CameraImage],
         tmp_path: Path) -> None:
     message = camera_image_message(numbered_image(0), bag_types())
-    message.step = 0
+    message.step = 5
     assert replay(write_bag(tmp_path / "bag", [("/image", message)]), tmp_path / "out") == 1
     assert summary_of(tmp_path / "out")["frames_out"] == 0
 
@@ -349,3 +350,16 @@ def test_a_second_ctrl_c_leaves_at_once_and_handlers_are_given_back(request: pyt
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_input_and_output_may_have_any_name_of_a_file(
+        write_bag: Callable[..., Path], tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = os.fsdecode(b"a b#?%41:1\xff\xfe")
+    write_bag(tmp_path / "drive.mcap").rename(tmp_path / f"{text}.mcap")
+    monkeypatch.chdir(tmp_path)
+    # A strict terminal, as where the locale is not C.
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    for command in (["replay"], ["evaluate", "--truth", "none"]):
+        assert main([*command, f"{text}.mcap", "--model", str(model_folder), "--out", f"{text}{command[0]}"]) == 0
+    assert (tmp_path / f"{text}evaluate" / "report.html").is_file()
+    assert (tmp_path / f"{text}replay" / "overlay.mp4").stat().st_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -13,15 +14,38 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from panoptic_ros.bags.read import open_recording
-from panoptic_ros.bags.types import bag_typestore
+from panoptic_ros.bags.types import bag_types, bag_typestore
 from panoptic_ros.camera_image import CameraImage
+from panoptic_ros.classes import load_class_table
 from panoptic_ros.errors import InputError
+from panoptic_ros.frame import PanopticFrame
+from panoptic_ros.messages import (
+    camera_image_message,
+    depth_image_message,
+    embeddings_message,
+    panoptic_image_message,
+    segments_message,
+)
 from panoptic_ros.model import load_model
-from panoptic_ros.replay.result import ResultWriter
+from panoptic_ros.perception import Perception
+from panoptic_ros.replay.result import ResultWriter, received_frame
 from panoptic_ros.ros import live_replay
 from panoptic_ros.ros.live_replay import replay_live
+from panoptic_ros.segments import Segments
 
 FRAMES = 12
+
+
+@pytest.fixture
+def depth_frame() -> PanopticFrame:
+    """2 x 3 pixels: a road and a car with track 7, with depth."""
+    segments = Segments(np.array([0, 13], np.int32), np.array([False, True]), np.array([0.5, 0.75], np.float32),
+                        np.array([4, 2], np.int32), np.array([[0, 0, 3, 2], [1, 0, 2, 2]], np.int32),
+                        np.array([[1, 0], [0.6, 0.8]], np.float32), np.array([0, 7], np.int32),
+                        np.array([0, 3], np.int32))
+    image = CameraImage(np.zeros((2, 3, 3), np.uint8), "bgr8", 1_700_000_000_123_456_789, "camera")
+    return PanopticFrame(image, np.array([[1, 2, 1], [1, 2, 1]], np.uint16), segments, load_class_table("cityscapes"),
+                         np.arange(6, dtype=np.float32).reshape(2, 3))
 
 
 @pytest.fixture
@@ -106,3 +130,40 @@ def test_images_whose_time_is_not_known_are_sent_at_the_recordings_rate(
     due = [schedule.seconds_until(CameraImage(pixels, stamp_ns=stamp)) for stamp in stamps]
     # 10 images per second at half the speed; the last has a stamp 0.3 s after that of the one before.
     assert due == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.4])
+
+
+@pytest.mark.parametrize("frame_id", ["", "cam", "front_optical", "ü", "x" * 30])
+def test_what_tells_images_of_one_header_apart_is_taken_back_byte_for_byte(
+        frame_id: str, depth_frame: PanopticFrame) -> None:
+    store, types = bag_typestore(), bag_types()
+    for make in (panoptic_image_message, lambda *of: segments_message(of[0], "model", of[1]),
+                 lambda *of: embeddings_message(of[0], "model", of[1]), depth_image_message):
+        frames = [replace(depth_frame, image=replace(depth_frame.image, frame_id=name))
+                  for name in (frame_id, f"{frame_id}\x1f00000ab")]
+        plain, tagged = (bytes(store.serialize_cdr(message, message.__msgtype__))
+                         for message in (make(frame, types) for frame in frames))
+        assert plain != tagged
+        assert live_replay._without_tag(tagged, frames[1].image.frame_id) == plain
+        assert live_replay._without_tag(plain, frame_id) == plain
+
+
+def test_of_images_without_stamps_each_gets_its_own_result_where_others_are_dropped(
+        tmp_path: Path, model_folder: Path, write_bag: Any) -> None:
+    rng = np.random.default_rng(0)
+    images = [CameraImage(rng.integers(0, 255, (4, 8, 3), np.uint8).repeat(16, axis=0).repeat(16, axis=1), "bgr8", 0,
+                          "cam", "optical") for _ in range(FRAMES)]
+    bag = write_bag(tmp_path / "drive", [("/cam/image", camera_image_message(image, bag_types())) for image in images])
+    recording, classes = open_recording(bag), load_model(model_folder).classes
+    frames: list[PanopticFrame] = []
+
+    class Sink(ResultWriter):
+        def add_received(self, image: CameraImage, cdr: Any, latency_ms: Any) -> None:
+            frames.append(received_frame(image, cdr, classes))
+
+    (tmp_path / "out").mkdir()
+    replay_live(recording, Sink(tmp_path / "out", recording, classes, "tiny"), Event(), model=str(model_folder),
+                engine="torch", device="cpu", precision="single", rate=4)
+    assert frames
+    perception = Perception(load_model(model_folder), "torch", "cpu", "single")
+    for frame in frames:
+        assert np.mean(frame.segment_map == perception(frame.image).segment_map) > 0.9

@@ -12,6 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
@@ -179,3 +181,23 @@ def test_a_parameter_out_of_range_at_start_ends_the_node_with_the_reason(start_n
         node.wait_for(lambda: False, "nothing")
     assert node.process.stop() == 2
     assert "max_failures out of range" in node.process.log()
+
+
+@pytest.mark.parametrize("autostart", [False, True])
+def test_a_transition_that_does_not_fit_the_state_is_refused_and_the_node_goes_on(
+        start_node: Callable[..., Any], model_folder: Path, autostart: bool) -> None:
+    node = start_node(model=str(model_folder), autostart=autostart)
+    state = "active" if autostart else "unconfigured"
+    node.wait_for(lambda: node.state() == state, f"the node to be {state}")
+    fits = {"active": {4, 7}, "unconfigured": {1, 5}}[state]
+    for number in (*range(12), 60, 61, 99, 255):
+        if number not in fits:
+            request = ChangeState.Request(transition=Transition(id=number))
+            assert not node.participant.call(ChangeState, "change_state", request).success
+    for label in ("", "nonsense", "configure" if autostart else "activate"):
+        assert not node.participant.call(
+            ChangeState, "change_state", ChangeState.Request(transition=Transition(label=label))).success
+    assert node.participant.state() == state
+    assert f"the node is {state}" in node.process.log()
+    assert node.participant.transition("deactivate" if autostart else "configure")
+    assert node.process.stop() == 0

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from panoptic_ros.messages import read_segments, read_semantics
 from panoptic_ros.msg import InstanceEmbeddingArray, PanopticSegmentArray
 from panoptic_ros.perception import Perception
 from panoptic_ros.ros.conversions import camera_image
+from panoptic_ros.ros.node_process import NODE
+from panoptic_ros.ros.outputs import _OUTPUTS
 from panoptic_ros.ros.qos import latched
 
 MakeImage = Callable[..., Image]
@@ -254,3 +257,23 @@ def test_a_flood_of_images_is_dropped_and_every_image_accounted_for(node: Any, m
     stamps = [s.header.stamp.nanosec for s in segments[answers:]]
     assert stamps == sorted(stamps)
     assert len(stamps) < 100
+
+
+def test_the_security_policy_allows_what_the_node_has_and_nothing_else(node: Any) -> None:
+    policy = ElementTree.parse(Path(__file__).parents[2] / "config" / "sros2" / "policy.xml").getroot()
+
+    def allowed(kind: str, direction: str) -> set[str]:
+        rows = policy.findall(f".//{kind}s[@{direction}='ALLOW']/{kind}")
+        return {str(row.text).replace("~", NODE) if row.text[0] in "~/" else f"/{row.text}" for row in rows}
+
+    graph = node.participant.node
+    name = NODE.removeprefix("/")
+    has = {kind: {topic for topic, _ in find(name, "/")} for kind, find in (
+        ("publish", graph.get_publisher_names_and_types_by_node),
+        ("subscribe", graph.get_subscriber_names_and_types_by_node),
+        ("reply", graph.get_service_names_and_types_by_node))}
+    assert has["publish"] <= allowed("topic", "publish")
+    assert has["subscribe"] <= allowed("topic", "subscribe")
+    assert has["reply"] == allowed("service", "reply")
+    assert {topic for topic in allowed("topic", "publish") if topic.startswith(NODE)} == {
+        *(f"{NODE}/{output}" for output in _OUTPUTS), f"{NODE}/semantic/label_info", f"{NODE}/transition_event"}

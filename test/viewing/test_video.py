@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -93,3 +94,25 @@ def test_rates_that_are_no_round_number_are_kept(tmp_path: Path) -> None:
             for level in (10, 200):
                 video.write(np.full((64, 64, 3), level, np.uint8))
         assert read(tmp_path / "clip.mp4")[1] == pytest.approx(rate, abs=0.01)
+
+
+def test_the_video_is_h264_which_browsers_show_whatever_the_name(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with VideoWriter("out:2026#?%41.mp4", 10) as video:
+        video.write(np.full((64, 96, 3), 90, np.uint8))
+    with (tmp_path / "out:2026#?%41.mp4").open("rb") as file, av.open(file) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+
+
+def test_a_disk_that_is_full_is_told_as_such(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3), np.uint8)
+    (tmp_path / "clip.mp4").symlink_to("/dev/full")
+
+    def write() -> None:
+        with VideoWriter(tmp_path / "clip.mp4", 10) as video:
+            for _ in range(30):
+                video.write(noise)
+
+    with pytest.raises(InputError, match="cannot write the video.*No space"):
+        write()

@@ -1,0 +1,205 @@
+"""Faults of others: killed processes, nonsense messages, files that change, a disk that is full. The node goes on."""
+
+from __future__ import annotations
+
+import array
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from sensor_msgs.msg import CompressedImage, Image
+
+from panoptic_ros.cli import main
+from panoptic_ros.msg import PanopticSegmentArray
+from panoptic_ros.ros.node_process import NodeProcess, Participant, private_network
+from panoptic_ros.ros.tracks_file import INTERVAL
+
+MakeImage = Callable[..., Image]
+# Also tried with 10,000: 0 crashes, every image accounted for.
+RANDOM_MESSAGES = 400
+
+ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8", "mono16", "8UC3", "bayer_rggb8", "bayer_gbrg16", "yuv422",
+             "nv12", "nv21", "rgb16", "32FC1", "", "x" * 500, "rgb8\0", "ü")
+FORMATS = ("jpeg", "png", "h264", "", "16UC1; compressedDepth png", "bgr8; jpeg compressed bgr8", "tiff", "\0")
+
+
+def random_image(rng: random.Random) -> Image:
+    """An image of which any field may be nonsense."""
+    encoding = rng.choice(ENCODINGS)
+    height, width = rng.choice([(rng.randint(0, 70), rng.randint(0, 70)), (1 << 31, 1 << 31), (1, 1 << 32 - 1),
+                                (64, 128), (16, 32), (1, 1)])
+    width = min(width, (1 << 32) - 1)
+    step = rng.choice([0, width * 3, width, rng.randint(0, 300), (1 << 32) - 1]) & 0xFFFFFFFF
+    length = rng.choice([0, 1, height * width * 3, height * step, rng.randint(0, 30000)])
+    message = Image(height=height, width=width, encoding=encoding.replace("\0", ""), step=step,
+                    is_bigendian=rng.randint(0, 255), data=array.array("B", rng.randbytes(min(length, 200_000))))
+    return with_random_header(message, rng)
+
+
+def random_compressed(rng: random.Random, jpeg: bytes) -> CompressedImage:
+    """A compressed image that is whole, cut, changed, or noise."""
+    content = bytearray(rng.choice([jpeg, jpeg[:rng.randint(0, len(jpeg))], rng.randbytes(rng.randint(0, 2000)),
+                                    b"\0\0\0\1\x67" + rng.randbytes(50), b"\x89PNG\r\n\x1a\n" + rng.randbytes(60)]))
+    for _ in range(rng.choice([0, 0, 1, 5])):
+        if content:
+            content[rng.randrange(len(content))] = rng.randint(0, 255)
+    message = CompressedImage(format=rng.choice(FORMATS).replace("\0", ""), data=array.array("B", bytes(content)))
+    return with_random_header(message, rng)
+
+
+def with_random_header(message: Any, rng: random.Random) -> Any:
+    message.header.stamp.sec = rng.choice([0, 5, rng.randint(-(1 << 31), (1 << 31) - 1)])
+    message.header.stamp.nanosec = rng.choice([0, 999_999_999, 1_000_000_000, (1 << 32) - 1, rng.randint(0, 10 ** 9)])
+    message.header.frame_id = rng.choice(["", "cam", "ü" * 200])
+    return message
+
+
+@pytest.fixture(scope="module")
+def node(start_node: Callable[..., Any], model_folder: Path) -> Any:
+    """One node for the tests of this file but that which kills it."""
+    reliable = {f"qos_overrides./image{ending}.subscription.{policy}": value for ending in ("", "/compressed")
+                for policy, value in (("reliability", "reliable"), ("depth", 2 * RANDOM_MESSAGES))}
+    running = start_node(model=str(model_folder), stale_after=0.5, **reliable)
+    running.wait_for(lambda: running.state() == "active", "the node to be active")
+    return running
+
+
+@pytest.fixture(scope="module")
+def segments(node: Any) -> list[PanopticSegmentArray]:
+    return node.subscribe(PanopticSegmentArray, "panoptic/segments")
+
+
+def test_a_node_that_is_killed_goes_on_with_its_tracks(
+        model_folder: Path, make_image: MakeImage, tmp_path: Path) -> None:
+    parameters = {"model": str(model_folder), "tracking.state_file": str(tmp_path / "tracks.npz"),
+                  "tracking.max_lost": 60.0, "tracking.min_hits": 1}
+    ids: list[set[int]] = []
+    sent = 0
+    for _ in range(2):
+        environment = private_network()
+        with NodeProcess(parameters, environment) as process, Participant(process, environment) as participant:
+            results: list[Any] = []
+            participant.subscribe(PanopticSegmentArray, "/panoptic_ros/panoptic/segments", results.append, 100)
+            images = participant.node.create_publisher(Image, "/image", 10)
+            participant.wait_for(lambda images=images: images.get_subscription_count(), "the node to subscribe")
+            first = time.monotonic()
+
+            def is_over(images: Any = images, results: list[Any] = results, first: float = first) -> bool:
+                nonlocal sent
+                sent += 1
+                images.publish(make_image((1000, 1_000_000 * sent)))
+                time.sleep(0.1)
+                return bool(results) and time.monotonic() - first > INTERVAL + 2
+
+            participant.wait_for(is_over, "results over longer than tracks are written")
+            ids.append({s.track_id for m in results for s in m.segments if s.track_id})
+            assert process.stop(by=signal.SIGKILL) == -signal.SIGKILL
+    assert ids[0]
+    # The same scene: the objects are known again, and no id is given to another.
+    assert ids[1] & ids[0]
+    assert all(number in ids[0] or number > max(ids[0]) + 1000 for number in ids[1])
+
+
+def test_a_publisher_that_is_killed_and_comes_again_is_heard_again(
+        node: Any, segments: list[Any], make_image: MakeImage) -> None:
+    for number in (1, 2):
+        images = node.participant.node.create_publisher(Image, "/image", 10)
+        node.wait_for(images.get_subscription_count, "the node to subscribe")
+        seen = len(segments)
+
+        def is_answered(images: Any = images, number: int = number, seen: int = seen) -> bool:
+            images.publish(make_image((number, 0)))
+            return len(segments) > seen and "nobody publishes" not in node.message("camera")
+
+        node.wait_for(is_answered, "a result")
+        node.participant.node.destroy_publisher(images)
+        node.wait_for(lambda: "nobody publishes /image" in node.message("camera"), "the camera to be missed")
+    assert "Images come on /image" in node.process.log()
+
+
+def test_a_model_whose_files_are_replaced_while_they_are_read_is_whole_or_refused(
+        node: Any, segments: list[Any], model_folder: Path, tmp_path: Path, make_image: MakeImage) -> None:
+    copy = Path(shutil.copytree(model_folder, tmp_path / "copy"))
+    weights = (copy / "weights.safetensors").read_bytes()
+    for content in (weights[:len(weights) // 2], weights, b"", weights):
+        (copy / "weights.safetensors").write_bytes(content)
+        assert bool(node.set_parameter("model", str(copy))) == (content != weights)
+        node.publish_until_answered(make_image((1, len(segments))), segments)
+    assert node.state() == "active"
+
+
+@pytest.mark.parametrize("transport", ["raw", "compressed"])
+def test_random_messages_are_all_accounted_for(node: Any, segments: list[Any], make_image: MakeImage,
+                                               transport: str) -> None:
+    for transition in ("deactivate", "cleanup"):
+        assert node.participant.transition(transition)
+    assert node.set_parameter("transport", transport) == ""
+    for transition in ("configure", "activate"):
+        assert node.participant.transition(transition)
+    node.fresh_diagnostics()
+    node.wait_for(lambda: node.count("subscribers: panoptic/segments"), "the node to know who wants segments")
+    topic, kind = ("/image", Image) if transport == "raw" else ("/image/compressed", CompressedImage)
+    images = node.participant.node.create_publisher(kind, topic, 2 * RANDOM_MESSAGES)
+    node.wait_for(lambda: images.get_subscription_count() and node.count("publishers"), "the node to know of us")
+    rng = random.Random(1)
+    jpeg = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (64, 128, 3), np.uint8))[1].tobytes()
+    for _ in range(RANDOM_MESSAGES):
+        images.publish(random_image(rng) if transport == "raw" else random_compressed(rng, jpeg))
+        time.sleep(0.01)  # so that most of them are looked at and not replaced by the next
+    sent = RANDOM_MESSAGES
+    good = make_image((2_000_000_000, 5)) if transport == "raw" else CompressedImage(
+        format="jpeg", data=array.array("B", jpeg))
+
+    good.header.stamp.sec = 2_000_000_000
+
+    def is_answered() -> bool:
+        nonlocal sent
+        sent += 1
+        images.publish(good)
+        time.sleep(0.2)
+        return bool(segments) and segments[-1].header.stamp.sec == 2_000_000_000
+
+    node.wait_for(is_answered, "a result of a good image")
+
+    def accounted() -> bool:
+        dropped = sum(int(value) for key, value in node.values().items() if key.startswith("dropped: "))
+        return sent == node.count("received") == node.count("processed") + dropped
+
+    node.wait_for(accounted, "results and drops to be as many as the images that were sent")
+    assert node.count("dropped: invalid image") > RANDOM_MESSAGES // 10
+    assert node.state() == "active"
+    assert "Traceback" not in node.process.log()
+    node.participant.node.destroy_publisher(images)
+
+
+def test_requests_of_every_kind_do_not_end_the_node(node: Any) -> None:
+    rng = random.Random(0)
+    for _ in range(20):
+        node.participant.call(ChangeState, "change_state", ChangeState.Request(
+            transition=Transition(id=rng.choice([1, 2, 3, 4, 9, 50]), label=rng.choice(["", "", "x", "configure"]))))
+        name = rng.choice(["model", "max_failures", "thresholds.seed", "use_sim_time", "nothing", "cameras"])
+        node.set_parameter(name, rng.choice([-1, "nowhere", True, [1], 1e300, ""]))
+    assert node.process.is_running()
+
+
+def test_a_disk_that_is_full_ends_a_replay_with_the_reason(
+        write_bag: Callable[..., Path], tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    bag = write_bag(tmp_path / "drive")
+    monkeypatch.setattr("panoptic_ros.bags.write.BagWriter.write", _full)
+    status = main(["replay", str(bag), "--model", str(model_folder), "--out", str(tmp_path / "out")])
+    assert status == 2
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def _full(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
