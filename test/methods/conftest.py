@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from panoptic_ros.classes import ClassTable
-from panoptic_ros.methods import METHODS, dense_detections, einet, hle
+from panoptic_ros.methods import METHODS, centroid_embedding, dense_detections, einet, hle
 from panoptic_ros.model import Model
 
 EXAMPLE = "center_offset"  # of docs/add_a_method.md
 # Method -> hyper-parameters of a small network. A new method adds its line.
 SMALL: dict[str, Any] = {
+    "centroid_embedding": centroid_embedding.Hyperparameters("test_efficientnet", decoder_channels=16, grid=(20, 40)),
     "dense_detections": dense_detections.Hyperparameters("test_efficientnet", 16, 16, 16, 1),
     "einet": einet.Hyperparameters("test_efficientnet", output_stride=32, embedding_dimension=8, atrous_rates=(1,),
                                    decoder_channels=16),
