@@ -52,8 +52,9 @@ class Scorer:
         self.classes, self.kinds = classes, truth
         self.images = self.sequences = 0
         self._class_mapping: np.ndarray | None = None
-        if predicted_classes is not None and (predicted_classes.names, predicted_classes.is_thing) != (
-                classes.names, classes.is_thing):
+        has_classes = bool(truth - {Truth.DEPTH})
+        if has_classes and predicted_classes is not None and (
+                predicted_classes.names, predicted_classes.is_thing) != (classes.names, classes.is_thing):
             self._class_mapping = class_mapping(predicted_classes, classes)
         self._predicted_classes = predicted_classes or classes
         self._judged_pixels = 0
@@ -105,7 +106,7 @@ class Scorer:
         self.finish_all()
         if not self.images:
             raise InputError("nothing was scored: there is no image with a truth")
-        if not self._judged_pixels:
+        if not self._judged_pixels and "depth" not in self._sums:
             raise InputError(f"the truth is empty: it is void in every pixel of all {self.images} images")
         if self._ranked and self._unranked:
             raise InputError(f"the predictions of {self._unranked} of {self.images} images have no scores, those of "
