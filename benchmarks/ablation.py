@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from panoptic_ros.datasets import open_dataset
+from panoptic_ros.datasets import Dataset, open_dataset
 from panoptic_ros.perception import Perception
 from training.devices import make_fabric
 from training.evaluate import evaluate
@@ -36,14 +37,16 @@ class Ablation:
     variants: name of a recipe -> what it is, and the paper's PQ on Cityscapes val with ResNet-50, None for our own.
     backbone: a recipe besides whose model all variants start with, where they do not start with a shipped one, as the
         papers' start with one that ImageNet made; its run is in runs/ablation_NAME.
+    measures: what is measured of each variant besides PQ, on the data that it is scored on.
     """
 
     method: str
     variants: dict[str, tuple[str, float | None]]
     backbone: str = ""
+    measures: Mapping[str, Callable[[Perception, Dataset], Any]] = field(default_factory=dict)
 
     def measure(self, quick: bool) -> dict[str, Any]:
-        """PQ of each variant and seed, 0 to 1."""
+        """PQ of each variant and seed, 0 to 1, and what `measures` give."""
         cv2.setNumThreads(1)
         if self.backbone and not quick:
             recipe = load_recipe(RECIPES / self.method / "ablation" / f"{self.backbone}.yaml")
@@ -52,7 +55,7 @@ class Ablation:
         for name, (title, paper) in self.variants.items():
             scores = [self._score(name, seed, quick) for seed in (SEEDS[:1] if quick else SEEDS)]
             variants[name] = {"title": title, "paper_pq": None if paper is None else paper / 100,
-                              **{key: [score[key] for score in scores] for key in ("pq", "pq_things", "pq_stuff")}}
+                              **{key: [score[key] for score in scores] for key in scores[0]}}
         recipe = self._recipe("full", 0, quick)
         return {"variants": variants, "steps": recipe.steps, "batch_size": recipe.batch_size,
                 "crop": recipe.augmentation.crop, "data": recipe.data.train}
@@ -66,7 +69,7 @@ class Ablation:
                                    initial_backbone="",
                                    augmentation=dataclasses.replace(recipe.augmentation, crop=(64, 128)))
 
-    def _score(self, name: str, seed: int, quick: bool) -> dict[str, float]:
+    def _score(self, name: str, seed: int, quick: bool) -> dict[str, Any]:
         out = Path("runs") / f"ablation_{self.method}" / ("quick" if quick else "full") / f"{name}_{seed}"
         result = out / "score.json"
         if not result.is_file() or quick:
@@ -81,8 +84,9 @@ class Ablation:
             panoptic = evaluate(perception, scored, len(scored), 0)["panoptic"]
             groups = {"pq": "all", "pq_things": "things", "pq_stuff": "stuff"}
             scores = {key: panoptic.get(group, {}).get("pq", 0.0) for key, group in groups.items()}
+            scores |= {key: measure(perception, scored) for key, measure in self.measures.items()}
             result.write_text(json.dumps(scores))
-        score: dict[str, float] = json.loads(result.read_text())
+        score: dict[str, Any] = json.loads(result.read_text())
         return score
 
 

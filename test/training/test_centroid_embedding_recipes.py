@@ -19,8 +19,8 @@ from training.train import main
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes" / "centroid_embedding"
 TINY = {
-    "hyperparameters.backbone": "test_efficientnet", "hyperparameters.decoder_channels": "16", "input_size": "[64, 128]",
-    "augmentation.crop": "[64, 64]", "pretrained": "false", "steps": "2", "batch_size": "2", "grad_accum_steps": "1",
+    "hyperparameters.backbone": "test_efficientnet", "hyperparameters.decoder_channels": "16",
+    "input_size": "[64, 128]", "augmentation.crop": "[64, 64]", "pretrained": "false", "steps": "2", "batch_size": "2", "grad_accum_steps": "1",
     "schedule.warm_up": "0", "validation.every": "1", "validation.images": "2", "precision": "32-true"}
 
 
@@ -73,7 +73,8 @@ def test_coco_with_depth_goes_from_instances_over_relative_to_metric_depth(
     for k in range(4):
         write_depth(Path(f"datasets/coco_depth/depth/street_{k}.png"), 3000)
     write_nyu("datasets/nyuv2_depth/rgb/{}.jpg", "datasets/nyuv2_depth/depth/{}.png")
-    write_nyu("datasets/nyuv2/train/kitchen_0001/rgb_{:05d}.jpg", "datasets/nyuv2/train/kitchen_0001/sync_depth_{:05d}.png")
+    scene = "datasets/nyuv2/train/kitchen_0001"
+    write_nyu(f"{scene}/rgb_{{:05d}}.jpg", f"{scene}/sync_depth_{{:05d}}.png")
     assert train("coco_depth", "run", steps="4", augmentation__longest_side="128") == 0
     said = capsys.readouterr().err
     assert "has no disparity_head" in said
