@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ from panoptic_ros.bags.recovery import Damage, RawMessage, recover
 from panoptic_ros.bags.types import bag_typestore
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.messages import COMPRESSED_IMAGE, IMAGE, stamp_in_ns
+from panoptic_ros.messages import (
+    CAMERA_INFO,
+    COMPRESSED_IMAGE,
+    IMAGE,
+    camera_info_topic,
+    focal_length,
+    stamp_in_ns,
+)
 from panoptic_ros.pixels import SUPPORTED_ENCODINGS, BrokenImageError, compressed_pixels, image_pixels
 
 BAG_SUFFIXES = {".mcap", ".db3"}
@@ -56,25 +64,43 @@ def open_bag(path: Path, topics: tuple[str, ...] = ()) -> Recording:
     streams = tuple(Stream(cameras[topic.name], topic.name, topic.message_type, topic.count, _frame_rate(topic))
                     for topic in chosen)
 
+    there = {topic.name for topic in found if topic.message_type == CAMERA_INFO}
+    calibrated = {topic.name: info for topic in chosen if (info := camera_info_topic(topic.name)) in there}
+
     def frames() -> Iterator[CameraImage | BrokenFrame]:
-        return _frames(path, {stream.topic: stream for stream in streams})
+        infos = {topic: _first_message(path, info) for topic, info in calibrated.items()}
+        return _frames(path, {stream.topic: stream for stream in streams}, infos)
 
     return Recording(path, "rosbag2", streams, frames, (*notices, *renamed))
 
 
-def _frames(path: Path, streams: dict[str, Stream]) -> Iterator[CameraImage | BrokenFrame]:
+def _frames(path: Path, streams: dict[str, Stream],
+            camera_infos: Mapping[str, Any]) -> Iterator[CameraImage | BrokenFrame]:
+    """camera_infos: image topic -> the first message of its camera's calibration, None where it cannot be read."""
     seen: Counter[str] = Counter()
     for item in bag_messages(path, set(streams)):
         if isinstance(item, Damage):
             yield BrokenFrame("", "bag damaged", item.detail, 0)
         else:
             seen[item.topic] += 1
-            yield camera_image(item, streams[item.topic].camera)
+            image = camera_image(item, streams[item.topic].camera)
+            if isinstance(image, CameraImage) and (info := camera_infos.get(item.topic)) is not None:
+                image = replace(image, focal_length=focal_length(info, image.width))
+            yield image
     for topic, stream in streams.items():
         lost = (stream.frames or 0) - seen[topic]
         if lost > 0:
             yield BrokenFrame(stream.camera, "missing from the bag",
                               f"{path} promises {stream.frames} messages on {topic}; {seen[topic]} could be read", lost)
+
+
+def _first_message(path: Path, topic: str) -> Any:
+    """The first message of a topic, None where none can be read."""
+    for item in bag_messages(path, {topic}):
+        if isinstance(item, RawMessage):
+            with suppress(Exception):  # whatever a generated deserializer meets in damaged bytes
+                return bag_typestore().deserialize_cdr(item.cdr, item.message_type)
+    return None
 
 
 def camera_image(message: RawMessage, camera: str) -> CameraImage | BrokenFrame:

@@ -65,8 +65,8 @@ class NyuLabelled(DepthImages):
         return FOCAL_LENGTH
 
     def size(self, index: int) -> tuple[int, int]:
-        _, width, height = self._content()["depths"].shape
-        return int(height), int(width)
+        shape: tuple[int, ...] = self._content()["depths"].shape
+        return shape[2], shape[1]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
@@ -89,7 +89,8 @@ class NyuLabelled(DepthImages):
                 opened = h5py.File(self._file, "r")
             except OSError as error:
                 raise InputError(f"{self._file} cannot be read as HDF5: {error}") from error
-            shapes = {name: opened[name].shape if name in opened else () for name in ("images", "depths")}
+            shapes: dict[str, tuple[int, ...]] = {name: opened[name].shape if name in opened else ()
+                                                  for name in ("images", "depths")}
             if len(shapes["images"]) != 4 or shapes["depths"] != (shapes["images"][0], *shapes["images"][2:]):
                 raise InputError(f"{self._file} is not nyu_depth_v2_labeled.mat: that has `images` (1449, 3, 640, 480) "
                                  f"and `depths` (1449, 640, 480), this one {shapes}")

@@ -14,7 +14,7 @@ from rosbags.rosbag2 import Reader
 from panoptic_ros.bags.read_bag import BagTopic, bag_messages, bag_topics, camera_image
 from panoptic_ros.bags.recording import BrokenFrame
 from panoptic_ros.bags.recovery import Damage, RawMessage
-from panoptic_ros.bags.types import bag_typestore
+from panoptic_ros.bags.types import deserialize
 from panoptic_ros.classes import ClassTable, load_class_table
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.errors import InputError
@@ -234,7 +234,7 @@ def _camera_base(image_topic: str) -> str:
 
 
 def _content(message: RawMessage) -> Any:
-    return bag_typestore().deserialize_cdr(message.cdr, message.message_type)
+    return deserialize(message.cdr, message.message_type)
 
 
 def _first(rows: list[str]) -> str:

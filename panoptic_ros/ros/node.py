@@ -18,10 +18,11 @@ from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from panoptic_ros.errors import InputError
+from panoptic_ros.messages import camera_info_topic, focal_length
 from panoptic_ros.perception import Perception
 from panoptic_ros.ros import qos
 from panoptic_ros.ros.diagnostics import NodeReport, camera_status, node_status
@@ -171,6 +172,9 @@ class PanopticNode(LifecycleNode):
         else:
             self._inputs = [self.create_subscription(kind, topic, partial(self._receive, camera), **options)
                             for camera, topic in topics.items()]
+        self._inputs = [*self._inputs, *(
+            self.create_subscription(CameraInfo, camera_info_topic(topic), partial(self._calibrate, camera), **options)
+            for camera, topic in topics.items())]
 
     def _topic(self, camera: str) -> str:
         """The input topic of a camera; as in image_transport, remapping `image` moves its compressed form as well."""
@@ -180,6 +184,10 @@ class PanopticNode(LifecycleNode):
     def _receive(self, camera: str, image: Any) -> None:
         if worker := self._worker:
             worker.receive({camera: image})
+
+    def _calibrate(self, camera: str, camera_info: CameraInfo) -> None:
+        if worker := self._worker:
+            worker.calibrate(camera, camera_info)
 
     def _stop(self) -> None:
         for subscription in self._inputs:
@@ -300,7 +308,12 @@ class PanopticNode(LifecycleNode):
                 topic = self._topic(camera)
                 yield camera_status(f"{name}/{camera or 'camera'}", topic, self.count_publishers(topic),
                                     self._configured.statistics[camera].report(), outputs.published,
-                                    outputs.subscribers(), self.get_parameter("stale_after").value, facts["device"])
+                                    outputs.subscribers(), self.get_parameter("stale_after").value, facts["device"],
+                                    self._focal_length(camera))
+
+    def _focal_length(self, camera: str) -> float | None:
+        info = self._worker.camera_infos.get(camera) if self._worker else None
+        return None if info is None else focal_length(info, info.width)
 
 
 def _reason(error: Exception) -> str:

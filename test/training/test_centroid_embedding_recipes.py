@@ -1,4 +1,4 @@
-"""Centroid embedding's recipes on tiny datasets: stages, two kinds of depth, datasets without labels or without depth."""
+"""Centroid embedding's recipes on tiny datasets: stages, two kinds of depth, datasets without labels or depth."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from training.train import main
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes" / "centroid_embedding"
 TINY = {
-    "hyperparameters.backbone": "test_efficientnet", "hyperparameters.decoder_channels": "16",
-    "input_size": "[64, 128]", "augmentation.crop": "[64, 64]", "pretrained": "false", "steps": "2", "batch_size": "2", "grad_accum_steps": "1",
-    "schedule.warm_up": "0", "validation.every": "1", "validation.images": "2", "precision": "32-true"}
+    "hyperparameters.backbone": "test_efficientnet", "hyperparameters.decoder_channels": "16", "steps": "2",
+    "input_size": "[64, 128]", "augmentation.crop": "[64, 64]", "pretrained": "false", "batch_size": "2",
+    "grad_accum_steps": "1", "schedule.warm_up": "0", "validation.every": "1", "validation.images": "2",
+    "precision": "32-true"}
 
 
 @pytest.fixture
