@@ -11,7 +11,7 @@ import numpy as np
 from panoptic_ros.classes import ClassTable, class_mapping
 from panoptic_ros.datasets.dataset import Truth
 from panoptic_ros.errors import InputError
-from panoptic_ros.evaluation.depth import compare_depth
+from panoptic_ros.evaluation.depth import compare_class_depth, compare_depth
 from panoptic_ros.evaluation.image_scores import image_quality, image_result, image_sums, thing_scores
 from panoptic_ros.evaluation.overlap import overlap
 from panoptic_ros.evaluation.sequence_scores import SequenceSums, sequence_result
@@ -144,6 +144,8 @@ class Scorer:
         if Truth.DEPTH in self.kinds and predicted_depth is not None and truth_depth is not None:
             sums["depth"] = compare_depth(predicted_depth, truth_depth)
             metrics |= sums["depth"].result()
+            sums["class_depth"] = compare_class_depth(predicted_depth, truth_depth, truth.class_map(),
+                                                      len(self.classes))
         if sequence is not None:
             self._open.setdefault(sequence, SequenceSums(self.classes, self.kinds)).add(predicted, truth, shared)
         self.images += 1
