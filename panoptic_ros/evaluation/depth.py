@@ -1,5 +1,5 @@
-"""Errors of predicted depth (Eigen et al. 2014), of all pixels and of those of each class: RMSE, AbsRel and the share of
-pixels within factors of 1.25."""
+"""Errors of predicted depth (Eigen et al. 2014), of all pixels and of those of each class: RMSE, AbsRel, and the share
+of pixels within factors of 1.25."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ClassDepthErrors(Sums):
         """{"rmse", "abs_rel", "delta1"} of each class, by name, that has a pixel with a true depth."""
         return {names[k]: {"rmse": float(np.sqrt(self.squared[k] / self.pixels[k])),
                            "abs_rel": float(self.relative[k] / self.pixels[k]),
-                           "delta1": float(self.within[k] / self.pixels[k])} for k in np.flatnonzero(self.pixels)}
+                           "delta1": float(self.within[k] / self.pixels[k])} for k in np.flatnonzero(self.pixels).tolist()}
 
 
 def compare_class_depth(predicted: np.ndarray, truth: np.ndarray, class_map: np.ndarray, classes: int,
