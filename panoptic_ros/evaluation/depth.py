@@ -47,9 +47,10 @@ class ClassDepthErrors(Sums):
 
     def result(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
         """{"rmse", "abs_rel", "delta1"} of each class, by name, that has a pixel with a true depth."""
+        there = np.flatnonzero(self.pixels).tolist()
         return {names[k]: {"rmse": float(np.sqrt(self.squared[k] / self.pixels[k])),
                            "abs_rel": float(self.relative[k] / self.pixels[k]),
-                           "delta1": float(self.within[k] / self.pixels[k])} for k in np.flatnonzero(self.pixels).tolist()}
+                           "delta1": float(self.within[k] / self.pixels[k])} for k in there}
 
 
 def compare_class_depth(predicted: np.ndarray, truth: np.ndarray, class_map: np.ndarray, classes: int,

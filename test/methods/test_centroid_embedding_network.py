@@ -12,6 +12,8 @@ from torch import Tensor
 from panoptic_ros.engines import build_engine
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods.centroid_embedding import Hyperparameters, Network
+from panoptic_ros.methods.centroid_embedding.network import from_own_position, own_position
+from panoptic_ros.methods.centroid_embedding.positions import cell_centers, positional_embedding
 
 IS_THING = (False, True, True)
 SMALL = Hyperparameters("test_efficientnet", decoder_channels=8, grid=(6, 7))
@@ -96,3 +98,42 @@ def test_hyper_parameters_that_cannot_be_are_refused(changes: dict[str, Any], me
 def test_blocks_that_the_transformer_does_not_have_are_refused() -> None:
     with pytest.raises(InputError, match="takes 4 from 1 to"):
         Network(dataclasses.replace(VIT, blocks=(5, 12, 18, 24)), IS_THING)
+
+
+def test_pixels_know_their_positions() -> None:
+    x, y = own_position(torch.zeros(2, 3, 5, 7))
+    assert (x.shape, y.shape) == ((1, 1, 7), (1, 5, 1))
+    torch.testing.assert_close(x.flatten(), cell_centers(7))
+    torch.testing.assert_close(y.flatten(), cell_centers(5))
+
+
+@pytest.mark.parametrize("harmonics", [3, 4])
+def test_the_embedding_of_the_way_to_a_centroid_becomes_that_of_where_it_is(harmonics: int) -> None:
+    centroid = torch.tensor([0.3, -0.55])
+    x, y = own_position(torch.zeros(1, 1, 5, 7))
+    way = [centroid[0] - x.expand(1, 5, 7), centroid[1] - y.expand(1, 5, 7)]
+    from_pixel = torch.cat([positional_embedding(along, harmonics) for along in way], 3).permute(0, 3, 1, 2)
+    expected = positional_embedding(centroid, harmonics).flatten()[None, :, None, None].expand(1, -1, 5, 7)
+    torch.testing.assert_close(from_own_position(from_pixel, "positional"), expected, atol=1e-5, rtol=0)
+    # Shorter ones keep their length, and void is void.
+    torch.testing.assert_close(from_own_position(0.3 * from_pixel, "positional"), 0.3 * expected, atol=1e-5, rtol=0)
+    assert not from_own_position(0 * from_pixel, "positional").any()
+
+
+def test_the_way_to_a_centroid_in_colours_becomes_where_it_is_as_far_as_there_is_an_object() -> None:
+    x, y = ((along + 1) / 2 for along in own_position(torch.zeros(1, 1, 5, 7)))
+    blue = torch.ones(1, 5, 7)
+    way = torch.stack([0.3 - x.expand(1, 5, 7), 0.8 - y.expand(1, 5, 7), blue], 1)
+    expected = torch.tensor([0.3, 0.8, 1.0])[None, :, None, None].expand(1, -1, 5, 7)
+    torch.testing.assert_close(from_own_position(way, "direct"), expected)
+    assert not from_own_position(0 * way, "direct").any()
+
+
+def test_what_a_convolutional_network_says_of_centroids_depends_on_where_it_sees_them() -> None:
+    for encoding in ("positional", "direct", "cross_entropy"):
+        torch.manual_seed(0)
+        network: Any = Network(dataclasses.replace(SMALL, encoding=encoding), IS_THING).eval()
+        with torch.no_grad():
+            centroid = network(torch.zeros(1, 3, 64, 512))["centroid"]
+        left, right = centroid[..., 80], centroid[..., 176]  # far from the edges, and as stride 32 goes the same pixel
+        assert (left - right).abs().max() > 1e-3, encoding

@@ -20,6 +20,7 @@ NEAREST = 1e-3  # metres: a depth is never less
 UPSAMPLINGS = 3  # transposed convolutions of the decoder, each of a factor of 2
 # Of a convolutional encoder: the maps that the decoder takes; it begins at the third's stride, so that it ends at 2.
 STRIDES = (4, 8, 16, 32)
+POSITION_HARMONICS = 4
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Network(PanopticNetwork):
     """Image (B, 3, H, W) -> class logits, encoded centroid and depth per pixel.
 
     They have 8/14 of the image's size where the encoder's patches are 14 wide, half of it where it is convolutional.
+    A convolutional encoder does not see where in the image it is, as a transformer does by its position embeddings:
+    its head says where the centroid is from the pixel, and this is brought to where it is in the image.
     """
 
     row_code: Tensor
@@ -81,7 +84,10 @@ class Network(PanopticNetwork):
         self.backbone = Backbone(h.backbone, STRIDES, blocks=h.blocks, pretrained=pretrained)
         light = not self.backbone.is_vit and self.backbone.channels[-1] < 1024
         channels = h.decoder_channels or (64 if light else 256)
-        self.decoder = Decoder(self.backbone.channels, self.backbone.strides, channels, light)
+        # Rows and columns as classes cannot be counted from the pixel: there the decoder is given the pixels' positions.
+        self.sees_position = not self.backbone.is_vit and h.encoding == "cross_entropy"
+        self.decoder = Decoder(self.backbone.channels, self.backbone.strides, channels, light,
+                               POSITION_HARMONICS if self.sees_position else 0)
         self.class_head = nn.Conv2d(channels, len(is_thing), 1)
         self.pixel_outputs = frozenset({"class_logits"})
         if any(is_thing):
@@ -118,7 +124,9 @@ class Network(PanopticNetwork):
         # In single precision also where the rest is trained in half.
         outputs = {"class_logits": self.class_head(features).float()}
         if "centroid" in self.pixel_outputs:
-            outputs["centroid"] = self.centroid_head(features).float()
+            centroid = self.centroid_head(features).float()
+            outputs["centroid"] = centroid if self.backbone.is_vit else from_own_position(
+                centroid, self.hyperparameters.encoding)
         if "depth" in self.pixel_outputs:
             outputs["depth"] = (self.hyperparameters.max_depth * self.depth_head(features).float().sigmoid()).clamp(
                 min=NEAREST)
@@ -139,12 +147,15 @@ class Decoder(nn.Module):
     others are added on the way.
     """
 
-    def __init__(self, inputs: Sequence[int], strides: Sequence[int], channels: int, separable: bool) -> None:
+    def __init__(self, inputs: Sequence[int], strides: Sequence[int], channels: int, separable: bool,
+                 position_harmonics: int = 0) -> None:
+        """position_harmonics: where above 0, it takes so many harmonics of the pixels' positions besides the maps."""
         super().__init__()
         start = strides[2]
         self.strides = list(strides)
+        self.position_harmonics = position_harmonics
         self.first = [i for i, stride in enumerate(strides) if stride >= start]
-        before = sum(inputs[i] for i in self.first)
+        before = sum(inputs[i] for i in self.first) + 4 * position_harmonics
         self.upsample = nn.ModuleList()
         self.skip = nn.ModuleDict()
         self.joins: list[int | None] = []
@@ -162,12 +173,50 @@ class Decoder(nn.Module):
         size = maps[self.first[0]].shape[2:]
         x = torch.cat([maps[i] if self.strides[i] == self.strides[self.first[0]] else
                        F.interpolate(maps[i], size=size, mode="bilinear", align_corners=False) for i in self.first], 1)
+        if self.position_harmonics:
+            codes = [positional_embedding(along, self.position_harmonics).permute(0, 3, 1, 2).to(x.dtype)
+                     for along in own_position(x)]
+            x = torch.cat([x, *(code.expand(len(x), -1, *x.shape[2:]) for code in codes)], 1)
         for upsample, join in zip(self.upsample, self.joins, strict=True):
             x = upsample(x)
             if join is not None:
                 x = x + self.skip[str(join)](maps[join])
         fused: Tensor = self.fuse(x)
         return fused
+
+
+def own_position(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Position of each pixel of maps (B, D, h, w), from -1 to 1: x (1, 1, w) and y (1, h, 1).
+
+    Made of the maps themselves, so that a graph that is traced at one size holds at others.
+    """
+    def along(line: Tensor) -> Tensor:
+        count = torch.ones_like(line, dtype=torch.float32).cumsum(-1)
+        return (2 * count - 1) / count[-1] - 1
+
+    return along(maps[0, 0, 0])[None, None], along(maps[0, 0, :, 0])[None, :, None]
+
+
+def from_own_position(centroid: Tensor, encoding: str) -> Tensor:
+    """Where a centroid is in the image (B, D, h, w), encoded, of where it is from each pixel; void stays zero.
+
+    Of positional embeddings sine and cosine of a sum, by which all lengths and distances stay as they are; of colours a
+    sum, as far as blue says that there is an object; classes stay as they are.
+    """
+    if encoding == "cross_entropy":
+        return centroid
+    position = own_position(centroid)
+    if encoding == "direct":
+        red, green, blue = centroid.unbind(1)
+        x, y = ((along + 1) / 2 for along in position)
+        return torch.stack([red + x * blue, green + y * blue, blue], 1)
+    moved = []
+    for half, along in zip(centroid.chunk(2, 1), position, strict=True):
+        own = positional_embedding(along, half.shape[1] // 2).permute(0, 3, 1, 2)
+        (sine, cosine), (own_sine, own_cosine) = ((part[:, 0::2], part[:, 1::2]) for part in (half, own))
+        moved.append(torch.stack([own_sine * cosine + own_cosine * sine, own_cosine * cosine - own_sine * sine], 2)
+                     .flatten(1, 2))
+    return torch.cat(moved, 1)
 
 
 def code_of_cells(encoding: str, harmonics: int, count: int) -> Tensor:
