@@ -84,7 +84,7 @@ class Network(PanopticNetwork):
         self.backbone = Backbone(h.backbone, STRIDES, blocks=h.blocks, pretrained=pretrained)
         light = not self.backbone.is_vit and self.backbone.channels[-1] < 1024
         channels = h.decoder_channels or (64 if light else 256)
-        # Rows and columns as classes cannot be counted from the pixel: there the decoder is given the pixels' positions.
+        # Classes cannot be counted from the pixel: there the decoder is given the pixels' positions.
         self.sees_position = not self.backbone.is_vit and h.encoding == "cross_entropy"
         self.decoder = Decoder(self.backbone.channels, self.backbone.strides, channels, light,
                                POSITION_HARMONICS if self.sees_position else 0)
