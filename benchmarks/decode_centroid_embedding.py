@@ -1,8 +1,8 @@
 """Centroid embedding's latency, decode and network: python -m benchmarks.decode_centroid_embedding [--quick]
 
 Decode is of outputs of 448 x 896 for images of 1024 x 2048 with 160 x 320 candidates, as in the paper on Cityscapes:
-noisy ideal ones, made of the ground truth of a street with so many objects. The network is that of ViT-S/14, the
-smallest DINOv2, at 784 x 1568 with random weights, in the engine that `auto` takes.
+noisy ideal ones, made of the ground truth of a street with so many objects. The network is that for
+small machines, on EfficientNet-Lite0, at 896 x 1792 with random weights, in the engine that `auto` takes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from panoptic_ros.methods.centroid_embedding.positions import positional_embeddi
 from training.objectives.centroid_embedding import centroids_of
 
 INSTANCES = (10, 100, 200)
-INPUT_SIZE, OUTPUT_SIZE = (784, 1568), (448, 896)
+INPUT_SIZE, OUTPUT_SIZE = (896, 1792), (448, 896)
 NOISE = 0.1  # standard deviation of each number of an embedding
-HYPERPARAMETERS = centroid_embedding.Hyperparameters(
-    "vit_small_patch14_dinov2", blocks=(3, 6, 9, 12), grid=(160, 320), max_depth=80.0)
+HYPERPARAMETERS = centroid_embedding.Hyperparameters("tf_efficientnet_lite0", grid=(160, 320), max_depth=80.0)
 # Masks as narrow as a cell of COCO's 80 x 80: objects of a street are near to each other.
 THRESHOLDS = centroid_embedding.Thresholds(distance=3.0, max_instances=300)
 
