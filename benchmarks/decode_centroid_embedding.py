@@ -1,8 +1,8 @@
 """Centroid embedding's latency, decode and network: python -m benchmarks.decode_centroid_embedding [--quick]
 
 Decode is of outputs of 448 x 896 for images of 1024 x 2048 with 160 x 320 candidates, as in the paper on Cityscapes:
-noisy ideal ones, made of the ground truth of a street with so many objects. The network is that for
-small machines, on EfficientNet-Lite0, at 896 x 1792 with random weights, in the engine that `auto` takes.
+noisy ideal ones, made of the ground truth of a street with so many objects. The network is that for small machines, on
+EfficientNet-Lite0, at 896 x 1792 with random weights, in the engine that `auto` takes.
 """
 
 from __future__ import annotations
