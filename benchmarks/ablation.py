@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -40,7 +40,8 @@ class Ablation:
         papers' start with one that ImageNet made; its run is in runs/ablation_NAME.
     size: (h, w) of the images that all variants are tuned and scored on; None: that of each one's own input.
     metrics: further results of `training.evaluate` that are kept, by their keys.
-    further: scores besides, of the tuned model on the same images.
+    further: scores besides, of the tuned model on the same images, by name.
+    measures: the same, one by one.
     """
 
     method: str
@@ -49,9 +50,10 @@ class Ablation:
     size: tuple[int, int] | None = None
     metrics: tuple[str, ...] = ()
     further: Callable[[Perception, Dataset], dict[str, float]] | None = None
+    measures: Mapping[str, Callable[[Perception, Dataset], Any]] = field(default_factory=dict)
 
     def measure(self, quick: bool) -> dict[str, Any]:
-        """PQ of each variant and seed, 0 to 1."""
+        """PQ of each variant and seed, 0 to 1, and what `measures` give."""
         cv2.setNumThreads(1)
         if self.backbone and not quick:
             recipe = load_recipe(RECIPES / self.method / "ablation" / f"{self.backbone}.yaml")
@@ -74,7 +76,7 @@ class Ablation:
                                    initial_backbone="",
                                    augmentation=dataclasses.replace(recipe.augmentation, crop=(64, 128)))
 
-    def _score(self, name: str, seed: int, quick: bool) -> dict[str, float]:
+    def _score(self, name: str, seed: int, quick: bool) -> dict[str, Any]:
         out = Path("runs") / f"ablation_{self.method}" / ("quick" if quick else "full") / f"{name}_{seed}"
         result = out / "score.json"
         if not result.is_file() or quick:
@@ -93,8 +95,9 @@ class Ablation:
             scores.update((key, METRICS[key].value(evaluated) or 0.0) for key in self.metrics)
             if self.further is not None:
                 scores.update(self.further(perception, scored))
+            scores.update((key, measure(perception, scored)) for key, measure in self.measures.items())
             result.write_text(json.dumps(scores))
-        score: dict[str, float] = json.loads(result.read_text())
+        score: dict[str, Any] = json.loads(result.read_text())
         return score
 
 

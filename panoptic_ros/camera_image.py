@@ -23,6 +23,8 @@ class CameraImage:
     stamp_ns: time of acquisition in nanoseconds, or None where nobody knows it: then no object is followed.
     camera: name of the stream; tracks are kept per camera.
     frame_id: coordinate frame of the message header.
+    focal_length: of the camera, horizontally, in pixels of this image; None where nobody knows it. A model that knows
+        the focal length it was trained with scales its depth by it.
     """
 
     pixels: np.ndarray
@@ -30,6 +32,7 @@ class CameraImage:
     stamp_ns: int | None = None
     camera: str = "camera"
     frame_id: str = ""
+    focal_length: float | None = None
 
     @property
     def height(self) -> int:
@@ -72,6 +75,8 @@ def as_camera_image(image: CameraImage | np.ndarray) -> CameraImage:
     if pixels.ndim != 3 or pixels.shape[2] != channels or pixels.dtype != np.uint8:
         raise InputError(f"the pixels of a CameraImage in {image.encoding} are uint8 (H, W, {channels}); these are "
                          f"{pixels.dtype} {pixels.shape}")
+    if image.focal_length is not None and not 0 < image.focal_length < float("inf"):
+        raise InputError(f"a focal length is a number of pixels above 0; this one is {image.focal_length}")
     if min(pixels.shape) < 1:
         raise InputError(f"an image of {image.width} x {image.height} pixels has nothing to segment")
     return image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from operator import index
@@ -11,6 +12,7 @@ import numpy as np
 
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import VOID, ClassTable
+from panoptic_ros.geometry.numpy_label_maps import label_medians
 from panoptic_ros.segments import Segment, Segments
 from panoptic_ros.viewing.depth import draw_depth
 from panoptic_ros.viewing.overlay import OverlayStyle, draw_overlay
@@ -48,8 +50,9 @@ class PanopticFrame:
                       rows.box.tolist(), rows.track_id.tolist(), rows.track_age.tolist(), strict=True)
         for k, (class_id, is_thing, score, area, box, track_id, track_age) in enumerate(columns):
             embedding = None if rows.embedding is None else rows.embedding[k]
+            depth = math.nan if rows.depth is None else float(rows.depth[k])
             yield Segment(k + 1, class_id, names[class_id], is_thing, score, area, tuple(box), track_id, track_age,
-                          embedding)
+                          embedding, depth)
 
     def mask(self, segment: Segment | SupportsIndex) -> np.ndarray:
         """Which pixels are a segment's, (H, W) bool; a segment of this frame, or its id. Raises IndexError for none."""
@@ -77,6 +80,13 @@ class PanopticFrame:
             return self.semantics
         table = np.concatenate([[VOID], self.segments.class_id]).astype(np.uint8)
         return table[self.segment_map]
+
+    def with_segment_depths(self) -> PanopticFrame:
+        """The same frame with the median depth of each segment, where it has a depth."""
+        if self.depth is None:
+            return self
+        medians = label_medians(self.segment_map, self.depth, len(self.segments))
+        return replace(self, segments=replace(self.segments, depth=medians))
 
     def with_tracks(self, track_id: np.ndarray, track_age: np.ndarray) -> PanopticFrame:
         """The same frame with track ids and ages (N,)."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import array
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from panoptic_ros.segments import Segments
 # Names of the message types that frames are written to, as in ROS: package/msg/Name.
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 SEGMENTS = "panoptic_ros/msg/PanopticSegmentArray"
 EMBEDDINGS = "panoptic_ros/msg/InstanceEmbeddingArray"
 # model_id of segments that are ground truth. Where they have track ids, a thing without one is a crowd.
@@ -118,14 +121,16 @@ def segments_message(frame: PanopticFrame, model_id: str, types: MessageTypes) -
     """All segments of the frame as a PanopticSegmentArray; ids are the pixel values of the panoptic image."""
     rows = frame.segments
     columns = zip(rows.class_id.tolist(), rows.is_thing.tolist(), rows.score.tolist(), rows.area.tolist(),
-                  rows.box.tolist(), rows.track_id.tolist(), rows.track_age.tolist(), strict=True)
+                  rows.box.tolist(), rows.track_id.tolist(), rows.track_age.tolist(),
+                  repeat(math.nan, len(rows)) if rows.depth is None else rows.depth.tolist(), strict=True)
     segments = [
         types.create("panoptic_ros/msg/PanopticSegment", id=number, class_id=class_id,
                      class_name=frame.classes.names[class_id], is_thing=is_thing, score=score, area=area,
                      roi=types.create("sensor_msgs/msg/RegionOfInterest", x_offset=x0, y_offset=y0, height=y1 - y0,
                                       width=x1 - x0, do_rectify=False),
-                     track_id=track_id, track_age=track_age)
-        for number, (class_id, is_thing, score, area, (x0, y0, x1, y1), track_id, track_age) in enumerate(columns, 1)]
+                     track_id=track_id, track_age=track_age, depth=depth)
+        for number, (class_id, is_thing, score, area, (x0, y0, x1, y1), track_id, track_age, depth)
+        in enumerate(columns, 1)]
     height, width = frame.segment_map.shape
     return types.create(SEGMENTS, header=header(frame.image, types), height=height, width=width, model_id=model_id,
                         segments=segments)
@@ -167,6 +172,8 @@ def read_segments(panoptic_image: Any, segments: Any,
         raise InputError(f"the panoptic image has the id {segment_map.max()}, but there are {count} segments")
     box = np.array([(r.roi.x_offset, r.roi.y_offset, r.roi.x_offset + r.roi.width, r.roi.y_offset + r.roi.height)
                     for r in rows], np.int32).reshape(count, 4)
+    # Messages of before 0.1.0 have no depth.
+    depth = np.array([getattr(r, "depth", math.nan) for r in rows], np.float32)
     embedding = None
     if embeddings is not None and embeddings.dimension:
         embedding = np.zeros((count, embeddings.dimension), np.float32)
@@ -175,7 +182,8 @@ def read_segments(panoptic_image: Any, segments: Any,
     return segment_map, Segments(
         np.array([r.class_id for r in rows], np.int32), np.array([r.is_thing for r in rows], bool),
         np.array([r.score for r in rows], np.float32), np.array([r.area for r in rows], np.int32), box, embedding,
-        np.array([r.track_id for r in rows], np.int32), np.array([r.track_age for r in rows], np.int32))
+        np.array([r.track_id for r in rows], np.int32), np.array([r.track_age for r in rows], np.int32),
+        None if np.isnan(depth).all() else depth)
 
 
 def read_semantics(semantic_image: Any) -> np.ndarray:
@@ -206,6 +214,31 @@ def read_depth(depth_image: Any) -> np.ndarray:
     rows = np.ascontiguousarray(content.reshape(height, step)[:, :width * number.itemsize]).view(number)
     depth = rows.astype(np.float32) * np.float32(0.001 if name == "u2" else 1)
     return np.where(depth > 0, depth, np.float32(np.nan))
+
+
+def camera_info_topic(image_topic: str) -> str:
+    """Where the calibration of a camera is: beside its images, as in image_transport."""
+    return image_topic.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
+
+
+def focal_length(camera_info: Any, width: int) -> float | None:
+    """The horizontal focal length of a sensor_msgs/CameraInfo, in pixels of images so wide; None where it is 0: the
+    camera is not calibrated."""
+    binning = max(1, camera_info.binning_x)
+    columns = (camera_info.roi.width or camera_info.width) / binning
+    pixels = float(camera_info.k[0]) / binning
+    return pixels * width / columns if columns > 0 and 0 < pixels < math.inf else None
+
+
+def camera_info_message(image: CameraImage, types: MessageTypes) -> Any:
+    """A sensor_msgs/CameraInfo of an image whose focal length is known: a pinhole in its middle, without distortion."""
+    f, x, y = image.focal_length or 0.0, (image.width - 1) / 2, (image.height - 1) / 2
+    return types.create(
+        CAMERA_INFO, header=header(image, types), height=image.height, width=image.width,
+        distortion_model="plumb_bob", d=types.sequence(np.zeros(5)), k=np.array([f, 0, x, 0, f, y, 0, 0, 1]),
+        r=np.eye(3).reshape(-1), p=np.array([f, 0, x, 0, 0, f, y, 0, 0, 0, 1, 0]), binning_x=0, binning_y=0,
+        roi=types.create("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0,
+                         do_rectify=False))
 
 
 def _as_array(values: np.ndarray) -> array.array[Any]:

@@ -56,6 +56,11 @@ class Model:
         """Whether its frames have a depth in metres."""
         return "depth" in self.network.pixel_outputs
 
+    @property
+    def focal_length(self) -> float:
+        """Pixels of the network's input, of the camera that depth is predicted for; 0 where the model knows none."""
+        return float(getattr(self.hyperparameters, "focal_length", 0.0))
+
     def input_shape(self, height: int, width: int) -> tuple[int, int]:
         """The network's input for an image of this size: its aspect ratio, multiples of the network's stride, about as
         many pixels as `input_size`, so that the time per frame is the same for every camera and nothing is distorted.

@@ -121,6 +121,8 @@ class Perception:
             maps = found.segment_map.to(torch.uint16).cpu().numpy()
             depths, semantics = ([None] * len(images) if values is None else values.cpu().numpy()
                                  for values in (found.depth, found.semantic_map))
+            if found.depth is not None:
+                depths = [depth * depth_factor(self.model, image) for depth, image in zip(depths, images, strict=True)]
         decoded = perf_counter()
         # A batch is one piece of work: each of its images waited for all of it.
         timings = {"preprocess": 1e3 * (preprocessed - start), "network": 1e3 * (inferred - preprocessed),
@@ -136,9 +138,18 @@ class Perception:
 
     def _track(self, frame: PanopticFrame) -> PanopticFrame:
         start = perf_counter()
-        tracked = self._trackers.update(frame, self.tracking)
+        tracked = self._trackers.update(frame, self.tracking).with_segment_depths()
         tracked.timings_ms["track"] = 1e3 * (perf_counter() - start)
         return tracked
+
+
+def depth_factor(model: Model, image: CameraImage) -> np.float32:
+    """What a decoded depth is multiplied by: the focal length of the image's camera over that of the model's training,
+    both in pixels of the network's input; 1 where one of the two is not known."""
+    if not model.focal_length or image.focal_length is None:
+        return np.float32(1)
+    columns = model.input_shape(image.height, image.width)[1]
+    return np.float32(image.focal_length * columns / image.width / model.focal_length)
 
 
 def preprocess(model: Model, images: Sequence[CameraImage], device: torch.device) -> torch.Tensor:

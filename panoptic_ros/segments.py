@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -23,6 +24,7 @@ class Segment:
     area: pixels. box: x0, y0, x1, y1 in pixels, x1 and y1 exclusive.
     track_id: the same in every frame that shows the object, 0 = none. track_age: frames since the track was born.
     embedding: (D,) float32 of unit length, or None where the method has none.
+    depth: median depth of its pixels in metres, NaN where it is not known.
     """
 
     id: int
@@ -35,6 +37,7 @@ class Segment:
     track_id: int
     track_age: int
     embedding: np.ndarray | None
+    depth: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Segments(Generic[Array]):
     embedding: (N, D) float32 of unit length, or None where the method has none.
     track_id: (N,) int32, 0 = none.
     track_age: (N,) int32, frames since the track was born, 0 = none.
+    depth: (N,) float32 metres, the median of its pixels', NaN where none is known; None where the method predicts none,
+        and before a frame is complete.
     """
 
     class_id: Array
@@ -62,6 +67,7 @@ class Segments(Generic[Array]):
     embedding: Array | None
     track_id: Array
     track_age: Array
+    depth: Array | None = None
 
     def __len__(self) -> int:
         return int(self.class_id.shape[0])

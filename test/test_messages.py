@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import array
+import math
 from dataclasses import fields, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from panoptic_ros.bags.types import bag_types, bag_typestore
+from panoptic_ros.bags.types import bag_types, bag_typestore, deserialize
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.messages import (
+    SEGMENTS,
+    MessageTypes,
     camera_image_message,
+    camera_info_message,
+    camera_info_topic,
     depth_image_message,
     embeddings_message,
+    focal_length,
     generated_types,
     header,
     image_message,
@@ -42,7 +50,7 @@ def frame() -> PanopticFrame:
                         np.array([0.5, 0.75, 1.0], np.float32), np.array([5, 2, 4], np.int32),
                         np.array([[0, 1, 4, 3], [1, 1, 3, 2], [0, 0, 4, 1]], np.int32),
                         np.array([[1, 0], [0.6, 0.8], [0, 0]], np.float32), np.array([0, 7, 0], np.int32),
-                        np.array([0, 3, 0], np.int32))
+                        np.array([0, 3, 0], np.int32), np.array([7.5, np.nan, 80], np.float32))
     return PanopticFrame(image, np.array([[3, 3, 3, 3], [1, 2, 2, 0], [1, 1, 1, 1]], np.uint16), segments,
                          load_class_table("cityscapes"))
 
@@ -60,7 +68,59 @@ def test_segments_come_back_from_serialized_messages_as_they_were(frame: Panopti
     assert segment_map.dtype == np.uint16
     assert segment_map.tolist() == frame.segment_map.tolist()
     for field in fields(Segments):
-        assert getattr(segments, field.name).tolist() == getattr(frame.segments, field.name).tolist(), field.name
+        np.testing.assert_array_equal(getattr(segments, field.name), getattr(frame.segments, field.name), field.name)
+
+
+def test_segments_without_depth_say_nan_and_have_none_when_they_come_back(frame: PanopticFrame) -> None:
+    without = replace(frame, segments=replace(frame.segments, depth=None))
+    image, message = (through_cdr(make) for make in (panoptic_image_message(without, bag_types()),
+                                                      segments_message(without, "m@1", bag_types())))
+    assert all(math.isnan(segment.depth) for segment in message.segments)
+    assert read_segments(image, message)[1].depth is None
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_segments_that_were_written_before_they_had_a_depth_are_read(frame: PanopticFrame, count: int) -> None:
+    store = get_typestore(Stores.ROS2_JAZZY)
+    definitions = {name: (Path(__file__).parents[1] / "msg" / f"{name}.msg").read_text()
+                   for name in ("PanopticSegment", "PanopticSegmentArray")}
+    definitions["PanopticSegment"] = definitions["PanopticSegment"].partition("float32 depth")[0]
+    for name, text in definitions.items():
+        store.register(get_types_from_msg(text, f"panoptic_ros/msg/{name}"))
+    of_before = MessageTypes(lambda name, **fields: store.types[name](**{
+        key: value for key, value in fields.items() if key != "depth"}), np.ascontiguousarray)
+    few = replace(frame, segments=frame.segments.select(slice(count)),
+                  segment_map=np.where(frame.segment_map <= count, frame.segment_map, 0).astype(np.uint16))
+    cdr = bytes(store.serialize_cdr(segments_message(few, "m@1", of_before), SEGMENTS))
+    read = deserialize(cdr, SEGMENTS)
+    segment_map, segments = read_segments(panoptic_image_message(few, bag_types()), read)
+    assert (read.model_id, len(segments), segments.depth) == ("m@1", count, None)
+    assert segments.track_age.tolist() == [0, 3, 0][:count]
+    # And those of today as they are.
+    cdr = bytes(bag_typestore().serialize_cdr(segments_message(few, "m@1", bag_types()), SEGMENTS))
+    depth = [segment.depth for segment in deserialize(cdr, SEGMENTS).segments]
+    np.testing.assert_array_equal(depth, [7.5, np.nan, 80][:count])
+
+
+def test_a_focal_length_is_in_pixels_of_the_images_also_where_they_are_scaled_binned_or_cut() -> None:
+    image = CameraImage(np.zeros((48, 64, 3), np.uint8), "rgb8", 5, focal_length=70.0)
+    info = through_cdr(camera_info_message(image, bag_types()))
+    assert (info.width, info.k[0], info.k[4], info.header.stamp.nanosec) == (64, 70, 70, 5)
+    assert focal_length(info, 64) == 70
+    assert focal_length(info, 32) == 35  # the driver resizes
+    info.binning_x = 2
+    assert focal_length(info, 32) == 35
+    info.roi.width = 20  # of the full resolution; 10 columns are sent
+    assert focal_length(info, 10) == 35
+    info.k = np.zeros(9)
+    assert focal_length(info, 10) is None
+
+
+@pytest.mark.parametrize(("image", "info"), [
+    ("/camera/image_raw", "/camera/camera_info"), ("/camera/image_raw/compressed", "/camera/camera_info"),
+    ("/image", "/camera_info"), ("/a/b/image", "/a/b/camera_info")])
+def test_a_calibration_lies_beside_the_images(image: str, info: str) -> None:
+    assert camera_info_topic(image) == info
 
 
 def test_the_messages_say_what_their_definitions_promise(frame: PanopticFrame) -> None:

@@ -68,7 +68,8 @@ def evaluate(perception: Perception, dataset: Dataset, count: int, workers: int,
                 if sequence is not None:
                     waiting.append(scoring.submit(scorer.finish, sequence))
                 sequence = example.entry.sequence
-            image = CameraImage(example.image, "rgb8", example.stamp_ns)
+            image = CameraImage(example.image, "rgb8", example.stamp_ns,
+                                focal_length=dataset.focal_length(example.row) or None)
             if (size := example.image.shape) not in sizes:
                 sizes.add(size)
                 perception.warm_up(image.height, image.width)

@@ -20,6 +20,7 @@ from training.devices import convolution_precision, memory_format
 from training.ema import Ema
 from training.initialisation import initial_state
 from training.monitor import Monitor
+from training.objectives import OBJECTIVES
 from training.optimisers import freeze_batch_norm, freeze_layers, make_optimiser
 from training.recipe import Recipe
 from training.samples import Samples
@@ -34,9 +35,9 @@ class Run:
     def __init__(self, recipe: Recipe, out: Path, fabric: Fabric, initial_model: str = "") -> None:
         """initial_model: to initialise from in place of what the recipe says: the model of the stage before."""
         self.recipe, self.out, self.fabric = recipe, out, fabric
-        self.dataset = _open(recipe.data.train, for_training=True)
+        self.dataset = _open(recipe, recipe.data.train, for_training=True)
         self.classes = load_class_table(recipe.data.classes) if recipe.data.classes else self.dataset.classes
-        self.validation = _open(recipe.data.validation) if recipe.data.validation else None
+        self.validation = _open(recipe, recipe.data.validation) if recipe.data.validation else None
         initial = initial_state(recipe, self.classes, initial_model)
         self.mean, self.std, self.new_layers = initial.mean, initial.std, initial.new_layers
         self._memory_format = memory_format(fabric)
@@ -166,8 +167,9 @@ class Run:
             freeze_batch_norm(network)
 
 
-def _open(path: str, for_training: bool = False) -> Dataset:
+def _open(recipe: Recipe, path: str, for_training: bool = False) -> Dataset:
     dataset = open_dataset(path, for_training=for_training)
-    if not dataset.truth & {Truth.PANOPTIC, Truth.SEMANTIC}:
+    enough = {Truth.PANOPTIC, Truth.SEMANTIC} | ({Truth.DEPTH} if OBJECTIVES[recipe.method].uses_depth else set())
+    if not dataset.truth & enough:
         raise InputError(f"{dataset.name} has objects alone as its truth: training needs a class for every pixel")
     return dataset

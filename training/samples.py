@@ -45,7 +45,9 @@ class Samples(TorchDataset[dict[str, Any]]):
             raise InputError(f"{dataset.name} has no depth in its truth, and the method learns from it")
         self.transform = augmentation.transform(fill)
         self.classes = classes or dataset.classes
-        self._class_of = None if self.classes == dataset.classes else class_mapping(dataset.classes, self.classes)
+        # Where the truth is depth alone there are no labels to be translated: all is void.
+        self._class_of = (None if self.classes == dataset.classes or not dataset.truth - {Truth.DEPTH}
+                          else class_mapping(dataset.classes, self.classes))
         self._cached = None if cache is None else CachedMaps(dataset, cache, with_depth)
         self._with_depth = with_depth
         self._clip: tuple[int, dict[str, Any]] | None = None

@@ -19,7 +19,7 @@ from panoptic_ros.evaluation.scorer import Scorer
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.model import Model
-from panoptic_ros.perception import preprocess
+from panoptic_ros.perception import depth_factor, preprocess
 
 # Of each image alone: nothing here follows objects.
 _TRUTH = frozenset({Truth.PANOPTIC, Truth.SEMANTIC, Truth.DEPTH})
@@ -52,12 +52,13 @@ def validate(model: Model, network: Callable[[Tensor], dict[str, Tensor]], datas
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(images, len(dataset))).round().astype(int))
     shown = []
     for i, entry in enumerate(chosen.tolist()):
-        image = CameraImage(dataset.image(entry), "rgb8")
+        image = CameraImage(dataset.image(entry), "rgb8", focal_length=dataset.focal_length(entry) or None)
         outputs = network(preprocess(model, [image], device))
         found = model.decode(outputs, model.thresholds, (image.height, image.width), with_semantics=True)
         assert found.semantic_map is not None
         frame = PanopticFrame(image, found.segment_map[0].to(torch.uint16).cpu().numpy(), found.segments[0].numpy(),
-                              model.classes, None if found.depth is None else found.depth[0].cpu().numpy(),
+                              model.classes, None if found.depth is None else
+                              found.depth[0].cpu().numpy() * depth_factor(model, image),
                               semantics=found.semantic_map[0].cpu().numpy())
         name = dataset.entries[entry].name
         scorer.add(PanopticLabel.of_frame(frame), dataset.label(entry), name=name, predicted_depth=frame.depth,

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from panoptic_ros.bags.bag import Bag
 from panoptic_ros.bags.image_messages import IMAGE_TYPES, ImageMessage, image_message, is_image
 from panoptic_ros.bags.read_video import PacketDecoder
 from panoptic_ros.bags.recording import DEFAULT_FRAME_RATE, BrokenFrame, Recording, Stream, camera_names
 from panoptic_ros.bags.storage import Damage, RawMessage, TopicCount
+from panoptic_ros.bags.types import deserialize
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
+from panoptic_ros.messages import CAMERA_INFO, camera_info_topic, focal_length
 from panoptic_ros.pixels import SUPPORTED_ENCODINGS, BrokenImageError, compressed_pixels, image_pixels, video_codec
 
 
@@ -65,10 +68,23 @@ def open_bag(path: Path, topics: tuple[str, ...] = ()) -> Recording:
     streams = tuple(Stream(cameras[topic.name], topic.name, topic.message_type, topic.count, _frame_rate(topic))
                     for topic in chosen)
 
+    there = {topic.name for topic in found if topic.message_type == CAMERA_INFO}
+    calibrated = {topic.name: info for topic in chosen if (info := camera_info_topic(topic.name)) in there}
+
     def frames() -> Iterator[CameraImage | BrokenFrame]:
-        return _frames(bag, {stream.topic: stream for stream in streams})
+        infos = {stream.camera: info for stream in streams if stream.topic in calibrated
+                 and (info := _first_message(bag, calibrated[stream.topic])) is not None}
+        found = _frames(bag, {stream.topic: stream for stream in streams})
+        return (_calibrated(frame, infos) for frame in found)
 
     return Recording(path, "rosbag2", streams, frames, (*bag.notices, *renamed))
+
+
+def _calibrated(frame: CameraImage | BrokenFrame, camera_infos: Mapping[str, Any]) -> CameraImage | BrokenFrame:
+    """The frame with its camera's focal length, where there is a CameraInfo of it."""
+    if isinstance(frame, BrokenFrame) or (info := camera_infos.get(frame.camera)) is None:
+        return frame
+    return replace(frame, focal_length=focal_length(info, frame.width))
 
 
 def _frames(bag: Bag, streams: dict[str, Stream]) -> Iterator[CameraImage | BrokenFrame]:
@@ -94,6 +110,15 @@ def _frames(bag: Bag, streams: dict[str, Stream]) -> Iterator[CameraImage | Brok
             yield BrokenFrame(stream.camera, "missing from the bag",
                               f"{bag.path} promises {stream.frames} messages on {topic}; {seen[topic]} could be read",
                               lost)
+
+
+def _first_message(bag: Bag, topic: str) -> Any:
+    """The first message of a topic of ROS 2, None where none can be read."""
+    for item in bag.messages({topic}):
+        if isinstance(item, RawMessage) and item.encoding == "cdr":
+            with suppress(Exception):  # whatever a generated deserializer meets in damaged bytes
+                return deserialize(item.content, item.message_type)
+    return None
 
 
 def camera_image(message: RawMessage, camera: str) -> CameraImage | BrokenFrame:

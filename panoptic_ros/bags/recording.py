@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from panoptic_ros.camera_image import CameraImage
@@ -60,6 +60,14 @@ class Recording:
     streams: tuple[Stream, ...]
     frames: Callable[[], Iterator[CameraImage | BrokenFrame]]
     notices: tuple[str, ...] = ()
+
+    def with_focal_length(self, pixels: float) -> Recording:
+        """The same recording, all of whose images are of cameras with this focal length, pixels of the images."""
+        def frames() -> Iterator[CameraImage | BrokenFrame]:
+            return (replace(item, focal_length=pixels) if isinstance(item, CameraImage) else item
+                    for item in self.frames())
+
+        return replace(self, frames=frames)
 
     @property
     def frame_count(self) -> int | None:

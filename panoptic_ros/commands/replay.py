@@ -36,6 +36,9 @@ def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", default="auto", help="auto, openvino, torch or onnxruntime")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="auto", help="auto, single, half or int8")
+    parser.add_argument("--focal-length", type=float, metavar="PIXELS",
+                        help="focal length of the camera in pixels of the images, by which depth is scaled (default: "
+                             "as the camera_info topic beside a bag's images says)")
     parser.add_argument("--live", action="store_true",
                         help="send the images through the ROS 2 node at the speed at which they were recorded")
     parser.add_argument("--rate", type=float, metavar="FACTOR", help="with --live: speed, 1 = as recorded (default: 1)")
@@ -55,7 +58,11 @@ def open_input(args: argparse.Namespace) -> tuple[Recording, Path]:
         raise InputError(f"--live needs ROS 2 and the messages of this package (missing: {', '.join(missing)}): source "
                          "a workspace in which panoptic_ros was built with colcon, or in a checkout put "
                          "`scripts/with_env` before the command")
+    if args.focal_length is not None and not 0 < args.focal_length < float("inf"):
+        raise InputError(f"--focal-length is {args.focal_length:g}; it must be a number of pixels above 0")
     recording = open_recording(args.input, args.topic)
+    if args.focal_length is not None:
+        recording = recording.with_focal_length(args.focal_length)
     for notice in recording.notices:
         print(f"note: {notice}", file=sys.stderr)
     return recording, args.out or Path("out") / args.input.resolve().stem

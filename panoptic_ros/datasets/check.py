@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import TypeVar
 
 import cv2
+import numpy as np
 from tqdm import tqdm
 
 from panoptic_ros.datasets.camvid import CamVid
 from panoptic_ros.datasets.check_coco import CocoCheck
 from panoptic_ros.datasets.check_mots import check_frame, check_frames, check_lines
+from panoptic_ros.datasets.city import City
 from panoptic_ros.datasets.coco_layout import find_panoptic_json
-from panoptic_ros.datasets.dataset import Dataset
+from panoptic_ros.datasets.dataset import Dataset, Truth
 from panoptic_ros.datasets.findings import Check, Findings, Tally
 from panoptic_ros.datasets.kitti_mots import KittiMots, find_mots_sequences
+from panoptic_ros.datasets.nyuv2 import DepthImages
 from panoptic_ros.datasets.open import open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.processes import usable_processes
@@ -42,11 +45,13 @@ def check_dataset(path: str) -> Check:
         masks = [check_lines(sequence.file, findings) for sequence in sequences]
         mots = KittiMots(place, masks)
         check_frames(mots, masks, findings)
-        return _check_entries(mots, "KITTI-MOTS", partial(check_frame, mots), findings)
+        return _check_entries(mots, "KITTI-MOTS", partial(_check_mots_frame, mots), findings)
     dataset = open_dataset(path)
     if isinstance(dataset, CamVid):
         return _check_entries(dataset, "CamVid", partial(_check_entry, dataset), _camvid_findings(dataset))
-    return _check_entries(dataset, "synthetic city", partial(_check_entry, dataset), Findings())
+    kind = "synthetic city" if isinstance(dataset, City) else (
+        "NYU Depth v2" if isinstance(dataset, DepthImages) else "several datasets")
+    return _check_entries(dataset, kind, partial(_check_entry, dataset), Findings())
 
 
 def _check_entries(dataset: Dataset, name: str, check_one: Callable[[int], Tally], findings: Findings) -> Check:
@@ -67,7 +72,31 @@ def _check_entry(dataset: Dataset, index: int) -> Tally:
                 dataset.image(index)
         except InputError as error:
             tally.findings.add(f"the {part.__name__} cannot be used", str(error))
+    _check_depth(dataset, index, tally.findings)
     return tally
+
+
+def _check_mots_frame(dataset: KittiMots, index: int) -> Tally:
+    tally = check_frame(dataset, index)
+    _check_depth(dataset, index, tally.findings)
+    return tally
+
+
+def _check_depth(dataset: Dataset, index: int, findings: Findings) -> None:
+    """Whether the depth of an image can be read, fits the image and knows anything, where the dataset has depth."""
+    if Truth.DEPTH not in dataset.truth:
+        return
+    name = dataset.entries[index].name
+    try:
+        depth, size = dataset.depth(index), dataset.image(index).shape[:2]
+    except InputError as error:
+        findings.add("the depth cannot be used", str(error))
+        return
+    if depth.shape != size:
+        findings.add("the depth has another size than the image",
+                     f"{name}: {depth.shape[1]} x {depth.shape[0]}, not {size[1]} x {size[0]}")
+    if not (np.isfinite(depth) & (depth > 0)).any():
+        findings.add("the depth is unknown in the whole image", name)
 
 
 def _camvid_findings(dataset: CamVid) -> Findings:

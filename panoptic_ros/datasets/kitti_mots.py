@@ -10,6 +10,7 @@ from typing import TextIO
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from panoptic_ros.bags.calibration import read_calibration
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.datasets.coco_content import whole_number
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
@@ -223,6 +224,11 @@ class KittiMots(Dataset):
         depth = read_depth_image(file)
         check_size(file, depth, self.size(index))
         return depth
+
+    def focal_length(self, index: int) -> float:
+        """Of the colour camera on the left, in calib_cam_to_cam.txt beside the masks; 0 without that file."""
+        calibration = self._file(index).with_name("calib_cam_to_cam.txt")
+        return float(read_calibration(calibration, "image_02").intrinsic[0, 0]) if calibration.is_file() else 0.0
 
     def image_file(self, index: int) -> Path | None:
         return self._images[index]

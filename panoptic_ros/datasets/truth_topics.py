@@ -15,7 +15,7 @@ from panoptic_ros.bags.image_messages import image_message
 from panoptic_ros.bags.read_bag import BagTopic, camera_image, topics_of
 from panoptic_ros.bags.recording import BrokenFrame
 from panoptic_ros.bags.storage import Damage, RawMessage
-from panoptic_ros.bags.types import bag_typestore
+from panoptic_ros.bags.types import deserialize
 from panoptic_ros.classes import ClassTable, load_class_table
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.errors import InputError
@@ -236,7 +236,7 @@ def _camera_base(image_topic: str) -> str:
 
 
 def _content(message: RawMessage) -> Any:
-    return bag_typestore().deserialize_cdr(message.content, message.message_type)
+    return deserialize(message.content, message.message_type)
 
 
 def _stamp(message: RawMessage) -> int:

@@ -1,7 +1,9 @@
-"""Errors of predicted depth (Eigen et al. 2014): RMSE, AbsRel and the share of pixels within factors of 1.25."""
+"""Errors of predicted depth (Eigen et al. 2014), of all pixels and of those of each class: RMSE, AbsRel, and the share
+of pixels within factors of 1.25."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +34,40 @@ class DepthErrors(Sums):
             return {}
         shares = {f"delta{k + 1}": float(n / self.pixels) for k, n in enumerate(self.within)}
         return {"rmse": float(np.sqrt(self.squared / self.pixels)), "abs_rel": self.relative / self.pixels, **shares}
+
+
+@dataclass(frozen=True)
+class ClassDepthErrors(Sums):
+    """Sums over the pixels of each class, (C,) each; see `DepthErrors`, but within a factor of 1.25 alone."""
+
+    pixels: np.ndarray
+    squared: np.ndarray
+    relative: np.ndarray
+    within: np.ndarray
+
+    def result(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
+        """{"rmse", "abs_rel", "delta1"} of each class, by name, that has a pixel with a true depth."""
+        there = np.flatnonzero(self.pixels).tolist()
+        return {names[k]: {"rmse": float(np.sqrt(self.squared[k] / self.pixels[k])),
+                           "abs_rel": float(self.relative[k] / self.pixels[k]),
+                           "delta1": float(self.within[k] / self.pixels[k])} for k in there}
+
+
+def compare_class_depth(predicted: np.ndarray, truth: np.ndarray, class_map: np.ndarray, classes: int,
+                        ) -> ClassDepthErrors:
+    """The errors of one image, as `compare_depth`, for the pixels of each class of the truth.
+
+    class_map: (H, W) integers; what is not below `classes` is of no class.
+    """
+    known = np.isfinite(truth) & (truth > 0) & (class_map < classes)
+    found, true, class_id = predicted[known].astype(np.float64), truth[known].astype(np.float64), class_map[known]
+    error = found - true
+
+    def total(values: np.ndarray | None) -> np.ndarray:
+        return np.bincount(class_id, values, classes)
+
+    return ClassDepthErrors(total(None), total(error * error), total(np.abs(error) / true),
+                            total(np.maximum(found / true, true / found) < 1.25))
 
 
 def compare_depth(predicted: np.ndarray, truth: np.ndarray) -> DepthErrors:

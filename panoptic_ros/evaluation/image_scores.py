@@ -57,6 +57,8 @@ def image_result(sums: dict[str, Any], classes: ClassTable, kinds: frozenset[Tru
     for name in ("mask_ap", "depth"):
         if name in sums and (values := sums[name].result()):
             result[name] = values
+    if "class_depth" in sums and (by_class := sums["class_depth"].result(classes.names)):
+        result["depth"]["classes"] = by_class
     return result
 
 

@@ -80,6 +80,8 @@ METRICS: dict[str, Metric] = {metric.key: metric for metric in (
     Metric("depth.rmse", "Depth RMSE", "RMSE", unit="m", better="lower"),
     Metric("depth.abs_rel", "Depth AbsRel", "AbsRel", better="lower"),
     *(Metric(f"depth.delta{k}", f"Depth δ{k}", f"δ{k}") for k in (1, 2, 3)),
+    Metric("depth.classes.*.rmse", "Depth RMSE", unit="m", better="lower"),
+    Metric("depth.classes.*.abs_rel", "Depth AbsRel", better="lower"), Metric("depth.classes.*.delta1", "Depth δ1"),
 )}
 # The first keys of all of them: what else a result has are facts of its run.
 GROUPS = tuple(dict.fromkeys(key.split(".")[0] for key in METRICS))
@@ -87,7 +89,8 @@ GROUPS = tuple(dict.fromkeys(key.split(".")[0] for key in METRICS))
 CLASS_COLUMNS = tuple(METRICS[key] for key in (
     "panoptic.classes.*.pq", "panoptic.classes.*.sq", "panoptic.classes.*.rq", "iou.*", "panoptic.classes.*.tp",
     "panoptic.classes.*.fp", "panoptic.classes.*.fn", "mots.classes.*.smotsa", "mots.classes.*.motsa",
-    "mots.classes.*.idf1", "mots.classes.*.hota", "mots.classes.*.id_switches"))
+    "mots.classes.*.idf1", "mots.classes.*.hota", "mots.classes.*.id_switches", "depth.classes.*.abs_rel",
+    "depth.classes.*.delta1"))
 _OF_CLASSES = [(re.compile(re.escape(key).replace(r"\*", "(.+)")), metric)
                for key, metric in METRICS.items() if "*" in key]
 

@@ -14,6 +14,7 @@ Quality is a fraction from 0 to 1 (MOTSA and sMOTSA may fall below 0); what coul
     flicker                                   share of the pixels of unchanged truth whose predicted class changes
     class_change.{truth_change, predicted_change, followed}   to judge flicker by
     depth.{rmse, abs_rel, delta1, delta2, delta3}             rmse in metres
+    depth.classes.NAME.{rmse, abs_rel, delta1}                of the pixels of each class of the truth
 
     images, sequences                         how many were scored
     unmapped_classes                          classes of the predictions that the truth does not have

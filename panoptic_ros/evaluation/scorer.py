@@ -11,7 +11,7 @@ import numpy as np
 from panoptic_ros.classes import ClassTable, class_mapping
 from panoptic_ros.datasets.dataset import Truth
 from panoptic_ros.errors import InputError
-from panoptic_ros.evaluation.depth import compare_depth
+from panoptic_ros.evaluation.depth import compare_class_depth, compare_depth
 from panoptic_ros.evaluation.image_scores import image_quality, image_result, image_sums, thing_scores
 from panoptic_ros.evaluation.overlap import overlap
 from panoptic_ros.evaluation.sequence_scores import SequenceSums, sequence_result
@@ -52,8 +52,9 @@ class Scorer:
         self.classes, self.kinds = classes, truth
         self.images = self.sequences = 0
         self._class_mapping: np.ndarray | None = None
-        if predicted_classes is not None and (predicted_classes.names, predicted_classes.is_thing) != (
-                classes.names, classes.is_thing):
+        has_classes = bool(truth - {Truth.DEPTH})
+        if has_classes and predicted_classes is not None and (
+                predicted_classes.names, predicted_classes.is_thing) != (classes.names, classes.is_thing):
             self._class_mapping = class_mapping(predicted_classes, classes)
         self._predicted_classes = predicted_classes or classes
         self._judged_pixels = 0
@@ -105,7 +106,7 @@ class Scorer:
         self.finish_all()
         if not self.images:
             raise InputError("nothing was scored: there is no image with a truth")
-        if not self._judged_pixels:
+        if not self._judged_pixels and "depth" not in self._sums:
             raise InputError(f"the truth is empty: it is void in every pixel of all {self.images} images")
         if self._ranked and self._unranked:
             raise InputError(f"the predictions of {self._unranked} of {self.images} images have no scores, those of "
@@ -143,6 +144,8 @@ class Scorer:
         if Truth.DEPTH in self.kinds and predicted_depth is not None and truth_depth is not None:
             sums["depth"] = compare_depth(predicted_depth, truth_depth)
             metrics |= sums["depth"].result()
+            sums["class_depth"] = compare_class_depth(predicted_depth, truth_depth, truth.class_map(),
+                                                      len(self.classes))
         if sequence is not None:
             self._open.setdefault(sequence, SequenceSums(self.classes, self.kinds)).add(predicted, truth, shared)
         self.images += 1

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from panoptic_ros.decoding.segments import Decoded
-from panoptic_ros.methods import all_scales, dense_detections, einet, hle
+from panoptic_ros.methods import all_scales, centroid_embedding, dense_detections, einet, hle
 
 __all__ = ["METHODS", "AugmentedNetwork", "Decode", "Decoded", "MakeNetwork", "Method", "Network"]
 
@@ -114,6 +114,8 @@ class Method:
 METHODS: dict[str, Method] = {
     "all_scales": Method(all_scales.Hyperparameters, all_scales.Network, all_scales.Thresholds, all_scales.decode,
                          all_scales.test_time_augmentation),
+    "centroid_embedding": Method(centroid_embedding.Hyperparameters, centroid_embedding.Network,
+                                 centroid_embedding.Thresholds, centroid_embedding.decode),
     "dense_detections": Method(dense_detections.Hyperparameters, dense_detections.Network, dense_detections.Thresholds,
                                dense_detections.decode, dense_detections.test_time_augmentation),
     "einet": Method(einet.Hyperparameters, einet.Network, einet.Thresholds, einet.decode,

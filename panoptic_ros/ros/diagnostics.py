@@ -37,13 +37,14 @@ def node_status(name: str, report: NodeReport) -> DiagnosticStatus:
 
 def camera_status(name: str, topic: str, publishers: int, report: StreamReport, published: Mapping[str, int],
                   subscribers: Mapping[str, int], stale_after: float, device: str,
-                  problem: str = "") -> DiagnosticStatus:
+                  problem: str = "", focal_length: float | None = None) -> DiagnosticStatus:
     """Status of a camera: STALE without images, WARN when images were invalid or failed in the last seconds, else OK.
 
     publishers: how many there are of the input topic.
     published: output -> messages sent.
     subscribers: output -> how many subscribe to it.
-    stale_after: seconds. problem: why no image comes, where that is known.
+    stale_after: seconds. problem: why no image comes, where that is known. focal_length: of the calibration, pixels of
+    its images, None where there is none.
     """
     level, text = DiagnosticStatus.OK, f"{report.rate_hz:.1f} Hz"
     if report.age_s is None:
@@ -58,6 +59,7 @@ def camera_status(name: str, topic: str, publishers: int, report: StreamReport, 
         text = f"{text}: {problem}"
     values = {"topic": topic, "publishers": publishers, "received": report.received, "processed": report.processed,
               "rate_hz": f"{report.rate_hz:.2f}",
+              "focal_length": "" if focal_length is None else f"{focal_length:.1f}",
               "age_s": "" if report.age_s is None else f"{report.age_s:.3f}",
               **{f"dropped: {reason}": count for reason, count in sorted(report.dropped.items())},
               "unset_stamps": report.unset_stamps, "repeated_stamps": report.repeated_stamps,

@@ -19,7 +19,15 @@ from tqdm import tqdm
 from panoptic_ros.bags.recording import BrokenFrame, Recording
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
-from panoptic_ros.messages import IMAGE, camera_image_message, serialized_header, stamp_in_ns
+from panoptic_ros.messages import (
+    CAMERA_INFO,
+    IMAGE,
+    camera_image_message,
+    camera_info_message,
+    camera_info_topic,
+    serialized_header,
+    stamp_in_ns,
+)
 from panoptic_ros.replay.accounting import ReplaySink
 from panoptic_ros.replay.result import result_topics
 from panoptic_ros.ros.node_process import NODE, NodeProcess, Participant, private_network
@@ -111,23 +119,31 @@ class _Drive:
     def run(self, process: NodeProcess, participant: Participant, stop: Event, rate: float) -> None:
         """Publish the images when their time has come, and wait for the last results."""
         many = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE)
-        publishers = {}
+        publishers, infos = {}, {}
         participant.subscribe(DiagnosticArray, "/diagnostics", self._note_report, many)
         for stream in self._recording.streams:
             name = "" if self._single else f"/{stream.camera}"
             publishers[stream.camera] = participant.node.create_publisher(message_class(IMAGE), f"{name}/image", 10)
+            infos[stream.camera] = participant.node.create_publisher(
+                message_class(CAMERA_INFO), camera_info_topic(f"{name}/image"), 10)
             for topic, kind in self._topics.items():
                 participant.subscribe(message_class(kind), f"{NODE}{name}/{topic}",
                                       partial(self._note_result, stream.camera, topic), many, raw=True)
             participant.subscribe(message_class(DIAGNOSTICS), f"{NODE}{name}/timings",
                                   partial(self._note_timings, stream.camera), many)
-        participant.wait_for(lambda: all(p.get_subscription_count() for p in publishers.values()) and self._is_heard(),
-                             "the node's topics")
+        participant.wait_for(lambda: all(p.get_subscription_count() for p in (*publishers.values(), *infos.values()))
+                             and self._is_heard(), "the node's topics")
         schedule = _Schedule(self._recording, rate)
+        calibrated: set[str] = set()
         for index, item in enumerate(tqdm(self._recording.frames(), total=self._recording.frame_count, unit="frame",
                                           disable=None, desc="live")):
             if isinstance(item, BrokenFrame):
                 continue
+            if item.focal_length is not None and item.camera not in calibrated:
+                # Once, and some time before the first image: the node may take messages of two topics in any order.
+                infos[item.camera].publish(camera_info_message(item, TYPES))
+                calibrated.add(item.camera)
+                stop.wait(0.2)
             message = camera_image_message(item, TYPES)
             if stop.wait(schedule.seconds_until(item)):
                 break

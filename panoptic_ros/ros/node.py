@@ -21,10 +21,11 @@ from rclpy.exceptions import ParameterException
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from panoptic_ros.errors import InputError
+from panoptic_ros.messages import camera_info_topic, focal_length
 from panoptic_ros.perception import Perception
 from panoptic_ros.ros import qos
 from panoptic_ros.ros.diagnostics import NodeReport, camera_status, node_status
@@ -70,6 +71,7 @@ class PanopticNode(LifecycleNode):
         self._worker: Worker | None = None
         self._inputs: dict[str, CameraInput] = {}
         self._synchronised: Sequence[Any] = ()
+        self._calibrations: Sequence[Any] = ()
         self._active_since = 0.0
         self._explained: dict[str, str] = {}
         self._input_group = MutuallyExclusiveCallbackGroup()
@@ -190,10 +192,10 @@ class PanopticNode(LifecycleNode):
                               self._configured.tracks_file)
         self._active_since = monotonic()
         self._explained = {}
+        options = {"qos_profile": qos.newest_image(), "callback_group": self._input_group,
+                   "qos_overriding_options": qos.overridable()}
         if settings.approximate_sync:
             kind = Image if settings.transport == "raw" else CompressedImage
-            options = {"qos_profile": qos.newest_image(), "callback_group": self._input_group,
-                       "qos_overriding_options": qos.overridable()}
             topics = {camera: self._topic(camera) for camera in settings.cameras}
             self._synchronised = subscribe_synchronised(
                 self, kind, topics, settings.approximate_sync_tolerance_seconds, self._worker.receive, options)
@@ -201,6 +203,9 @@ class PanopticNode(LifecycleNode):
             self._inputs = {camera: CameraInput(self, f"{camera}/image" if camera else "image", settings.transport,
                                                 partial(self._receive, camera), self._input_group)
                             for camera in settings.cameras}
+        self._calibrations = [
+            self.create_subscription(CameraInfo, camera_info_topic(self._topic(camera)),
+                                     partial(self._calibrate, camera), **options) for camera in settings.cameras]
 
     def _update_inputs(self) -> None:
         with self._lock:
@@ -218,12 +223,16 @@ class PanopticNode(LifecycleNode):
         if worker := self._worker:
             worker.receive({camera: image})
 
+    def _calibrate(self, camera: str, camera_info: CameraInfo) -> None:
+        if worker := self._worker:
+            worker.calibrate(camera, camera_info)
+
     def _stop(self) -> None:
         for one in self._inputs.values():
             one.destroy()
-        for subscription in self._synchronised:
+        for subscription in (*self._synchronised, *self._calibrations):
             self.destroy_subscription(subscription)
-        self._inputs, self._synchronised = {}, ()
+        self._inputs, self._synchronised, self._calibrations = {}, (), ()
         if self._worker:
             self._worker.stop()
             self._problem = self._worker.failure
@@ -340,7 +349,11 @@ class PanopticNode(LifecycleNode):
                 report = self._configured.statistics[camera].report()
                 yield camera_status(f"{name}/{camera or 'camera'}", topic, self.count_publishers(topic), report,
                                     outputs.published, outputs.subscribers(), stale_after, facts["device"],
-                                    self._input_problem(camera, report, stale_after))
+                                    self._input_problem(camera, report, stale_after), self._focal_length(camera))
+
+    def _focal_length(self, camera: str) -> float | None:
+        info = self._worker.camera_infos.get(camera) if self._worker else None
+        return None if info is None else focal_length(info, info.width)
 
     def _input_problem(self, camera: str, report: StreamReport, stale_after: float) -> str:
         """Why no image comes from a camera; told in the log once, until one comes."""

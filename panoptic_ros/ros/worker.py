@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import perf_counter
@@ -13,6 +13,7 @@ from typing import Any
 
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
+from panoptic_ros.messages import focal_length
 from panoptic_ros.perception import Perception
 from panoptic_ros.ros.conversions import camera_image
 from panoptic_ros.ros.mailbox import Mailbox
@@ -43,6 +44,7 @@ class Worker:
     """Takes images from the mailbox, runs the perception, publishes; one thread, from construction to `stop`.
 
     sizes: (height, width) of the last images -> how many there were at once.
+    camera_infos: the newest calibration of each camera that has sent one.
     failure: why it gave up after `max_failures` consecutive failures, empty while it runs.
     """
 
@@ -56,6 +58,7 @@ class Worker:
         self._outputs, self._statistics, self._logger, self._tracks_file = outputs, statistics, logger, tracks_file
         self._failures_in_row = 0
         self._told: set[str] = set()
+        self.camera_infos: dict[str, Any] = {}
         self.sizes: Counter[tuple[int, int]] = Counter()
         self._requests: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._mailbox: Mailbox[Arrival] = Mailbox()
@@ -70,6 +73,10 @@ class Worker:
         replaced = self._mailbox.put({camera: Arrival(message, now) for camera, message in messages.items()})
         for camera in replaced:
             self._statistics[camera].drop(STOPPED if self.failure else REPLACED)
+
+    def calibrate(self, camera: str, camera_info: Any) -> None:
+        """The calibration of a camera, for its images from now on; called by the executor."""
+        self.camera_infos[camera] = camera_info
 
     def reset_tracks(self) -> None:
         """Forget the tracks before anything that comes from now on is processed."""
@@ -152,6 +159,8 @@ class Worker:
                 self._logger.warning(problem, throttle_duration_sec=QUIET)
             else:
                 self._tell_once(problem, problem)
+        if (info := self.camera_infos.get(camera)) is not None:
+            image = replace(image, focal_length=focal_length(info, image.width))
         return image
 
     def _tell_once(self, kind: str, text: str) -> None:

@@ -174,6 +174,9 @@ def test_depth_is_scored_where_the_truth_and_the_model_have_it(
     assert main([*command, "--model", str(depth_model), "--out", str(tmp_path / "depth")]) == 0
     result = evaluation_of(tmp_path / "depth")
     rmse = float(np.sqrt(np.nanmean((np.array(measured[1:]) / 2) ** 2)))
+    by_class = result["depth"].pop("classes")
+    assert by_class
+    assert all(row["abs_rel"] == pytest.approx(0.5, rel=1e-3) for row in by_class.values())
     assert result["depth"] == {"rmse": pytest.approx(rmse, rel=1e-3), "abs_rel": pytest.approx(0.5, rel=1e-3),
                                "delta1": 0, "delta2": 0, "delta3": 0}
     assert "depth" in result["truth"]["judges"]
@@ -183,6 +186,8 @@ def test_depth_is_scored_where_the_truth_and_the_model_have_it(
     assert "Depth RMSE" in page
     assert 'alt="predicted depth of frame 3"' in page
     assert 'alt="true depth of frame 3"' in page
+    assert "depth errors, from none (blue) to 50% of the depth and more (red)" in page
+    assert "Depth AbsRel" in page[page.index("<table"):]
 
     assert main([*command, "--model", str(model_folder), "--out", str(tmp_path / "none")]) == 0
     without = evaluation_of(tmp_path / "none")
@@ -197,8 +202,9 @@ def test_depth_that_a_replay_wrote_is_its_own_perfect_truth(
     assert main(["replay", str(plain_bag), "--no-overlay", *options, str(tmp_path / "first")]) == 0
     assert main(["evaluate", str(plain_bag), "--truth", str(tmp_path / "first" / "result.mcap"), *options,
                  str(tmp_path / "second")]) == 0
-    assert evaluation_of(tmp_path / "second")["depth"] == {
-        "rmse": 0, "abs_rel": 0, "delta1": 1, "delta2": 1, "delta3": 1}
+    found = evaluation_of(tmp_path / "second")["depth"]
+    assert all(row == {"rmse": 0, "abs_rel": 0, "delta1": 1} for row in found.pop("classes").values())
+    assert found == {"rmse": 0, "abs_rel": 0, "delta1": 1, "delta2": 1, "delta3": 1}
 
 
 def test_a_bag_without_truth_says_how_to_give_one(

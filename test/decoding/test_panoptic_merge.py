@@ -41,3 +41,12 @@ def test_without_masks_or_pixels_nothing_is_claimed() -> None:
     assert claims(torch.zeros(3, 0).bool(), 0.5) == [0, 0, 0]
     assert claims(torch.zeros(3, 2).bool(), 0.5) == [0, 0, 0]
     assert claims(torch.zeros(0, 3).bool(), 0.5) == []
+
+
+def test_groups_of_pixels_count_as_many_as_they_are() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for trial in range(20):
+        mask, weight = torch.rand(12, 6, generator=generator) < 0.4, torch.randint(1, 6, (12,), generator=generator)
+        pixel, instance = mask.nonzero(as_tuple=True)
+        grouped = panoptic_merge(pixel, instance, *mask.shape, trial / 19, weight)
+        assert grouped.repeat_interleave(weight).tolist() == claims(mask.repeat_interleave(weight, 0), trial / 19)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from panoptic_ros.errors import InputError
-from panoptic_ros.evaluation.depth import compare_depth
+from panoptic_ros.evaluation.depth import compare_class_depth, compare_depth
 
 
 def test_errors_of_four_pixels() -> None:
@@ -48,3 +48,26 @@ def test_a_prediction_that_is_no_depth_is_refused(missing: float) -> None:
 def test_different_sizes_are_refused() -> None:
     with pytest.raises(InputError, match=r"shape \(1, 2\), the truth \(2, 1\)"):
         compare_depth(np.ones((1, 2)), np.ones((2, 1)))
+
+
+def test_errors_of_each_class_are_those_of_its_pixels_alone() -> None:
+    random = np.random.default_rng(0)
+    truth, class_map = random.uniform(1, 90, (20, 30)), random.choice([0, 2, 3, 255], (20, 30)).astype(np.uint8)
+    truth[random.uniform(size=truth.shape) < 0.2] = np.nan
+    truth[class_map == 3] = 0
+    predicted = truth * random.uniform(0.6, 1.5, truth.shape)
+    names = ("road", "sky", "car", "person")
+    errors = compare_class_depth(predicted, truth, class_map, 4).result(names)
+    assert errors.keys() == {"road", "car"}  # of the sky there is none, and of people no depth
+    for name, found in errors.items():
+        alone = np.where(class_map == names.index(name), truth, 0)
+        whole = compare_depth(np.where(alone > 0, predicted, 1), alone).result()
+        assert found == pytest.approx({key: whole[key] for key in ("rmse", "abs_rel", "delta1")})
+
+
+def test_errors_of_classes_add_up_over_images() -> None:
+    class_map = np.array([[1, 1]])
+    first = compare_class_depth(np.array([[2.0, 2]]), np.array([[2.0, 2]]), class_map, 2)
+    second = compare_class_depth(np.array([[3.0, 9]]), np.array([[2.0, 0]]), class_map, 2)
+    assert (first + second).result(("a", "b")) == {
+        "b": {"rmse": pytest.approx(np.sqrt(1 / 3)), "abs_rel": pytest.approx(0.5 / 3), "delta1": pytest.approx(2 / 3)}}

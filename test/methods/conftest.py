@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from panoptic_ros.classes import ClassTable
-from panoptic_ros.methods import METHODS, all_scales, dense_detections, einet, hle
+from panoptic_ros.methods import METHODS, all_scales, centroid_embedding, dense_detections, einet, hle
 from panoptic_ros.model import Model
 
 EXAMPLE = "center_offset"  # of docs/add_a_method.md
@@ -20,6 +20,7 @@ SMALL: dict[str, Any] = {
     "all_scales": all_scales.Hyperparameters("test_efficientnet", True, 16, 32, anchor_scale=2.0, atrous_rates=(1,),
                                              semantic_channels=16, mask_convolutions=1, candidates=200, proposals=24,
                                              detections=12),
+    "centroid_embedding": centroid_embedding.Hyperparameters("test_efficientnet", decoder_channels=16, grid=(20, 40)),
     "dense_detections": dense_detections.Hyperparameters("test_efficientnet", 16, 16, 16, 1),
     "einet": einet.Hyperparameters("test_efficientnet", output_stride=32, embedding_dimension=8, atrous_rates=(1,),
                                    decoder_channels=16),

@@ -29,6 +29,7 @@ PYTHON: dict[str, tuple[str, str | None]] = {
 # Imported without being a dependency of its own, and why.
 NO_DEPENDENCY = {
     "cityscapesscripts": "for `dataset convert cityscapes` alone, which says that it is needed",
+    "h5py": "for NYU Depth v2's .mat file alone, which says that it is needed (the extra `depth`)",
     "compression": "of Python 3.14", "markupsafe": "of jinja2", "panoptic_ros": "the package",
     "typing_extensions": "for type checkers alone",
 }

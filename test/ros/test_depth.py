@@ -10,12 +10,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from rosbags.highlevel import AnyReader
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 
 from panoptic_ros.bags.types import bag_typestore
+from panoptic_ros.classes import load_class_table
 from panoptic_ros.cli import main
 from panoptic_ros.messages import read_depth
+from panoptic_ros.methods import centroid_embedding
+from panoptic_ros.model import Model, save_model
 from panoptic_ros.msg import PanopticSegmentArray
 from panoptic_ros.ros.node_process import NODE
 
@@ -89,3 +93,34 @@ def test_a_live_replay_has_the_depth_of_every_frame(
     assert len(depths) == 6
     for depth, image in zip(depths, sorted(images.iterdir()), strict=True):
         np.testing.assert_allclose(read_depth(depth), predicted_depth(cv2.imread(str(image))), rtol=1e-3)
+
+
+def calibration(focal_length: float) -> CameraInfo:
+    message = CameraInfo(height=64, width=128)
+    message.k = np.array([focal_length, 0, 64, 0, focal_length, 32, 0, 0, 1], float)
+    return message
+
+
+def test_depth_scales_with_the_focal_length_on_the_camera_info_topic(
+        start_node: Callable[..., Any], make_image: MakeImage, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    h = centroid_embedding.Hyperparameters("test_efficientnet", decoder_channels=8, max_depth=100.0, focal_length=100.0)
+    classes = load_class_table("cityscapes")
+    network: Any = centroid_embedding.Network(h, classes.is_thing).eval()
+    save_model(Model("centroid_embedding", h, network, classes, (64, 128), network.mean, network.std,
+                     centroid_embedding.Thresholds(), "", {}), tmp_path / "model")
+    node = start_node(model=str(tmp_path / "model"), engine="torch")
+    node.wait_for(lambda: node.state() == "active", "the node to be active")
+    depths, segments = node.subscribe(Image, "depth/image"), node.subscribe(PanopticSegmentArray, "panoptic/segments")
+    plain = read_depth(node.publish_until_answered(make_image((1, 0)), depths))
+    node.publish(calibration(50.0), "/camera_info")
+    node.wait_for(lambda: node.values().get("focal_length") == "50.0", "the node to know the focal length")
+    half = read_depth(node.publish_until_answered(make_image((2, 0)), depths))
+    np.testing.assert_allclose(half, plain / 2, rtol=1e-3)
+    node.wait_for(lambda: len(segments) == 2, "the segments")
+    for segment in segments[1].segments:
+        assert half.min() <= segment.depth <= half.max()
+    # Not calibrated: as if there were none.
+    node.publish(calibration(0.0), "/camera_info")
+    node.wait_for(lambda: node.values().get("focal_length") == "", "the node to forget the focal length")
+    np.testing.assert_allclose(read_depth(node.publish_until_answered(make_image((3, 0)), depths)), plain, rtol=1e-3)

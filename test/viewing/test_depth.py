@@ -9,7 +9,7 @@ from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import load_class_table
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.segments import Segments
-from panoptic_ros.viewing.depth import FARTHEST, NEAREST, draw_depth
+from panoptic_ros.viewing.depth import FARTHEST, LARGEST_ERROR, NEAREST, draw_depth, draw_depth_errors
 
 
 @pytest.mark.parametrize("unknown", [0, -1, np.nan, np.inf, -np.inf])
@@ -45,3 +45,20 @@ def test_a_frame_draws_its_depth_red_first_and_none_where_it_has_none() -> None:
     assert picture is not None
     assert picture[0, 0].argmax() == 0
     assert PanopticFrame(frame.image, frame.segment_map, frame.segments, frame.classes).depth_picture() is None
+
+
+def test_errors_go_from_blue_to_red_by_their_share_of_the_depth_too_near_or_too_far() -> None:
+    truth = np.array([[10, 100, 10, 10, 10]], np.float32)
+    picture = draw_depth_errors(truth * np.array([1, 1, 1 + LARGEST_ERROR, 1 - LARGEST_ERROR, 9]), truth).astype(int)
+    none, also_none, large, small, larger = picture[0]
+    assert none.tolist() == also_none.tolist()
+    assert none[0] > none[2]
+    assert large[2] > 2 * max(large[:2])
+    assert large.tolist() == small.tolist() == larger.tolist()
+
+
+@pytest.mark.parametrize("unknown", [0, -1, np.nan, np.inf])
+def test_an_error_that_nobody_knows_is_black(unknown: float) -> None:
+    depth, holes = np.ones((1, 2), np.float32), np.array([[1, unknown]], np.float32)
+    for picture in (draw_depth_errors(depth, holes), draw_depth_errors(holes, depth)):
+        assert (picture == 0).all(axis=2).tolist() == [[False, True]]

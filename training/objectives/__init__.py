@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from training.objectives.all_scales import AllScalesObjective
+from training.objectives.centroid_embedding import CentroidEmbeddingObjective
 from training.objectives.dense_detections import DenseDetectionsObjective
 from training.objectives.einet import EINetObjective
 from training.objectives.hle import HLEObjective
@@ -13,6 +14,7 @@ __all__ = ["OBJECTIVES", "Objective"]
 # Method, a key of `panoptic_ros.methods.METHODS` -> its objective.
 OBJECTIVES: dict[str, type[Objective]] = {
     "all_scales": AllScalesObjective,
+    "centroid_embedding": CentroidEmbeddingObjective,
     "dense_detections": DenseDetectionsObjective,
     "einet": EINetObjective,
     "hle": HLEObjective,

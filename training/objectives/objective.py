@@ -24,7 +24,7 @@ class Objective(nn.Module):
 
     settings_type: ClassVar[type]
     uses_clips: ClassVar[bool] = False
-    uses_depth: ClassVar[bool] = False
+    uses_depth: bool = False
 
     def __init__(self, network: nn.Module, settings: Any, classes: ClassTable) -> None:
         super().__init__()

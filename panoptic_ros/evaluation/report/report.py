@@ -18,7 +18,7 @@ from panoptic_ros.evaluation.report.pictures import error_map, painted, painted_
 from panoptic_ros.evaluation.report.tracks import TrackTimeline
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import PanopticLabel
-from panoptic_ros.viewing.depth import draw_depth
+from panoptic_ros.viewing.depth import LARGEST_ERROR, draw_depth, draw_depth_errors
 
 if TYPE_CHECKING:
     from panoptic_ros.evaluation.scorer import FrameScore
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 WORST_FRAMES = 10
 PICTURE_WIDTH = 720
 _WEBP_QUALITY = 78
+DEPTH_ERRORS = f"depth errors, from none (blue) to {LARGEST_ERROR:.0%} of the depth and more (red)"
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ class Report:
                     "prediction": painted(image, predicted, self.classes), "errors": painted_errors(image, errors)}
         if frame.depth is not None and true_depth is not None:
             size = image.width, image.height
-            pictures |= {name: draw_depth(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST))
-                         for name, depth in (("true depth", true_depth), ("predicted depth", frame.depth))}
+            true, found = (cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST)
+                           for depth in (true_depth, frame.depth))
+            pictures |= {"true depth": draw_depth(true), "predicted depth": draw_depth(found),
+                         DEPTH_ERRORS: draw_depth_errors(found, true)}
         return {name: webp(picture, _WEBP_QUALITY) for name, picture in pictures.items()}
