@@ -23,7 +23,7 @@ from training.schedules import Schedule
 from training.validation import METRICS
 
 # Keys whose value is a dict of its own.
-_DICTS = ("test_time", "optimiser.multipliers")
+_DICTS = ("test_time", "optimiser.multipliers", "hyperparameters.config")
 _STAGE = re.compile(r"[A-Za-z0-9_-]+")
 # Key before 0.1.0 -> key; those of a method's objective and hyper-parameters are in the `renamed` of these.
 RENAMED = {"average": "ema_decay", "accumulate": "grad_accum_steps", "optimiser.clip": "optimiser.max_grad_norm",

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from panoptic_ros.classes import ClassTable
-from panoptic_ros.methods import METHODS, all_scales, dense_detections, einet, hle
+from panoptic_ros.methods import METHODS, all_scales, dense_detections, einet, hle, universal
 from panoptic_ros.model import Model
 
 EXAMPLE = "center_offset"  # of docs/add_a_method.md
@@ -24,6 +24,12 @@ SMALL: dict[str, Any] = {
     "einet": einet.Hyperparameters("test_efficientnet", output_stride=32, embedding_dimension=8, atrous_rates=(1,),
                                    decoder_channels=16),
     "hle": hle.Hyperparameters("test_efficientnet", output_stride=32, atrous_rates=(1,), decoder_channels=16),
+    "universal": universal.Hyperparameters("mask2former", {
+        "backbone_config": {"model_type": "swin", "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2],
+                            "window_size": 4, "out_features": ["stage1", "stage2", "stage3", "stage4"]},
+        "feature_size": 32, "mask_feature_size": 32, "hidden_dim": 32, "encoder_feedforward_dim": 16,
+        "encoder_layers": 1, "decoder_layers": 2, "num_attention_heads": 2, "dim_feedforward": 16, "num_queries": 20,
+        "train_num_points": 256}),
 }
 CLASSES = ClassTable("five", ("road", "sky", "car", "person", "tree"), (False, False, True, True, False),
                      tuple((40 * k, 0, 0) for k in range(5)))

@@ -7,6 +7,7 @@ from training.objectives.dense_detections import DenseDetectionsObjective
 from training.objectives.einet import EINetObjective
 from training.objectives.hle import HLEObjective
 from training.objectives.objective import Objective
+from training.objectives.universal import UniversalObjective
 
 __all__ = ["OBJECTIVES", "Objective"]
 
@@ -16,4 +17,5 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "dense_detections": DenseDetectionsObjective,
     "einet": EINetObjective,
     "hle": HLEObjective,
+    "universal": UniversalObjective,
 }
