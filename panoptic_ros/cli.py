@@ -24,6 +24,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
               "score what any system wrote to disk: COCO-panoptic folders or KITTI-MOTS text files"),
     "dataset": ("panoptic_ros.commands.dataset",
                 "check a dataset before it is used, or convert one"),
+    "fetch": ("panoptic_ros.commands.fetch",
+              "make a model folder of a Mask2Former, OneFormer or EoMT from Hugging Face"),
     "doctor": ("panoptic_ros.commands.doctor", "what is installed, what would be used and why, and what is missing"),
 }
 

@@ -24,12 +24,8 @@ SMALL: dict[str, Any] = {
     "einet": einet.Hyperparameters("test_efficientnet", output_stride=32, embedding_dimension=8, atrous_rates=(1,),
                                    decoder_channels=16),
     "hle": hle.Hyperparameters("test_efficientnet", output_stride=32, atrous_rates=(1,), decoder_channels=16),
-    "universal": universal.Hyperparameters("mask2former", {
-        "backbone_config": {"model_type": "swin", "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2],
-                            "window_size": 4, "out_features": ["stage1", "stage2", "stage3", "stage4"]},
-        "feature_size": 32, "mask_feature_size": 32, "hidden_dim": 32, "encoder_feedforward_dim": 16,
-        "encoder_layers": 1, "decoder_layers": 2, "num_attention_heads": 2, "dim_feedforward": 16, "num_queries": 20,
-        "train_num_points": 256}),
+    "universal": universal.Hyperparameters("eomt", runpy.run_path(
+        str(Path(__file__).parents[1] / "universal_configs.py"))["CONFIGS"]["eomt"]),
 }
 CLASSES = ClassTable("five", ("road", "sky", "car", "person", "tree"), (False, False, True, True, False),
                      tuple((40 * k, 0, 0) for k in range(5)))

@@ -30,6 +30,7 @@ PYTHON: dict[str, tuple[str, str | None]] = {
 NO_DEPENDENCY = {
     "cityscapesscripts": "for `dataset convert cityscapes` alone, which says that it is needed",
     "compression": "of Python 3.14", "markupsafe": "of jinja2", "panoptic_ros": "the package",
+    "huggingface_hub": "of transformers", "transformers": "of the extra universal, which says that it is needed",
     "typing_extensions": "for type checkers alone",
 }
 # It adds rosbags.image to the modules of rosbags.

@@ -72,6 +72,7 @@ class Network(nn.Module):
             segmenter.embeddings.position_embeddings = PositionGrid(segmenter.grid_size, segmenter.config.hidden_size)
         else:
             self.stride = 32
+            segmenter.model.pixel_level_module.decoder.encoder.get_reference_points = reference_points
         encoder = {path.rpartition(".")[2]: segmenter.get_submodule(path) for path in ENCODERS[self.architecture]}
         self.backbone: nn.Module = nn.ModuleDict(encoder) if len(encoder) > 1 else next(iter(encoder.values()))
         self.segmenter = segmenter
@@ -157,6 +158,23 @@ class PositionGrid(nn.Embedding):
         positions = self.weight.T.view(1, -1, *self.trained)
         resized = F.interpolate(positions, self.grid, mode="bicubic", align_corners=False)
         return resized.flatten(2).transpose(1, 2)
+
+
+def reference_points(spatial_shapes_list: Sequence[tuple[int, int]], valid_ratios: Tensor,
+                     device: torch.device) -> Tensor:
+    """Centres of the cells of L feature maps, as the library's deformable attention has them, in single precision: its
+    own are double in an ONNX graph, and no runtime samples at such.
+
+    spatial_shapes_list: rows and columns of each map. valid_ratios: (B, L, 2). Returns (B, cells, L, 2), x and y from 0
+    to 1. The names of the arguments are the library's.
+    """
+    points = []
+    for level, (rows, columns) in enumerate(spatial_shapes_list):
+        y, x = (torch.arange(int(n), device=device, dtype=valid_ratios.dtype) + 0.5 for n in (rows, columns))
+        center = torch.stack([x.repeat(int(rows)), y.repeat_interleave(int(columns))], 1)
+        extent = valid_ratios[:, level] * torch.tensor([float(columns), float(rows)], device=device)
+        points.append(center / extent[:, None])
+    return torch.cat(points, 1)[:, :, None] * valid_ratios[:, None]
 
 
 def _library_model(hyperparameters: Hyperparameters, classes: int) -> Any:
