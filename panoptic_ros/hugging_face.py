@@ -79,7 +79,8 @@ def find_source(name_or_folder: str, revision: str | None = None) -> Source:
     except InputError:
         raise
     except Exception as error:  # connections fail in many ways, each of the client's own
-        raise InputError(f"{name_or_folder} is no folder here, and huggingface.co cannot be reached: {error}") from error
+        raise InputError(f"{name_or_folder} is no folder here, and huggingface.co cannot be reached: {error}"
+                         ) from error
     return Source(Path(local), name_or_folder, str(info.sha), _licence(Path(local), info.card_data))
 
 

@@ -1,4 +1,4 @@
-"""Panoptic decode of mask classification: what transformers' post_process_panoptic_segmentation gives, as tensor code."""
+"""Panoptic decode of mask classification: transformers' post_process_panoptic_segmentation as tensor code."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ ARCHITECTURES = ("mask2former", "oneformer", "eomt")
 MASK2FORMER_GRID = (384, 384)
 # Of masks at the size of the output, so many values at once.
 VALUES_AT_ONCE = 1 << 26
+# Of masks at the network's size: on a CPU what fits into its cache.
+VALUES_IN_CACHE = {"cpu": 1 << 18, "cuda": 1 << 28}
 
 
 @dataclass(frozen=True)
@@ -114,23 +116,8 @@ class _Winners:
 def _compare(logits: Tensor, score: Tensor, thresholds: Thresholds, output_size: tuple[int, int]) -> _Winners:
     """Masks (Q, h, w) and scores (Q,), 0 = takes no part, compared pixel by pixel; the best has the pixel."""
     count, weighted_mask = len(score), thresholds.rule != "eomt"
-    size = output_size if thresholds.full_resolution else (logits.shape[1], logits.shape[2])
-    query = torch.full(size, count, device=logits.device)
-    best = torch.zeros(size, device=logits.device)
-    own = torch.zeros(size, device=logits.device)
-    above = [query.new_zeros(0)]
-    step = max(1, VALUES_AT_ONCE // (size[0] * size[1]))
-    for first in range(0, count, step):
-        probability = _probabilities(logits[first:first + step], thresholds, size)
-        weighted = probability * score[first:first + step, None, None]
-        above.append(((weighted if weighted_mask else probability) >= thresholds.mask).flatten(1).sum(1))
-        highest, row = weighted.max(0)
-        better = highest > best
-        best = torch.where(better, highest, best)
-        query = torch.where(better, row + first, query)
-        if not weighted_mask:
-            own = torch.where(better, probability.gather(0, row[None])[0], own)
-    original = torch.cat(above)
+    compare = _compare_at_output_size if thresholds.full_resolution else _compare_at_network_size
+    query, best, own, original = compare(logits, score, thresholds, output_size)
     area = torch.bincount(query.flatten(), minlength=count + 1)[:count]
     # In single precision, and then compared in double, as the library does.
     exists = (area > 0) & (original > 0) & ((area / original).double() > thresholds.overlap)
@@ -141,15 +128,53 @@ def _compare(logits: Tensor, score: Tensor, thresholds: Thresholds, output_size:
     return _Winners(query, best, inside, exists)
 
 
-def _probabilities(logits: Tensor, thresholds: Thresholds, size: tuple[int, int]) -> Tensor:
-    """Mask probabilities (Q, *size), interpolated as each architecture's post-processing does it."""
-    if tuple(logits.shape[1:]) == size and not thresholds.full_resolution:
-        return logits.sigmoid()
+def _compare_at_output_size(logits: Tensor, score: Tensor, thresholds: Thresholds,
+                            size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of each pixel (H, W) the winner (Q = none), its weighted and its own probability; of each query (Q,) the pixels
+    above the mask threshold. Some queries at once."""
+    query = torch.full(size, len(score), device=logits.device)
+    best, own = torch.zeros(size, device=logits.device), torch.zeros(size, device=logits.device)
+    above = [query.new_zeros(0, dtype=torch.int32)]
+    step = max(1, VALUES_AT_ONCE // (size[0] * size[1]))
+    for first in range(0, len(score), step):
+        probability = _probabilities(logits[first:first + step], thresholds.rule, size)
+        row, highest, of_winner, pixels = _winners(probability, score[first:first + step], thresholds)
+        better = highest > best
+        query, best = torch.where(better, row + first, query), torch.where(better, highest, best)
+        own = torch.where(better, of_winner, own)
+        above.append(pixels)
+    return query, best, own, torch.cat(above)
+
+
+def _compare_at_network_size(logits: Tensor, score: Tensor, thresholds: Thresholds,
+                             _: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As `_compare_at_output_size` for pixels (h, w) of the masks as they are. Some rows of them at once."""
+    step = max(1, VALUES_IN_CACHE[logits.device.type] // max(1, len(score) * logits.shape[2]))
+    parts = [_winners(logits[:, first:first + step].sigmoid(), score, thresholds)
+             for first in range(0, logits.shape[1], step)]
+    row, best, own, above = zip(*parts, strict=True)
+    query, best_map = torch.cat(row), torch.cat(best)
+    return torch.where(best_map > 0, query, len(score)), best_map, torch.cat(own), torch.stack(above).sum(0)
+
+
+def _winners(probability: Tensor, score: Tensor, thresholds: Thresholds) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of masks (Q, h, w): winner, its weighted and its own probability (h, w), and pixels above the threshold (Q,)."""
+    weighted = probability * score[:, None, None]
+    highest, row = weighted.max(0)
     if thresholds.rule == "eomt":
+        own, above = probability.gather(0, row[None])[0], probability
+    else:
+        own, above = highest, weighted
+    return row, highest, own, (above >= thresholds.mask).flatten(1).sum(1, dtype=torch.int32)
+
+
+def _probabilities(logits: Tensor, rule: str, size: tuple[int, int]) -> Tensor:
+    """Mask probabilities (Q, *size), interpolated as each architecture's post-processing does it."""
+    if rule == "eomt":
         # First to the size of the network's input, of which masks have a fourth.
         masks = _resized(logits, (4 * logits.shape[1], 4 * logits.shape[2]))
         return _resized(masks, size).sigmoid()
-    if thresholds.rule == "mask2former":
+    if rule == "mask2former":
         return _resized(_resized(logits, MASK2FORMER_GRID).sigmoid(), size)
     return _resized(logits.sigmoid(), size, antialias=True)
 

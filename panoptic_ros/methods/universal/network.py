@@ -188,4 +188,5 @@ def _library_model(hyperparameters: Hyperparameters, classes: int) -> Any:
         config = AutoConfig.for_model(hyperparameters.architecture, num_labels=classes, **hyperparameters.config)
         return AutoModelForUniversalSegmentation.from_config(config)
     except Exception as error:  # of many kinds: its checks of types, PyTorch's of sizes, missing keys
-        raise InputError(f"transformers cannot make a {hyperparameters.architecture} of this config: {error}") from error
+        raise InputError(f"transformers cannot make a {hyperparameters.architecture} of this config: {error}"
+                         ) from error
