@@ -32,7 +32,7 @@ from panoptic_ros.paths import model_folder
 from panoptic_ros.perception import Perception
 from training.predictions import PredictionWriter
 from training.reading import LabelledImage, read_ahead
-from training.test_time_augmentation import AugmentedEngine, TestTime
+from panoptic_ros.engines.test_time_augmentation import AugmentedEngine, TestTime
 
 # Frames that may wait to be scored: a network that is faster than the scores must not fill the memory.
 WAITING = 8

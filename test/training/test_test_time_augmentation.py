@@ -15,7 +15,7 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.methods import dense_detections
 from panoptic_ros.methods.dense_detections.boxes import absolute_boxes, locations
 from panoptic_ros.model import load_model
-from training.test_time_augmentation import AugmentedEngine, TestTime
+from panoptic_ros.engines.test_time_augmentation import AugmentedEngine, TestTime
 
 
 class PixelNetwork:
