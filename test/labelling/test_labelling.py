@@ -33,7 +33,8 @@ def texture(shift: int = 0, size: tuple[int, int] = (120, 200)) -> np.ndarray:
     return np.ascontiguousarray(wide[:, 200 - shift:200 - shift + size[1]])
 
 
-def prediction(number: int = 0, motion: float = 0.0, look: tuple[float, ...] = (1.0, 0.0), **columns: Any) -> Prediction:
+def prediction(number: int = 0, motion: float = 0.0, look: tuple[float, ...] = (1.0, 0.0),
+               **columns: Any) -> Prediction:
     given = {"class_id": np.array([0, 13]), "is_thing": np.array([False, True]), "score": np.array([0.9, 0.9]),
              "track_id": np.array([0, 4]), **columns}
     return Prediction(number, number, "camera", number, motion, np.array(look, np.float32), **given)
