@@ -147,8 +147,8 @@ def _label(prediction: Prediction, held: dict[int, CameraImage], around: list[in
                       settings.min_left)
     sure = np.where(doubt == Doubt.NONE, segment_map, 0)
     kept = np.bincount(sure.ravel(), minlength=len(prediction.class_id) + 1)[1:] > 0
-    number = np.concatenate([[0], np.cumsum(kept) * kept]).astype(np.uint16)
-    return PanopticLabel.of(number[sure], prediction.class_id[kept], prediction.track_id[kept]), doubt
+    renumbered = np.concatenate([[0], np.cumsum(kept) * kept]).astype(np.uint16)
+    return PanopticLabel.of(renumbered[sure], prediction.class_id[kept], prediction.track_id[kept]), doubt
 
 
 def _write_image(file: Path, image: CameraImage) -> None:

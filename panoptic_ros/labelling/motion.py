@@ -32,7 +32,8 @@ def thumbnail(grey: np.ndarray) -> np.ndarray:
 
 def optical_flow(grey: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(h, w, 2) float32: where each pixel of an image is in the other one, as x and y to be added."""
-    return np.asarray(cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(grey, other, None), np.float32)
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    return np.asarray(method.calc(grey, other, None), np.float32)  # type: ignore[call-overload]
 
 
 def motion_between(grey: np.ndarray, other: np.ndarray) -> float:

@@ -81,11 +81,12 @@ class Predictions:
             frame = perception(image)
             assert frame.semantics is not None
             rows = frame.segments
-            same_size = grey_before is not None and grey_before.shape == grey.shape
-            self._write(number, position=position + 1, camera=image.camera, stamp_ns=image.stamp_ns,
-                        motion=motion_between(grey_before, grey) if same_size else 0.0, thumbnail=thumbnail(grey),
-                        class_id=rows.class_id, is_thing=rows.is_thing, score=rows.score, track_id=rows.track_id,
-                        segment_map=frame.segment_map, semantics=frame.semantics)
+            moved = 0.0
+            if grey_before is not None and grey_before.shape == grey.shape:
+                moved = motion_between(grey_before, grey)
+            self._write(number, position=position + 1, camera=image.camera, stamp_ns=image.stamp_ns, motion=moved,
+                        thumbnail=thumbnail(grey), class_id=rows.class_id, is_thing=rows.is_thing, score=rows.score,
+                        track_id=rows.track_id, segment_map=frame.segment_map, semantics=frame.semantics)
             if (number + 1) % CHECKPOINT_EVERY == 0:
                 self._checkpoint(number + 1, perception)
         return True
