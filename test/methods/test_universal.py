@@ -245,6 +245,16 @@ def test_the_library_s_loss_falls_when_it_is_minimised(architecture: str) -> Non
     assert set(terms) == {"total", "cross_entropy", "mask", "dice"}
 
 
+def test_terms_are_weighted_by_the_settings() -> None:
+    class_map = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    batch, image = {"class_map": class_map, "instance_map": class_map.int()}, torch.randn(1, 3, 64, 64)
+    network = network_of("eomt")
+    objective = UniversalObjective(network, Settings(cross_entropy=3.0, mask=0.0, dice=0.0), CLASSES).eval()
+    terms = objective(image, batch)
+    torch.testing.assert_close(terms["total"].detach(), terms["cross_entropy"])
+    assert float(terms["mask"]) == float(terms["dice"]) == 0
+
+
 def test_targets_are_instances_and_stuff_without_crowds_and_void() -> None:
     class_map = torch.tensor([[[0, 2, 2], [255, 2, 4]]], dtype=torch.uint8)
     instance_map = torch.tensor([[[0, 1, 2], [0, 0, 0]]])

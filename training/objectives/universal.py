@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from panoptic_ros.classes import VOID
+from panoptic_ros.classes import VOID, ClassTable
 from training.objectives.objective import Objective
 
 
 @dataclass(frozen=True)
 class Settings:
-    """None of its own: the weights of the terms and the number of points are keys of the network's `config`, such as
-    class_weight, mask_weight, dice_weight, no_object_weight and train_num_points."""
+    """Weights of the terms. The costs of the matching, the weight of no object and the number of points are keys of the
+    network's `config`: class_weight, mask_weight, dice_weight, no_object_weight, train_num_points.
+    """
+
+    cross_entropy: float = 2.0
+    mask: float = 5.0
+    dice: float = 5.0
 
 
 class UniversalObjective(Objective):
@@ -26,6 +32,11 @@ class UniversalObjective(Objective):
     """
 
     settings_type: ClassVar[type] = Settings
+
+    def __init__(self, network: nn.Module, settings: Settings, classes: ClassTable) -> None:
+        super().__init__(network, settings, classes)
+        self.network.segmenter.weight_dict.update({
+            f"loss_{name}": weight for name, weight in dataclasses.asdict(settings).items()})
 
     def forward(self, image: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
         masks, classes = mask_targets(batch["class_map"], batch["instance_map"], self.is_thing)
