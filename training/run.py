@@ -59,6 +59,7 @@ class Run:
         if recipe.distillation.teacher:
             self._distil(Teacher(recipe.distillation, recipe.method, self.classes, self.mean, self.std, fabric.device))
         self.pseudo_labels: PseudoLabels | None = None
+        self.unlabelled_batches: Iterator[dict[str, Any]] | None = None
         if recipe.self_training.data:
             if self.objective.module.uses_depth:
                 raise InputError(f"self_training is for methods without depth, not for {recipe.method}")
@@ -83,9 +84,8 @@ class Run:
                                     hue=0, blur=0, clahe=0, fourier_images="")
         return Samples(self.unlabelled, plain, self.recipe.seed + 1, self.classes, fill=self.mean)
 
-    def train_step(self, batches: Iterator[dict[str, Any]],
-                   unlabelled: Iterator[dict[str, Any]] | None = None) -> dict[str, float]:
-        """One optimiser step on `grad_accum_steps` batches, and one of unlabelled images where there are such; returns
+    def train_step(self, batches: Iterator[dict[str, Any]]) -> dict[str, float]:
+        """One optimiser step on `grad_accum_steps` batches, and one of `unlabelled_batches` where there are; returns
         the loss's terms.
 
         Raises InputError for a loss that is not finite.
@@ -104,8 +104,8 @@ class Run:
                 self.fabric.backward(terms["total"] / recipe.grad_accum_steps)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach() / recipe.grad_accum_steps
-        if unlabelled is not None:
-            sums.update(self._self_train(next(unlabelled)))
+        if self.unlabelled_batches is not None:
+            sums.update(self._self_train(next(self.unlabelled_batches)))
         values = {name: float(value) for name, value in sums.items()}
         if not all(abs(value) < float("inf") for value in values.values()):  # NaN compares as false
             raise InputError(f"the loss is not finite at step {self.step}: lower optimiser.learning_rate or "

@@ -68,18 +68,17 @@ def train(recipe: Recipe, out: Path, fabric: Fabric, workers: int, stop: Event, 
     sampler = ResumableSampler(run.step, recipe.steps, recipe.batch_size * recipe.grad_accum_steps, fabric.global_rank,
                                fabric.world_size)
     batches = _timed(sample_batches(run.samples(), sampler, recipe.batch_size, workers))
-    unlabelled = None
     if run.pseudo_labels is not None:
         per_step = recipe.self_training.batch_size
-        unlabelled = sample_batches(run.unlabelled_samples(), ResumableSampler(
-            run.step, recipe.steps, per_step, fabric.global_rank, fabric.world_size), per_step, workers)
+        sampler = ResumableSampler(run.step, recipe.steps, per_step, fabric.global_rank, fabric.world_size)
+        run.unlabelled_batches = sample_batches(run.unlabelled_samples(), sampler, per_step, workers)
     saved = time.monotonic()
     run.train_mode()
     try:
         stopped = False
         while run.step < recipe.steps and not stopped:
             batches.seconds = 0.0
-            terms = run.train_step(batches, unlabelled)
+            terms = run.train_step(batches)
             if monitor is not None:
                 monitor.step(run.step, terms, max(g["lr"] for g in run.optimiser.param_groups), batches.seconds)
             every = recipe.validation.every

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from panoptic_ros.bags.read import open_recording
-from panoptic_ros.errors import InputError
 from panoptic_ros.interruption import stop_on_interrupt
 
 
@@ -37,8 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Label; returns 0, or 130 when interrupted."""
-    if (args.out / "panoptic.json").exists():
-        raise InputError(f"{args.out} has a dataset already: choose another folder")
     recording = open_recording(args.input, args.topic)
     for notice in recording.notices:
         print(f"note: {notice}", file=sys.stderr)

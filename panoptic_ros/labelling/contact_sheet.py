@@ -31,8 +31,8 @@ class ContactSheet:
         y, x = np.mgrid[:height, :WIDTH]
         tile[void] = tile[void] // 2
         tile[void & ((x + y) % 8 < 2)] = (0, 0, 0)
-        for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            cv2.putText(tile, title, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, thickness, cv2.LINE_AA)
+        cv2.rectangle(tile, (0, 0), (9 * len(title) + 8, 20), (0, 0, 0), cv2.FILLED)
+        cv2.putText(tile, title, (5, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
         self._tiles.append(tile)
 
     def write(self, file: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +65,10 @@ def label_recording(recording: Recording, model: Model, out: Path, settings: Lab
     """Write the dataset; returns the report, or None when `stop` was set: called again, it goes on.
 
     Leaves OUT/panoptic.json, panoptic/, images/, labelling.json (the report) and contact_sheet.jpg.
-    Raises InputError where there is nothing to label.
+    Raises InputError where there is nothing to label, or `out` has other files.
     """
+    if out.is_dir() and any(out.iterdir()) and not (out / "predictions").is_dir():
+        raise InputError(f"{out} has files that are not of unfinished labels: choose another folder")
     perception = Perception(model, engine, device, precision)
     flips = settings.flip and METHODS[model.method].test_time_augmentation is not None
     if flips:
@@ -79,7 +82,11 @@ def label_recording(recording: Recording, model: Model, out: Path, settings: Lab
     if not rows:
         raise InputError(f"{recording.path} has no images with a time stamp of their own: there is nothing to follow")
     keys = select_key_frames(rows, settings.motion, settings.novelty, settings.count)
-    report = _write(recording, model, out, settings, predictions, rows, keys)
+    for name in ("panoptic", "images"):  # of a run that ended while it wrote them
+        shutil.rmtree(out / name, ignore_errors=True)
+    report = _write(recording, model, out, settings, predictions, rows, keys, stop)
+    if report is None:
+        return None
     report["settings"] = {**dataclasses.asdict(settings), "flip": flips}
     (out / "labelling.json").write_text(json.dumps(report, indent=1) + "\n")
     predictions.delete()
@@ -87,8 +94,8 @@ def label_recording(recording: Recording, model: Model, out: Path, settings: Lab
 
 
 def _write(recording: Recording, model: Model, out: Path, settings: LabelSettings, predictions: Predictions,
-           rows: list[Prediction], keys: list[int]) -> dict[str, Any]:
-    """Write the labels of the key frames, and images and contact sheet; returns the report."""
+           rows: list[Prediction], keys: list[int], stop: Event) -> dict[str, Any] | None:
+    """Write the labels of the key frames, and images and contact sheet; returns the report, None when stopped."""
     by_number = {row.number: row for row in rows}
     at = {(row.camera, row.position): row.number for row in rows}
     around = {key: [number for step in (-1, 1) if (number := at.get(
@@ -102,6 +109,8 @@ def _write(recording: Recording, model: Model, out: Path, settings: LabelSetting
     waiting = list(keys)
     bar = tqdm(total=len(keys), unit="label", disable=None)
     for number, image in pictures(recording, set(needed)):
+        if stop.is_set():
+            return None
         held[number] = image
         while waiting and all(other <= number for other in (waiting[0], *around[waiting[0]])):
             key = waiting.pop(0)

@@ -176,6 +176,22 @@ def test_an_interrupted_run_goes_on_to_the_same_labels(drive: Path, model_folder
     assert (out / "panoptic.json").read_text() == (tmp_path / "whole/panoptic.json").read_text()
 
 
+def test_a_run_that_ended_while_it_wrote_labels_leaves_nothing_of_them(drive: Path, model_folder: Path,
+                                                                       tmp_path: Path) -> None:
+    out, stop = tmp_path / "labels", Event()
+    settings = LabelSettings(motion=0, novelty=0, min_score=0.05, min_left=0, flip=False)
+    arguments = (open_recording(drive), load_model(model_folder), out, settings)
+    stop.set()
+    assert label_recording(*arguments, stop, "torch", "cpu", "single") is None
+    (out / "panoptic/camera").mkdir(parents=True)
+    (out / "panoptic/camera/stale.png").write_bytes(b"")
+    stop.clear()
+    assert label_recording(*arguments, stop, "torch", "cpu", "single") is not None
+    assert check_dataset(str(out)).findings.total() == 0
+    with pytest.raises(InputError, match="has files that are not of unfinished labels"):
+        label_recording(*arguments, stop, "torch", "cpu", "single")
+
+
 @pytest.mark.parametrize("settings", [{"motion": -1}, {"min_score": 2}, {"count": -3}])
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="must lie between|number of images"):
