@@ -27,6 +27,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
                 "check a dataset before it is used, or convert one"),
     "quantise": ("panoptic_ros.commands.quantise",
                  "make a model's INT8 graph, several times as fast on a CPU, and say what it costs"),
+    "fetch": ("panoptic_ros.commands.fetch",
+              "make a model folder of a Mask2Former, OneFormer or EoMT from Hugging Face"),
+    "label": ("panoptic_ros.commands.label",
+              "label a recording with a model: a COCO-panoptic dataset of its key frames, to train on"),
     "doctor": ("panoptic_ros.commands.doctor", "what is installed, what would be used and why, and what is missing"),
 }
 

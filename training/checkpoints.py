@@ -51,7 +51,8 @@ def check_same_run(state: dict[str, Any], recipe: Recipe, processes: int, out: P
         raise InputError(f"{out} holds a run of an earlier version, which cannot go on: begin anew with another --out "
                          f"and --initial_model {out / 'model'}")
     # A key that a recipe has only since the run began was what is its default now.
-    defaults = {row.name: row.default for row in dataclasses.fields(Recipe)}
+    defaults = {row.name: dataclasses.asdict(row.default) if dataclasses.is_dataclass(row.default)
+                and not isinstance(row.default, type) else row.default for row in dataclasses.fields(Recipe)}
     ours, theirs = recipe.plain(), {**defaults, **state["recipe"]}
     # These do not change what was learned so far.
     free = {"validation", "test_time", "thresholds"}

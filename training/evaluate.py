@@ -20,6 +20,7 @@ from tqdm import tqdm
 from panoptic_ros import __version__
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.datasets import Dataset, Truth, open_dataset
+from panoptic_ros.engines.test_time_augmentation import AugmentedEngine, TestTime
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.comparison_arguments import add_comparison_arguments, earlier_result, print_comparison
 from panoptic_ros.evaluation.content_hash import hash_images, hash_path, hash_settings
@@ -32,7 +33,6 @@ from panoptic_ros.paths import model_folder
 from panoptic_ros.perception import Perception
 from training.predictions import PredictionWriter
 from training.reading import LabelledImage, read_ahead
-from training.test_time_augmentation import AugmentedEngine, TestTime
 
 # Frames that may wait to be scored: a network that is faster than the scores must not fill the memory.
 WAITING = 8

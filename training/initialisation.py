@@ -58,7 +58,9 @@ def _network(recipe: Recipe, classes: ClassTable, has_weights: bool) -> Any:
     method = METHODS[recipe.method]
     if not recipe.pretrained or has_weights:
         return method.network(recipe.hyperparameters, classes.is_thing)
-    backbone = recipe.hyperparameters.backbone
+    backbone = getattr(recipe.hyperparameters, "backbone", None)
+    if backbone is None:
+        return method.network(recipe.hyperparameters, classes.is_thing, True)  # which says what to do instead
     weights = pretrained_weights(backbone)
     try:
         return method.network(recipe.hyperparameters, classes.is_thing, weights)

@@ -17,13 +17,15 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods import METHODS
 from training.augmentation import Augmentation
+from training.distillation import Distillation
 from training.objectives import OBJECTIVES
 from training.sampling import Sampling
 from training.schedules import Schedule
+from training.self_training import SelfTraining
 from training.validation import METRICS
 
 # Keys whose value is a dict of its own.
-_DICTS = ("test_time", "optimiser.multipliers")
+_DICTS = ("test_time", "optimiser.multipliers", "hyperparameters.config")
 _STAGE = re.compile(r"[A-Za-z0-9_-]+")
 # Key before 0.1.0 -> key; those of a method's objective and hyper-parameters are in the `renamed` of these.
 RENAMED = {"average": "ema_decay", "accumulate": "grad_accum_steps", "optimiser.clip": "optimiser.max_grad_norm",
@@ -111,6 +113,8 @@ class Recipe:
         head that its network does not have is initialised at random.
     initial_backbone: start from the backbone of a model folder, of any method and classes, all else being random.
         Both may be the name of a shipped model as well.
+    distillation: soft outputs of a larger model of the same method. self_training: images without labels, by a
+        teacher's confident predictions.
     test_time: test-time augmentation, `flip` and `scales`, that `training.evaluate` uses with the model, as the paper
         did.
     """
@@ -126,6 +130,8 @@ class Recipe:
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=Schedule)
     validation: Validation = field(default_factory=Validation)
+    distillation: Distillation = Distillation()
+    self_training: SelfTraining = SelfTraining()
     steps: int = 4000
     batch_size: int = 8
     grad_accum_steps: int = 1
@@ -154,6 +160,9 @@ class Recipe:
         if self.freeze < 0 or not 0 <= self.ema_decay < 1:
             raise InputError(f"freeze is {self.freeze}, a number of layers; ema_decay is {self.ema_decay}, from 0 to "
                              "below 1")
+        if self.self_training.data and not self.self_training.teacher and not self.ema_decay:
+            raise InputError("self_training without a teacher takes the moving average of the weights: set ema_decay "
+                             "above 0, or name a teacher")
         starts = [name for name in ("pretrained", "initial_model", "initial_backbone") if getattr(self, name)]
         if len(starts) > 1:
             raise InputError(f"a run starts from ImageNet weights (pretrained), from initial_model or from "
@@ -267,7 +276,8 @@ def _renamed(method: str) -> dict[str, str]:
 def _parser(method: str) -> _Parser:
     parser = _Parser(exit_on_error=False)
     parts = {"data": TrainingData, "augmentation": Augmentation, "sampling": Sampling, "optimiser": Optimiser,
-             "schedule": Schedule, "validation": Validation, **_kinds(method)}
+             "schedule": Schedule, "validation": Validation, "distillation": Distillation,
+             "self_training": SelfTraining, **_kinds(method)}
     hints = {"method": str, "input_size": tuple[int, int], "steps": int, "batch_size": int, "grad_accum_steps": int,
              "clip_length": int, "ema_decay": float, "precision": Precision, "freeze": int, "freeze_batch_norm": bool,
              "sync_batch_norm": bool, "pretrained": bool, "initial_model": str, "initial_backbone": str,

@@ -17,6 +17,7 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.model import Model, save_model
 from training.checkpoints import check_same_run, load_checkpoint, save_checkpoint
 from training.devices import convolution_precision, memory_format
+from training.distillation import Teacher
 from training.ema import Ema
 from training.initialisation import initial_state
 from training.monitor import Monitor
@@ -25,6 +26,7 @@ from training.optimisers import freeze_batch_norm, freeze_layers, make_optimiser
 from training.recipe import Recipe
 from training.samples import Samples
 from training.schedules import rate_factor
+from training.self_training import PseudoLabels, UnlabelledImages
 from training.trained_model import trained_model, with_scores
 from training.validation import selection_score, validate
 
@@ -55,6 +57,15 @@ class Run:
         self.step, self.best = 0, -float("inf")
         mean, std = (torch.tensor(v, device=fabric.device).view(3, 1, 1) for v in (self.mean, self.std))
         self._shift, self._scale = -mean / std, 1 / (255 * std)
+        if recipe.distillation.teacher:
+            self._distil(Teacher(recipe.distillation, recipe.method, self.classes, self.mean, self.std, fabric.device))
+        self.pseudo_labels: PseudoLabels | None = None
+        self.unlabelled_batches: Iterator[dict[str, Any]] | None = None
+        if recipe.self_training.data:
+            if self.objective.module.uses_depth:
+                raise InputError(f"self_training is for methods without depth, not for {recipe.method}")
+            self.unlabelled = UnlabelledImages(recipe.self_training.data, self.classes)
+            self.pseudo_labels = PseudoLabels(recipe.self_training, self.model(), fabric.device)
 
     @property
     def network(self) -> Any:
@@ -68,8 +79,15 @@ class Run:
                        Path(recipe.data.cache) if recipe.data.cache else None, recipe.clip_length,
                        sampling=recipe.sampling, fill=self.mean, with_depth=self.objective.module.uses_depth)
 
+    def unlabelled_samples(self) -> Samples:
+        """Crops of the images without labels, in their own colours."""
+        plain = dataclasses.replace(self.recipe.augmentation, around_things=0, brightness=0, contrast=0, saturation=0,
+                                    hue=0, blur=0, clahe=0, fourier_images="")
+        return Samples(self.unlabelled, plain, self.recipe.seed + 1, self.classes, fill=self.mean)
+
     def train_step(self, batches: Iterator[dict[str, Any]]) -> dict[str, float]:
-        """One optimiser step on `grad_accum_steps` batches; returns the loss's terms.
+        """One optimiser step on `grad_accum_steps` batches, and one of `unlabelled_batches` where there are; returns
+        the loss's terms.
 
         Raises InputError for a loss that is not finite.
         """
@@ -87,6 +105,8 @@ class Run:
                 self.fabric.backward(terms["total"] / recipe.grad_accum_steps)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach() / recipe.grad_accum_steps
+        if self.unlabelled_batches is not None:
+            sums.update(self._self_train(next(self.unlabelled_batches)))
         values = {name: float(value) for name, value in sums.items()}
         if not all(abs(value) < float("inf") for value in values.values()):  # NaN compares as false
             raise InputError(f"the loss is not finite at step {self.step}: lower optimiser.learning_rate or "
@@ -101,6 +121,25 @@ class Run:
             self.ema.update(self.network, self.step)
         return values
 
+    def _self_train(self, unlabelled: dict[str, Any]) -> dict[str, Tensor]:
+        """Add the gradient of a batch of unlabelled images; returns its loss and the share of labelled pixels."""
+        settings = self.recipe.self_training
+        if self.pseudo_labels is None or self.step < settings.start:
+            return {}
+        average = None if self.ema is None else self.ema.network
+        batch, labelled = self.pseudo_labels.batch(self.fabric.to_device(unlabelled), average,
+                                                   (self.recipe.seed << 32) + self.step)
+        image = torch.addcmul(self._shift, batch["image"], self._scale)
+        with convolution_precision(self.fabric):
+            total = self.objective(image.contiguous(memory_format=self._memory_format), batch)["total"]
+        self.fabric.backward(settings.weight * total)
+        return {"unlabelled": total.detach(), "pseudo_labelled": torch.tensor(labelled)}
+
+    def _distil(self, teacher: Teacher) -> None:
+        def soft_loss(image: Tensor, outputs: dict[str, Tensor]) -> Tensor:
+            return teacher.settings.weight * teacher.loss(outputs, teacher(image))
+        self.objective.module.soft_loss = soft_loss
+
     def train_mode(self) -> None:
         """Set training mode, but for frozen layers and BatchNorm."""
         self.objective.train()
@@ -113,7 +152,8 @@ class Run:
                 "recipe": self.recipe.plain(), "processes": self.fabric.world_size, "step": self.step,
                 "best": self.best, "objective": self.objective.module.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
-                "ema": None if self.ema is None else self.ema.state_dict()})
+                "ema": None if self.ema is None else self.ema.state_dict(),
+                "mean_score": None if self.pseudo_labels is None else self.pseudo_labels.mean_score})
 
     def resume(self) -> None:
         """Go on from the checkpoint, where there is one. Raises InputError when it is of another run."""
@@ -125,6 +165,8 @@ class Run:
         self.optimiser.load_state_dict(state["optimiser"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
+        if self.pseudo_labels is not None:
+            self.pseudo_labels.mean_score = state["mean_score"]
         self.step, self.best = state["step"], state["best"]
 
     def model(self) -> Model:

@@ -68,6 +68,10 @@ def train(recipe: Recipe, out: Path, fabric: Fabric, workers: int, stop: Event, 
     sampler = ResumableSampler(run.step, recipe.steps, recipe.batch_size * recipe.grad_accum_steps, fabric.global_rank,
                                fabric.world_size)
     batches = _timed(sample_batches(run.samples(), sampler, recipe.batch_size, workers))
+    if run.pseudo_labels is not None:
+        per_step = recipe.self_training.batch_size
+        sampler = ResumableSampler(run.step, recipe.steps, per_step, fabric.global_rank, fabric.world_size)
+        run.unlabelled_batches = sample_batches(run.unlabelled_samples(), sampler, per_step, workers)
     saved = time.monotonic()
     run.train_mode()
     try:

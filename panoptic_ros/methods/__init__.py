@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from panoptic_ros.decoding.segments import Decoded
-from panoptic_ros.methods import all_scales, centroid_embedding, dense_detections, einet, hle
+from panoptic_ros.methods import all_scales, centroid_embedding, dense_detections, einet, hle, universal
 
 __all__ = ["METHODS", "AugmentedNetwork", "Decode", "Decoded", "MakeNetwork", "Method", "Network"]
 
@@ -121,4 +121,6 @@ METHODS: dict[str, Method] = {
     "einet": Method(einet.Hyperparameters, einet.Network, einet.Thresholds, einet.decode,
                     einet.test_time_augmentation),
     "hle": Method(hle.Hyperparameters, hle.Network, hle.Thresholds, hle.decode, hle.test_time_augmentation),
+    "universal": Method(universal.Hyperparameters, universal.Network, universal.Thresholds, universal.decode,
+                        universal.test_time_augmentation),
 }

@@ -1,6 +1,6 @@
 """Test-time augmentation: a network's outputs for resized and mirrored copies of an image, aligned with the image.
 
-What the methods' averages share, tensors alone; `training.test_time_augmentation` applies them to an engine.
+What the methods' averages share, tensors alone; `engines.test_time_augmentation` applies them to an engine.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from panoptic_ros.classes import ClassTable
-from panoptic_ros.methods import METHODS, all_scales, centroid_embedding, dense_detections, einet, hle
+from panoptic_ros.methods import METHODS, all_scales, centroid_embedding, dense_detections, einet, hle, universal
 from panoptic_ros.model import Model
 
 EXAMPLE = "center_offset"  # of docs/add_a_method.md
@@ -25,6 +25,8 @@ SMALL: dict[str, Any] = {
     "einet": einet.Hyperparameters("test_efficientnet", output_stride=32, embedding_dimension=8, atrous_rates=(1,),
                                    decoder_channels=16),
     "hle": hle.Hyperparameters("test_efficientnet", output_stride=32, atrous_rates=(1,), decoder_channels=16),
+    "universal": universal.Hyperparameters("eomt", runpy.run_path(
+        str(Path(__file__).parents[1] / "universal_configs.py"))["CONFIGS"]["eomt"]),
 }
 CLASSES = ClassTable("five", ("road", "sky", "car", "person", "tree"), (False, False, True, True, False),
                      tuple((40 * k, 0, 0) for k in range(5)))

@@ -9,8 +9,10 @@ import yaml
 
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods import hle
+from panoptic_ros.model import load_model
 from training.objectives.hle import Settings
 from training.recipe import Recipe, load_recipe, load_stages
+from training.train import main
 
 FOLDER = Path(__file__).parents[2] / "training" / "recipes"
 RECIPES = sorted(FOLDER.rglob("*.yaml"))
@@ -134,3 +136,20 @@ def test_a_recipe_has_the_thresholds_that_its_model_is_validated_with(tmp_path: 
     assert recipe.optimiser.multipliers == {"class_mean": 50}
     with pytest.raises(InputError, match="unknown thresholds.seeds; the nearest known one is thresholds.seed"):
         load_recipe(written(tmp_path, "thresholds: {seeds: 0.7}\n"))
+
+
+def test_a_universal_model_is_trained_by_a_recipe(street_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"method: universal\ndata: {{train: {street_folder}, validation: {street_folder}}}\n"
+        "hyperparameters: {architecture: eomt, config: {hidden_size: 32, num_hidden_layers: 3, num_blocks: 2, "
+        "num_attention_heads: 2, image_size: 64, patch_size: 16, num_queries: 8, train_num_points: 64}}\n"
+        "thresholds: {rule: eomt}\ninput_size: [64, 128]\naugmentation: {crop: [64, 96]}\nsteps: 2\nbatch_size: 2\n"
+        "validation: {images: 1}\n")
+    command = ["--config", str(recipe), "--out", str(tmp_path / "run"), "--workers", "0", "--accelerator", "cpu"]
+    assert main([*command, "--optimiser.layer_decay", "0.8"]) == 0
+    model = load_model(tmp_path / "run/model")
+    assert model.hyperparameters.config["hidden_size"] == 32
+    assert model.thresholds.rule == "eomt"
+    assert main([*command[:3], str(tmp_path / "other"), *command[4:], "--pretrained", "true"]) == 2

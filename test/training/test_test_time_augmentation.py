@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from panoptic_ros.engines import build_engine
+from panoptic_ros.engines.test_time_augmentation import AugmentedEngine, TestTime
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods import dense_detections
 from panoptic_ros.methods.dense_detections.boxes import absolute_boxes, locations
 from panoptic_ros.model import load_model
-from training.test_time_augmentation import AugmentedEngine, TestTime
 
 
 class PixelNetwork:

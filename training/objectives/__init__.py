@@ -8,6 +8,7 @@ from training.objectives.dense_detections import DenseDetectionsObjective
 from training.objectives.einet import EINetObjective
 from training.objectives.hle import HLEObjective
 from training.objectives.objective import Objective
+from training.objectives.universal import UniversalObjective
 
 __all__ = ["OBJECTIVES", "Objective"]
 
@@ -18,4 +19,5 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "dense_detections": DenseDetectionsObjective,
     "einet": EINetObjective,
     "hle": HLEObjective,
+    "universal": UniversalObjective,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -32,6 +33,8 @@ class Objective(nn.Module):
         self.settings, self.classes = settings, classes
         self.register_buffer("is_thing", torch.as_tensor(classes.thing_mask), persistent=False)
         self.is_thing: Tensor
+        # Of the image and the network's outputs: the weighted term `distillation`, where there is a teacher.
+        self.soft_loss: Callable[[Tensor, dict[str, Tensor]], Tensor] | None = None
 
     def initialise(self, seed: int) -> None:
         """Initialise parameters as the loss needs it, where the network has random weights."""
@@ -44,7 +47,12 @@ class Objective(nn.Module):
         outputs = self.network_outputs(image)
         # What follows the network is in single precision, whatever the network is trained in.
         with torch.autocast(image.device.type, enabled=False):
-            return self.loss({name: output.float() for name, output in outputs.items()}, batch)
+            outputs = {name: output.float() for name, output in outputs.items()}
+            terms = self.loss(outputs, batch)
+            if self.soft_loss is not None:
+                soft = self.soft_loss(image, outputs)
+                terms = {**terms, "total": terms["total"] + soft, "distillation": soft}
+            return terms
 
     def network_outputs(self, image: Tensor) -> dict[str, Tensor]:
         """What `loss` takes: the network's outputs, and what a method needs in training alone."""
