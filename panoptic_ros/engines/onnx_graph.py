@@ -8,6 +8,7 @@ import logging
 import warnings
 from contextlib import redirect_stdout
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from panoptic_ros.errors import InputError
 
 INPUT = "image"
+
+_log = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -38,17 +41,26 @@ def export_onnx(network: nn.Module, shape: tuple[int, int, int, int], half: bool
     example = torch.zeros(max(shape[0], 2) if dynamic_batch else shape[0], *shape[1:])
     names = list(wrapped(example))
     dynamic = ({0: torch.export.Dim("batch")},) if dynamic_batch else None
+    settings: dict[str, Any] = {"opset_version": opset, "input_names": [INPUT], "output_names": names, "verbose": False}
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
-    exporter.setLevel(logging.ERROR)
+    exporter.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # it prints its steps
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(wrapped, (example,), dynamo=True, opset_version=opset, dynamic_shapes=dynamic,
-                                        input_names=[INPUT], output_names=names, verbose=False)
-        assert program is not None
-        graph: bytes = program.model_proto.SerializeToString()
-        return graph
+            try:
+                program = torch.onnx.export(wrapped, (example,), dynamo=True, dynamic_shapes=dynamic, **settings)
+                assert program is not None
+                graph: bytes = program.model_proto.SerializeToString()
+                return graph
+            except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+                if dynamic_batch:
+                    raise
+                # What depends on values of its weights, as EoMT's masks do, can be traced alone.
+                _log.info("torch.export does not take the network, it is traced: %s", error)
+            file = io.BytesIO()
+            torch.onnx.export(_AsTuple(wrapped), (example,), file, dynamo=False, **settings)
+            return file.getvalue()
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         raise InputError(f"the network cannot be exported to ONNX: {error}") from error
     finally:
@@ -62,3 +74,12 @@ class _Float32Outside(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         return {name: output.float() for name, output in self.network(image.half() if self._half else image).items()}
+
+
+class _AsTuple(nn.Module):
+    def __init__(self, named: nn.Module) -> None:
+        super().__init__()
+        self.named = named
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.named(image).values())
