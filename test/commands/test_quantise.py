@@ -20,6 +20,7 @@ from panoptic_ros.engines import build_engine, explain_choice
 from panoptic_ros.engines.quantised_graph import DESCRIPTION, GRAPH, quantise
 from panoptic_ros.errors import InputError
 from panoptic_ros.model import load_model
+from panoptic_ros.paths import model_folder as shipped_model
 
 pytest.importorskip("nncf")
 pytest.importorskip("openvino")
@@ -27,10 +28,12 @@ DATA = "city:500x3/20@64x128"
 
 
 @pytest.fixture(scope="module")
-def quantised(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the small model, quantised by the command."""
-    folder = tmp_path_factory.mktemp("quantised") / "tiny"
-    shutil.copytree(model_folder, folder)
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the shipped model, for small images, quantised by the command."""
+    folder = tmp_path_factory.mktemp("quantised") / "small"
+    shutil.copytree(shipped_model("city"), folder)
+    text = yaml.safe_load((folder / "model.yaml").read_text())
+    (folder / "model.yaml").write_text(yaml.safe_dump({**text, "input_size": [64, 128]}))
     assert main(["quantise", "--model", str(folder), "--data", DATA, "--images", "2", "--validation-images", "1",
                  "--max-drop", "100"]) == 0
     return folder
