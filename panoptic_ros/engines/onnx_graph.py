@@ -58,7 +58,7 @@ def export_onnx(network: nn.Module, shape: tuple[int, int, int, int], half: bool
                     raise
                 # What depends on values of its weights, as EoMT's masks do, can be traced alone.
                 _log.info("torch.export does not take the network, it is traced: %s", error)
-            file = io.BytesIO()
+            file: Any = io.BytesIO()
             torch.onnx.export(_AsTuple(wrapped), (example,), file, dynamo=False, **settings)
             return file.getvalue()
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
