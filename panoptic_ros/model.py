@@ -136,7 +136,7 @@ def load_model(name_or_path: str | Path) -> Model:
     _load_weights(network, weighed, weights)
     digest = hashlib.sha256(described + weighed).hexdigest()[:8]
     return Model(text["method"], hyperparameters, network.eval(), classes, input_size, mean, std, thresholds,
-                 f"{folder.resolve().name}@{digest}", training, find_quantised_graph(folder, weights))
+                 f"{folder.resolve().name}@{digest}", training, find_quantised_graph(folder, weighed))
 
 
 def save_model(model: Model, folder: Path) -> None:

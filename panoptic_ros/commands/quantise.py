@@ -93,7 +93,8 @@ def _quantise(model: Model, folder: Path, dataset: Dataset, calibrated: Sequence
               "nothing is written; more images to calibrate on (--images) may help")
         return 1
     _write(graph, folder, {
-        "weights": weights_hash(folder / "weights.safetensors"), "data": dataset.name, "images": len(inputs),
+        "weights": weights_hash((folder / "weights.safetensors").read_bytes()), "data": dataset.name,
+        "images": len(inputs),
         "validation_images": len(scored), "quality": QUALITY[is_panoptic], "before": round(before, 4),
         "after": round(after, 4), "with_accuracy_control": facts["with_accuracy_control"],
         "made_by": {name: metadata.version(name) for name in ("nncf", "openvino")}})

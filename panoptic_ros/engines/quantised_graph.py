@@ -19,13 +19,16 @@ GRAPH, DESCRIPTION = "int8.xml", "int8.yaml"
 _log = logging.getLogger(__name__)
 
 
-def weights_hash(weights: Path) -> str:
-    """What an INT8 graph is kept under: the hash of the weights that it was made of."""
-    return hashlib.sha256(weights.read_bytes()).hexdigest()
+def weights_hash(weights: bytes) -> str:
+    """What an INT8 graph is kept under: the hash of the file of weights that it was made of."""
+    return hashlib.sha256(weights).hexdigest()
 
 
-def find_quantised_graph(folder: Path, weights: Path) -> Path | None:
-    """The INT8 graph of a model folder; None, with a warning, where it is of other weights or damaged."""
+def find_quantised_graph(folder: Path, weights: bytes) -> Path | None:
+    """The INT8 graph of a model folder; None, with a warning, where it is of other weights or damaged.
+
+    weights: the content of their file, as it was read: the file may be replaced meanwhile.
+    """
     graph, description = folder / GRAPH, folder / DESCRIPTION
     if not graph.is_file():
         return None

@@ -57,7 +57,7 @@ class Worker:
         self.failure = ""
         self._outputs, self._statistics, self._logger, self._tracks_file = outputs, statistics, logger, tracks_file
         self._failures_in_row = 0
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
         self.camera_infos: dict[str, Any] = {}
         self.sizes: Counter[tuple[int, int]] = Counter()
         self._requests: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -152,19 +152,22 @@ class Worker:
             image = camera_image(arrival.message, camera)
         except InputError as error:
             statistics.drop(INVALID, str(error))
-            self._tell_once(getattr(error, "reason", INVALID), f"Image dropped: {error}")
+            self._tell_once((camera, getattr(error, "reason", INVALID)), f"Image dropped: {error}")
             return None
         if problem := statistics.stamp(image.stamp_ns):
             if "jumped" in problem:
                 self._logger.warning(problem, throttle_duration_sec=QUIET)
             else:
-                self._tell_once(problem, problem)
+                self._tell_once((camera, problem), problem)
         if (info := self.camera_infos.get(camera)) is not None:
             image = replace(image, focal_length=focal_length(info, image.width))
         return image
 
-    def _tell_once(self, kind: str, text: str) -> None:
-        """What a camera does with every image is told of the first; /diagnostics counts the others."""
+    def _tell_once(self, kind: tuple[str, str], text: str) -> None:
+        """What is wrong with every image of a camera is told of the first; /diagnostics counts the others.
+
+        kind: the camera, and what is wrong.
+        """
         if kind not in self._told:
             self._told.add(kind)
             self._logger.warning(f"{text}; more of these are counted in /diagnostics")

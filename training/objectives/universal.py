@@ -46,7 +46,7 @@ class UniversalObjective(Objective):
         try:
             # Matching takes single precision, whatever the rest is trained in.
             with torch.autocast(image.device.type, enabled=False):
-                total = self.network.library_outputs(image.float(), mask_labels=masks, class_labels=classes).loss
+                total = self.network.transformers_outputs(image.float(), mask_labels=masks, class_labels=classes).loss
         finally:
             hook.remove()
         sums = {name: sum(value for layer in terms for key, value in layer.items() if name in key)

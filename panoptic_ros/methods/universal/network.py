@@ -94,7 +94,7 @@ class Network(nn.Module):
         Returns class_logits (B, Q, C + 1), the last of them for no object, mask_logits (B, Q, H/4, W/4) and
         query_embedding (B, Q, D), the decoder's output for each query, not normalised.
         """
-        outputs = self.library_outputs(image)
+        outputs = self.transformers_outputs(image)
         queries = outputs.class_queries_logits.shape[1]
         embedding = {"mask2former": "transformer_decoder_last_hidden_state", "eomt": "last_hidden_state",
                      "oneformer": "transformer_decoder_object_queries"}[self.architecture]
@@ -102,7 +102,7 @@ class Network(nn.Module):
                 "mask_logits": outputs.masks_queries_logits.float(),
                 "query_embedding": outputs[embedding][:, :queries].float()}
 
-    def library_outputs(self, image: Tensor, **labels: Any) -> Any:
+    def transformers_outputs(self, image: Tensor, **labels: Any) -> Any:
         """What the library's model returns. labels: mask_labels and class_labels, for its loss."""
         if self.architecture == "eomt":
             grid = (image.shape[2] // self.stride, image.shape[3] // self.stride)
