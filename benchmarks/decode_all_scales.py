@@ -12,13 +12,9 @@ from torch.nn import functional as F
 
 from benchmarks.command import latency_table, run_benchmark
 from benchmarks.decode_dense_detections import SIZE, street
-from benchmarks.pipeline import median_ms
-from panoptic_ros.classes import load_class_table
-from panoptic_ros.engines import build_engine
+from benchmarks.decode_latency import decode_latency
 from panoptic_ros.methods import all_scales
 from training.ground_truth import ground_truth_objects
-
-INSTANCES = (10, 100, 200)
 
 
 def oracle_outputs(class_map: Tensor, instance_map: Tensor, is_thing: Tensor) -> dict[str, Tensor]:
@@ -33,27 +29,10 @@ def oracle_outputs(class_map: Tensor, instance_map: Tensor, is_thing: Tensor) ->
 
 def measure(quick: bool) -> dict[str, float]:
     """Milliseconds by name."""
-    repeats = 2 if quick else 10
-    classes = load_class_table("cityscapes")
     hyperparameters = all_scales.Hyperparameters("resnet50", concatenate=False)
-    is_thing = torch.as_tensor(classes.thing_mask)
-    engine = build_engine(all_scales.Network(hyperparameters, classes.is_thing).eval())
-    image = torch.zeros(1, 3, *SIZE, device=engine.device)
-    torch.set_num_threads(1)  # as `Perception` decodes beside OpenVINO
-    with torch.inference_mode():
-        result = {"network": median_ms(lambda: engine(image), repeats)}
-        for count in INSTANCES:
-            outputs = {name: x.to(engine.device) for name, x in oracle_outputs(*street(count), is_thing).items()}
-            things = is_thing.to(engine.device)
-            [found] = all_scales.decode(outputs, things, all_scales.Thresholds(), SIZE).segments
-            assert int(found.is_thing.sum()) == count
-
-            def decode(outputs: dict[str, Tensor] = outputs) -> Tensor:
-                maps = all_scales.decode(outputs, things, all_scales.Thresholds(), SIZE).segment_map  # noqa: B023
-                return maps.cpu()  # a GPU has it done only then
-
-            result[f"decode of {count} instances"] = median_ms(decode, repeats)
-    return result
+    return decode_latency(lambda is_thing: all_scales.Network(hyperparameters, is_thing), SIZE, all_scales.decode,
+                          all_scales.Thresholds(), lambda count, things: oracle_outputs(*street(count), things), SIZE,
+                          "instances", quick)
 
 
 if __name__ == "__main__":

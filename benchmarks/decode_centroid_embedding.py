@@ -13,15 +13,12 @@ from torch.nn import functional as F
 
 from benchmarks.command import latency_table, run_benchmark
 from benchmarks.decode_dense_detections import SIZE, street
-from benchmarks.pipeline import median_ms
-from panoptic_ros.classes import load_class_table
-from panoptic_ros.engines import build_engine
+from benchmarks.decode_latency import decode_latency
 from panoptic_ros.methods import centroid_embedding
 from panoptic_ros.methods.centroid_embedding.network import code_of_cells
 from panoptic_ros.methods.centroid_embedding.positions import positional_embedding
 from training.objectives.centroid_embedding import centroids_of
 
-INSTANCES = (10, 100, 200)
 INPUT_SIZE, OUTPUT_SIZE = (896, 1792), (448, 896)
 NOISE = 0.1  # standard deviation of each number of an embedding
 HYPERPARAMETERS = centroid_embedding.Hyperparameters("tf_efficientnet_lite0", grid=(160, 320), max_depth=80.0)
@@ -46,26 +43,9 @@ def oracle_outputs(class_map: Tensor, instance_map: Tensor, classes: int) -> dic
 
 def measure(quick: bool) -> dict[str, float]:
     """Milliseconds by name."""
-    repeats = 2 if quick else 10
-    classes = load_class_table("cityscapes")
-    is_thing = torch.as_tensor(classes.thing_mask)
-    engine = build_engine(centroid_embedding.Network(HYPERPARAMETERS, classes.is_thing).eval())
-    image = torch.zeros(1, 3, *INPUT_SIZE, device=engine.device)
-    torch.set_num_threads(1)  # as `Perception` decodes beside OpenVINO
-    with torch.inference_mode():
-        result = {"network": median_ms(lambda: engine(image), repeats)}
-        things = is_thing.to(engine.device)
-        for count in INSTANCES:
-            outputs = {name: x.to(engine.device) for name, x in oracle_outputs(*street(count), len(is_thing)).items()}
-            [found] = centroid_embedding.decode(outputs, things, THRESHOLDS, SIZE).segments
-            assert int(found.is_thing.sum()) == count
-
-            def decode(outputs: dict[str, Tensor] = outputs) -> Tensor:
-                maps = centroid_embedding.decode(outputs, things, THRESHOLDS, SIZE).segment_map  # noqa: B023
-                return maps.cpu()  # a GPU has it done only then
-
-            result[f"decode of {count} instances"] = median_ms(decode, repeats)
-    return result
+    return decode_latency(
+        lambda is_thing: centroid_embedding.Network(HYPERPARAMETERS, is_thing), INPUT_SIZE, centroid_embedding.decode,
+        THRESHOLDS, lambda count, things: oracle_outputs(*street(count), len(things)), SIZE, "instances", quick)
 
 
 def table(result: dict[str, float]) -> str:

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.command import latency_table, run_benchmark
-from benchmarks.pipeline import median_ms
-from panoptic_ros.classes import load_class_table
-from panoptic_ros.engines import build_engine
+from benchmarks.decode_latency import INSTANCES, decode_latency
 from panoptic_ros.methods import dense_detections
 from panoptic_ros.methods.dense_detections.boxes import grid, locations
 from training.ground_truth import ground_truth_objects
@@ -28,7 +26,6 @@ from training.objectives.dense_detections import (
 )
 
 SIZE = (1024, 2048)
-BOXES = (10, 100, 200)
 
 
 def street(count: int) -> tuple[Tensor, Tensor]:
@@ -67,26 +64,11 @@ def oracle_outputs(class_map: Tensor, instance_map: Tensor, is_thing: Tensor) ->
 
 def measure(quick: bool) -> dict[str, float]:
     """Milliseconds by name."""
-    repeats = 2 if quick else 10
-    classes = load_class_table("cityscapes")
-    is_thing = torch.as_tensor(classes.thing_mask)
-    engine = build_engine(dense_detections.Network(dense_detections.Hyperparameters(), classes.is_thing).eval())
-    image = torch.zeros(1, 3, *SIZE, device=engine.device)
-    torch.set_num_threads(1)  # as `Perception` decodes beside OpenVINO
-    with torch.inference_mode():
-        result = {"network": median_ms(lambda: engine(image), repeats)}
-        for count in BOXES:
-            outputs = {name: x.to(engine.device) for name, x in oracle_outputs(*street(count), is_thing).items()}
-            things, thresholds = is_thing.to(engine.device), dense_detections.Thresholds(max_instances=max(BOXES))
-            [found] = dense_detections.decode(outputs, things, thresholds, SIZE).segments
-            assert int(found.is_thing.sum()) == count
-
-            def decode(outputs: dict[str, Tensor] = outputs) -> Tensor:
-                maps = dense_detections.decode(outputs, things, thresholds, SIZE).segment_map  # noqa: B023
-                return maps.cpu()  # a GPU has it done only then
-
-            result[f"decode of {count} boxes"] = median_ms(decode, repeats)
-    return result
+    hyperparameters = dense_detections.Hyperparameters()
+    return decode_latency(
+        lambda is_thing: dense_detections.Network(hyperparameters, is_thing), SIZE, dense_detections.decode,
+        dense_detections.Thresholds(max_instances=max(INSTANCES)),
+        lambda count, things: oracle_outputs(*street(count), things), SIZE, "boxes", quick)
 
 
 def table(result: dict[str, float]) -> str:

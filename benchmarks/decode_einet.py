@@ -12,13 +12,9 @@ from torch.nn import functional as F
 
 from benchmarks.command import latency_table, run_benchmark
 from benchmarks.decode_dense_detections import SIZE, street
-from benchmarks.pipeline import median_ms
-from panoptic_ros.classes import load_class_table
-from panoptic_ros.engines import build_engine
+from benchmarks.decode_latency import decode_latency
 from panoptic_ros.methods import einet
 from training.objectives.einet import heatmap_target, instances_of
-
-INSTANCES = (10, 100, 200)
 
 
 def oracle_outputs(class_map: Tensor, instance_map: Tensor, is_thing: Tensor, dimension: int) -> dict[str, Tensor]:
@@ -37,27 +33,10 @@ def oracle_outputs(class_map: Tensor, instance_map: Tensor, is_thing: Tensor, di
 
 def measure(quick: bool) -> dict[str, float]:
     """Milliseconds by name."""
-    repeats = 2 if quick else 10
-    classes, hyperparameters = load_class_table("cityscapes"), einet.Hyperparameters()
-    is_thing = torch.as_tensor(classes.thing_mask)
-    engine = build_engine(einet.Network(hyperparameters, classes.is_thing).eval())
-    image = torch.zeros(1, 3, *SIZE, device=engine.device)
-    torch.set_num_threads(1)  # as `Perception` decodes beside OpenVINO
-    with torch.inference_mode():
-        result = {"network": median_ms(lambda: engine(image), repeats)}
-        for count in INSTANCES:
-            outputs = {name: x.to(engine.device) for name, x in oracle_outputs(
-                *street(count), is_thing, hyperparameters.embedding_dimension).items()}
-            things = is_thing.to(engine.device)
-            [found] = einet.decode(outputs, things, einet.Thresholds(), SIZE).segments
-            assert int(found.is_thing.sum()) == count
-
-            def decode(outputs: dict[str, Tensor] = outputs) -> Tensor:
-                maps = einet.decode(outputs, things, einet.Thresholds(), SIZE).segment_map  # noqa: B023
-                return maps.cpu()  # a GPU has it done only then
-
-            result[f"decode of {count} instances"] = median_ms(decode, repeats)
-    return result
+    h = einet.Hyperparameters()
+    return decode_latency(
+        lambda is_thing: einet.Network(h, is_thing), SIZE, einet.decode, einet.Thresholds(),
+        lambda count, things: oracle_outputs(*street(count), things, h.embedding_dimension), SIZE, "instances", quick)
 
 
 def table(result: dict[str, float]) -> str:
