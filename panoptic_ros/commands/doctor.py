@@ -111,8 +111,9 @@ def _openvino() -> Finding:
     if find_spec("openvino") is None:
         return Finding("inference", "openvino", "not installed",
                        "pip install openvino: on CPUs it is several times faster than torch")
-    import openvino
-    return Finding("inference", "openvino", f"{_version('openvino')}: {', '.join(openvino.Core().available_devices)}")
+    from panoptic_ros.engines.openvino_core import openvino_core
+    devices = ", ".join(openvino_core().available_devices)
+    return Finding("inference", "openvino", f"{_version('openvino')}: {devices}")
 
 
 def _models() -> Iterator[Finding]:

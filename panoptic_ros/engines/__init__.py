@@ -149,6 +149,6 @@ def _is_half_native(name: str, device: str) -> bool:
 
 def _capabilities() -> list[str]:
     """What OpenVINO computes natively on this CPU, such as BF16 and INT8."""
-    import openvino
-    capabilities: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    from panoptic_ros.engines.openvino_core import openvino_core
+    capabilities: list[str] = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return capabilities

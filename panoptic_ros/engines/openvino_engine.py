@@ -12,6 +12,8 @@ import openvino
 import torch
 from torch import Tensor, nn
 
+from panoptic_ros.engines.openvino_core import openvino_core
+
 # Compiled shapes that are kept; a stream has one, a few cameras of different sizes have a few.
 SHAPES_KEPT = 4
 
@@ -29,7 +31,7 @@ class OpenVinoEngine:
     def __init__(self, network: nn.Module, precision: str, int8: Path | None = None) -> None:
         self.precision = precision
         self._network = _AsTuple(copy.deepcopy(network).cpu()).eval()
-        self._core = openvino.Core()
+        self._core = openvino_core()
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         stride, self._dynamic_size = int(network.stride), bool(network.dynamic_size)  # type: ignore[arg-type]
         if precision == "int8":

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from panoptic_ros.engines.openvino_core import keep_signal_stack, openvino_core
 from panoptic_ros.errors import InputError
 
 # OpenVINO's graph, beside it its weights (int8.bin), and what it was made of and what it scored.
@@ -58,8 +59,6 @@ def quantise(graph: Any, inputs: Sequence[np.ndarray], validate: Callable[[Any],
         import nncf
     except ImportError as error:
         raise InputError("quantisation needs NNCF: pip install panoptic-ros[quantise]") from error
-    import openvino
-
     scores: list[float] = []
 
     def score(compiled: Any, _: Any) -> tuple[float, None]:
@@ -69,7 +68,7 @@ def quantise(graph: Any, inputs: Sequence[np.ndarray], validate: Callable[[Any],
 
     def compiled(model: Any) -> Any:
         # The precision that the engine runs the rest in is chosen there; here both are judged in the same one.
-        return openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     calibration = nncf.Dataset(list(inputs))
     settings: dict[str, Any] = {"preset": nncf.QuantizationPreset.MIXED, "subset_size": len(inputs)}
@@ -77,14 +76,15 @@ def quantise(graph: Any, inputs: Sequence[np.ndarray], validate: Callable[[Any],
     if before <= 0:
         raise InputError("the model finds nothing in the validation images: what INT8 costs cannot be measured on them")
     try:
-        made = nncf.quantize(graph, calibration, **settings)
-        after = score(compiled(made), None)[0]
-        controlled = before - after > largest_drop
-        if controlled:
-            made = nncf.quantize_with_accuracy_control(
-                graph, calibration, nncf.Dataset([None]), score, max_drop=largest_drop,
-                drop_type=nncf.DropType.ABSOLUTE, **settings)
+        with keep_signal_stack():
+            made = nncf.quantize(graph, calibration, **settings)
             after = score(compiled(made), None)[0]
+            controlled = before - after > largest_drop
+            if controlled:
+                made = nncf.quantize_with_accuracy_control(
+                    graph, calibration, nncf.Dataset([None]), score, max_drop=largest_drop,
+                    drop_type=nncf.DropType.ABSOLUTE, **settings)
+                after = score(compiled(made), None)[0]
     except (RuntimeError, nncf.ValidationError, nncf.UnsupportedModelError) as error:
         raise InputError(f"the graph cannot be quantised: {error}") from error
     return made, {"score_before": before, "score_after": after, "with_accuracy_control": controlled}

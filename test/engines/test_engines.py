@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
 import torch
 
 from panoptic_ros.engines import build_engine, explain_choice
+from panoptic_ros.engines.openvino_core import signal_stack
 from panoptic_ros.errors import InputError
 from panoptic_ros.model import load_model
 
@@ -35,6 +37,21 @@ def test_half_precision_stays_close_to_single(model_folder: Path, engine: str) -
     cosine = (half(image)["embedding"] * single["embedding"]).sum(1)
     assert cosine.mean() > 0.95
     assert all(output.dtype == torch.float32 for output in half(image).values())
+
+
+def test_engines_that_come_and_go_leave_the_signal_stack_alone(model_folder: Path) -> None:
+    network = load_model(model_folder).network
+    engines = [build_engine(network, "openvino", "cpu", "single")]
+    stack = signal_stack()
+    engines.append(build_engine(network, "openvino", "cpu", "single"))
+    for engine in engines:
+        engine(torch.zeros(1, 3, 32, 64))
+    while engines:  # the first that came goes first
+        del engines[0]
+        gc.collect()
+    del engine
+    gc.collect()
+    assert signal_stack() == stack
 
 
 def test_openvino_outputs_outlive_the_next_call(model_folder: Path) -> None:
