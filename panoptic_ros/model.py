@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +18,20 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from panoptic_ros.classes import ClassTable
+from panoptic_ros.decoding.appearance import appearance_vectors
 from panoptic_ros.engines.quantised_graph import find_quantised_graph
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods import METHODS, Decoded
+from panoptic_ros.networks.appearance_head import AppearanceHead
 from panoptic_ros.paths import model_folder
 
+# Files of a model folder; the last only where the model has an appearance head.
+DESCRIPTION, WEIGHTS, APPEARANCE = "model.yaml", "weights.safetensors", "appearance.safetensors"
 MIN_INPUT_SIZE = 32  # pixels per side
 # BatchNorm's running statistics, which stay in single precision.
 _STATISTICS = ("running_mean", "running_var")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Model:
     thresholds: the method's decode settings.
     model_id: the folder's name and eight digits of its content's hash.
     training: how it was trained and what it scored, as written in model.yaml.
+    appearance: what makes vectors of segments by which objects are known again; None where the model has none.
     int8: the file of its INT8 graph, see `engines.quantised_graph`; None where it has none.
     """
 
@@ -49,6 +57,7 @@ class Model:
     thresholds: Any
     model_id: str
     training: dict[str, Any]
+    appearance: AppearanceHead | None = None
     int8: Path | None = None
 
     @property
@@ -60,6 +69,14 @@ class Model:
     def focal_length(self) -> float:
         """Pixels of the network's input, of the camera that depth is predicted for; 0 where the model knows none."""
         return float(getattr(self.hyperparameters, "focal_length", 0.0))
+
+    @property
+    def embedding_kind(self) -> str:
+        """What its segments' embeddings are: `appearance`, by its appearance head; `pooled`, the method's beside the
+        backbone's features over the segment; `method`, the method's alone, where it has one."""
+        if "appearance" not in self.network.pixel_outputs:
+            return "method"
+        return "pooled" if self.appearance is None else "appearance"
 
     def input_shape(self, height: int, width: int) -> tuple[int, int]:
         """The network's input for an image of this size: its aspect ratio, multiples of the network's stride, about as
@@ -90,11 +107,19 @@ class Model:
         """`decode` for outputs on one device, with what it takes from the model brought there once."""
         parameters = {name: value.detach().to(device) for name, value in self.network.decode_parameters().items()}
         is_thing = torch.as_tensor(self.classes.thing_mask, device=device)
+        head = None if self.appearance is None else self.appearance.to(device)
 
         def decode(outputs: dict[str, Tensor], thresholds: Any, output_size: tuple[int, int],
                    with_semantics: bool) -> Decoded:
-            return METHODS[self.method].decode({**outputs, **parameters}, is_thing, thresholds, output_size,
-                                               with_semantics)
+            features = outputs.get("appearance")
+            outputs = {name: value for name, value in outputs.items() if name != "appearance"}
+            found = METHODS[self.method].decode({**outputs, **parameters}, is_thing, thresholds, output_size,
+                                                with_semantics)
+            if features is None:
+                return found
+            segments = [dataclasses.replace(rows, embedding=appearance_vectors(maps, segment_map, rows, head))
+                        for maps, segment_map, rows in zip(features, found.segment_map, found.segments, strict=True)]
+            return dataclasses.replace(found, segments=segments)
 
         return decode
 
@@ -105,7 +130,7 @@ def load_model(name_or_path: str | Path) -> Model:
     Raises InputError when a file is missing, damaged, or does not fit the network it describes.
     """
     folder = model_folder(name_or_path)
-    description, weights = folder / "model.yaml", folder / "weights.safetensors"
+    description, weights = folder / DESCRIPTION, folder / WEIGHTS
     for file in (description, weights):
         if not file.is_file():
             raise InputError(f"the model folder {folder} has no {file.name}")
@@ -134,9 +159,10 @@ def load_model(name_or_path: str | Path) -> Model:
     except InputError as error:
         raise InputError(f"{description}: {error}") from error
     _load_weights(network, weighed, weights)
-    digest = hashlib.sha256(described + weighed).hexdigest()[:8]
+    head, content = _appearance_head(folder / APPEARANCE, hashlib.sha256(weighed).hexdigest())
+    digest = hashlib.sha256(described + weighed + content).hexdigest()[:8]
     return Model(text["method"], hyperparameters, network.eval(), classes, input_size, mean, std, thresholds,
-                 f"{folder.resolve().name}@{digest}", training, find_quantised_graph(folder, weighed))
+                 f"{folder.resolve().name}@{digest}", training, head, find_quantised_graph(folder, weighed))
 
 
 def save_model(model: Model, folder: Path) -> None:
@@ -152,12 +178,12 @@ def save_model(model: Model, folder: Path) -> None:
         raise InputError(f"{bad[0]} has values that are not finite in half precision: the model in {folder} is not "
                          "replaced; lower the learning rate")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "weights.safetensors").write_bytes(save(state))
+    (folder / WEIGHTS).write_bytes(save(state))
     text = {"method": model.method, "input_size": list(model.input_size), "mean": list(model.mean),
             "std": list(model.std), "hyperparameters": dataclasses.asdict(model.hyperparameters),
             "thresholds": dataclasses.asdict(model.thresholds), "training": model.training,
             "classes": model.classes.to_dict()}
-    (folder / "model.yaml").write_text(yaml.safe_dump(text, sort_keys=False, default_flow_style=None, width=110))
+    (folder / DESCRIPTION).write_text(yaml.safe_dump(text, sort_keys=False, default_flow_style=None, width=110))
 
 
 def _content(file: Path) -> bytes:
@@ -172,6 +198,35 @@ def _content(file: Path) -> bytes:
     if content.lstrip()[:1] == b"<":
         raise InputError(f"{file} is a web page, not the file: download it again, from the address of the file itself")
     return content
+
+
+def _appearance_head(file: Path, weights: str) -> tuple[AppearanceHead | None, bytes]:
+    """The appearance head of a model folder and the file's content; None where there is none, or, with a warning, where
+    it is of other weights than these, given by their hash. Raises InputError where it is damaged."""
+    if not file.is_file():
+        return None, b""
+    content = _content(file)
+    try:
+        state = load(content)
+        made_of = bytes(state.pop("weights").tolist()).hex()
+        head = AppearanceHead.of_state(state)
+    except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
+        raise InputError(f"{file} is no appearance head, or is damaged: {error}; delete it, or train it again with "
+                         "python -m training.train_appearance") from error
+    if made_of != weights:
+        _log.warning("%s is left out: it was trained for other weights; train it again with python -m "
+                     "training.train_appearance", file)
+        return None, b""
+    return head, content
+
+
+def save_appearance_head(head: AppearanceHead, folder: Path) -> None:
+    """Write the appearance head of the model in this folder, for the weights that lie there."""
+    made_of = hashlib.sha256((folder / WEIGHTS).read_bytes()).digest()
+    state = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
+    part = folder / f"{APPEARANCE}.part"
+    part.write_bytes(save({**state, "weights": torch.tensor(list(made_of), dtype=torch.uint8)}))
+    part.replace(folder / APPEARANCE)
 
 
 def _load_weights(network: nn.Module, content: bytes, file: Path) -> None:

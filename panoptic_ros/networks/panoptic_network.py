@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from panoptic_ros.networks.backbones import Backbone
+
+# Of the map that objects are told apart by. The one at stride 4 tells them apart no better and has four times as many
+# numbers; what lies deeper says more of the class than of the object.
+APPEARANCE_STRIDE = 8
 
 
 class PanopticNetwork(nn.Module):
@@ -35,6 +41,17 @@ class PanopticNetwork(nn.Module):
     def std(self) -> tuple[float, float, float]:
         """Standard deviation that goes with `mean`."""
         return self.backbone.std
+
+    def appearance(self, maps: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The output `appearance` (B, A, h, w), by which objects are told apart over time: the backbone's map at
+        APPEARANCE_STRIDE or the nearest to it. None in training, where nothing needs it.
+
+        maps: of the backbone.
+        """
+        if self.training:
+            return {}
+        strides = self.backbone.strides
+        return {"appearance": maps[min(range(len(strides)), key=lambda i: abs(strides[i] - APPEARANCE_STRIDE))].float()}
 
     def layers(self) -> dict[str, list[str]]:
         """Names of all parameters by layer from stem to head; all outside the backbone are the layer `head`."""

@@ -8,6 +8,9 @@ import numpy as np
 
 from panoptic_ros.tracking.settings import TrackerSettings
 
+# A lost track's object is not so many standard deviations from where it is predicted.
+LARGEST_DEVIATION = 4.0
+
 
 @dataclass(frozen=True)
 class Cues:
@@ -96,6 +99,18 @@ def position_variance(box_state: np.ndarray, axis: int, elapsed: np.ndarray | fl
     velocity = settings.sigma_velocity_y if axis else settings.sigma_velocity_x
     result: np.ndarray = settings.sigma_position**2 + extent**2 + (velocity * elapsed)**2
     return result
+
+
+def is_possible_motion(tracks: Cues, segments: Cues, elapsed: np.ndarray, settings: TrackerSettings) -> np.ndarray:
+    """Whether M tracks can have moved to where N segments are, (M, N) bool: centre and size within LARGEST_DEVIATION
+    standard deviations of the predicted ones. elapsed: (M,) seconds since each was last seen."""
+    squares = [_squared_differences(tracks.box_state[:, i], segments.box_state[:, i]) for i in range(4)]
+    size_variance = settings.sigma_size**2 + (settings.sigma_size_rate * elapsed)**2
+    variances = [*(position_variance(tracks.box_state, axis, elapsed, settings) for axis in (0, 1)),
+                 size_variance, size_variance]
+    possible = [square <= LARGEST_DEVIATION**2 * variance[:, None]
+                for square, variance in zip(squares, variances, strict=True)]
+    return np.logical_and.reduce(possible)
 
 
 def log_gate_area(box_state: np.ndarray, elapsed: np.ndarray, interval: float, settings: TrackerSettings) -> np.ndarray:

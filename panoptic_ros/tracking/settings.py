@@ -51,6 +51,9 @@ class TrackerSettings:
     max_lost: float = setting(
         3.0, 0.0, 60.0, "lost-track buffer (ByteTrack's track_buffer, SORT's max_age), seconds: a track that is lost "
         "for longer is deleted")
+    reid_false_match_rate: float = setting(
+        0.01, 0.0, 0.5, "re-identification by appearance alone: a new object gets the id of a lost track of its class "
+        "that it is closer to in appearance than this share of the pairs of different objects are; 0 = off")
     embedding_ema_weight: float = setting(
         0.3, 0.0, 1.0, "EMA weight of the newest embedding in a track's appearance")
     velocity_ema_weight: float = setting(

@@ -11,12 +11,14 @@ from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.tracking.affinity import (
     Cues,
     box_states,
+    is_possible_motion,
     log_gate_area,
     position_log_affinity,
     yaw_invariant_log_affinity,
 )
+from panoptic_ros.tracking.appearance import BINS, AppearanceStatistics
 from panoptic_ros.tracking.masks import Masks, mask_intersections, merges_and_splits
-from panoptic_ros.tracking.matching import assign_in_stages, estimate_camera_shift
+from panoptic_ros.tracking.matching import assign, assign_in_stages, estimate_camera_shift
 from panoptic_ros.tracking.settings import TrackerSettings
 from panoptic_ros.tracking.tracks import Tracks
 
@@ -52,6 +54,7 @@ class Tracker:
         self._track_ids = track_ids or TrackIdAllocator()
         self._tracks = Tracks.none(0)
         self._masks = Masks.none()
+        self._statistics = AppearanceStatistics.none(0)
         self._stamp_ns = _NEVER_NS
 
     @property
@@ -66,6 +69,7 @@ class Tracker:
     def reset(self) -> None:
         """Forget all tracks; ids that were given out are not given out again."""
         self._tracks, self._masks, self._stamp_ns = Tracks.none(0), Masks.none(), _NEVER_NS
+        self._statistics = AppearanceStatistics.none(0)
 
     def can_follow(self, frame: PanopticFrame) -> bool:
         """Whether it is known how much time has passed: the frame has a stamp, and not that of the last one.
@@ -96,7 +100,10 @@ class Tracker:
         tracks = self._tracks_to_match(segments, settings)
         expected, elapsed = tracks.predicted(now), tracks.elapsed(now)
         in_sight = elapsed <= interval + 1e-6
-        log_phi = yaw_invariant_log_affinity(expected, segments, elapsed, np.maximum(elapsed - interval, 0), settings)
+        self._statistics = self._statistics_with(segments)
+        looks = replace(segments, embedding=self._centred(segments))
+        expected = replace(expected, embedding=self._centred(expected))
+        log_phi = yaw_invariant_log_affinity(expected, looks, elapsed, np.maximum(elapsed - interval, 0), settings)
         camera_shift = 0.0
         if settings.camera_motion_compensation:
             shift = np.subtract.outer(-expected.box_state[in_sight, 0], -segments.box_state[:, 0])
@@ -109,10 +116,14 @@ class Tracker:
         high_score = frame.segments.score[things] >= settings.high_score_threshold
         track_rows, segment_rows = assign_in_stages(log_phi, settings.min_affinity, log_gate, high_score,
                                                     in_sight | (elapsed <= SHORT_GAP))
+        again, found = self._reidentified(tracks, expected, looks, elapsed, high_score, track_rows, segment_rows,
+                                          settings)
+        track_rows, segment_rows = np.append(track_rows, again), np.append(segment_rows, found)
         merged, split, part = merges_and_splits(overlaps, track_rows, segment_rows)
 
-        matched = tracks.select(track_rows).updated(segments.select(segment_rows), now, settings,
-                                                    (merged | split)[segment_rows])
+        matched = tracks.select(track_rows).updated(
+            segments.select(segment_rows), now, settings, (merged | split)[segment_rows],
+            _distances(expected, looks, track_rows, segment_rows))
         fresh_rows = np.setdiff1d(np.arange(len(things)), segment_rows)
         fresh = Tracks.born(segments.select(fresh_rows), now, part[fresh_rows], _common_velocity(matched, settings))
         present, rows = matched.joined(fresh), np.concatenate([segment_rows, fresh_rows])
@@ -143,6 +154,42 @@ class Tracker:
             self._masks = Masks.none()
         return self._tracks.select(kept).with_classes(segments.class_share.shape[1])
 
+    def _statistics_with(self, segments: Cues) -> AppearanceStatistics:
+        """The appearance statistics after these segments too; begun anew where their embeddings are of another kind."""
+        if segments.embedding is None or not len(segments):
+            return self._statistics
+        dimension = segments.embedding.shape[1]
+        is_same_kind = self._statistics.mean.shape[1] == dimension
+        known = self._statistics if is_same_kind else AppearanceStatistics.none(dimension)
+        return known.updated(segments.embedding, segments.class_share)
+
+    def _centred(self, cues: Cues) -> np.ndarray | None:
+        return None if cues.embedding is None or not len(cues) else self._statistics.centred(
+            cues.embedding, cues.class_share)
+
+    def _reidentified(self, tracks: Tracks, expected: Cues, segments: Cues, elapsed: np.ndarray, high_score: np.ndarray,
+                      track_rows: np.ndarray, segment_rows: np.ndarray,
+                      settings: TrackerSettings) -> tuple[np.ndarray, np.ndarray]:
+        """Re-identification: lost tracks and new segments, of those that found no match, that look the same.
+
+        Pairs are of one class, no further apart in appearance than `reid_false_match_rate` of the pairs of different
+        objects are, and not where motion makes it impossible. Returns their rows.
+        """
+        nobody = np.zeros(0, np.int64)
+        if expected.embedding is None or segments.embedding is None or not settings.reid_false_match_rate:
+            return nobody, nobody
+        lost = np.setdiff1d(np.flatnonzero((tracks.track_id > 0) & (elapsed > SHORT_GAP)), track_rows)
+        fresh = np.setdiff1d(np.flatnonzero(high_score), segment_rows)
+        if not len(lost) or not len(fresh):
+            return nobody, nobody
+        before, now, elapsed = expected.select(lost), segments.select(fresh), elapsed[lost]
+        closeness = self._statistics.false_match_distance(settings.reid_false_match_rate) - (
+            1 - before.embedding @ now.embedding.T)  # type: ignore[union-attr]
+        same_class = before.class_share.argmax(1)[:, None] == now.class_share.argmax(1)
+        closeness[~same_class | ~is_possible_motion(before, now, elapsed, settings)] = -1
+        rows, columns = assign(closeness, 1.0, np.zeros(len(lost)))
+        return lost[rows], fresh[columns]
+
     def _confirmed(self, tracks: Tracks, earned: np.ndarray, other_cameras: Tracks | None,
                    settings: TrackerSettings) -> Tracks:
         """The tracks with ids for those that have earned one, re-identified in other cameras or new."""
@@ -159,7 +206,8 @@ class Tracker:
     def state(self) -> dict[str, np.ndarray]:
         """All that the next ids depend on, as arrays with names."""
         return {"stamp_ns": np.array(self._stamp_ns), **vars(self._tracks),
-                **{f"mask_{name}": np.array(value) for name, value in vars(self._masks).items()}}
+                **{f"mask_{name}": np.array(value) for name, value in vars(self._masks).items()},
+                **{f"appearance_{name}": value for name, value in vars(self._statistics).items()}}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from a state. Raises KeyError where an array is missing, ValueError where one has another shape."""
@@ -175,7 +223,24 @@ class Tracker:
                 or not ((track_row >= 0) & (track_row < len(box_state))).all():
             raise ValueError("the masks are not those of the tracks")
         masks = Masks(box_state, x, y, track_row, float(per_height))
+        # A state of before 0.2.0 has no statistics.
+        statistics = AppearanceStatistics.none(tracks.embedding.shape[1])
+        if "appearance_mean" in state:
+            statistics = AppearanceStatistics(*(state[f"appearance_{column.name}"]
+                                                for column in fields(AppearanceStatistics)))
+            if statistics.mean.ndim != 2 or statistics.count.shape != statistics.mean.shape[:1] \
+                    or statistics.distances.shape != (BINS,):
+                raise ValueError("the appearance statistics do not belong together")
         self._tracks, self._masks, self._stamp_ns = tracks, masks, int(state["stamp_ns"])
+        self._statistics = statistics
+
+
+def _distances(tracks: Cues, segments: Cues, rows: np.ndarray, columns: np.ndarray) -> np.ndarray | None:
+    """Cosine distances (K,) of the embeddings of K tracks and segments, these rows and columns; None without them."""
+    if tracks.embedding is None or segments.embedding is None:
+        return None
+    distances: np.ndarray = 1 - (tracks.embedding[rows] * segments.embedding[columns]).sum(1)
+    return distances
 
 
 def _cues(frame: PanopticFrame, rows: np.ndarray, tracks: Tracks) -> Cues:

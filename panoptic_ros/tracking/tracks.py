@@ -107,10 +107,11 @@ class Tracks:
         return replace(self, box_state=self.box_state + np.array([camera_shift, 0, 0, 0], np.float32))
 
     def updated(self, segments: Cues, stamp_ns: int, settings: TrackerSettings,
-                merged: np.ndarray | None = None) -> Tracks:
+                merged: np.ndarray | None = None, distance: np.ndarray | None = None) -> Tracks:
         """The tracks after the update of each with its matched segment, that of the same row.
 
         merged: (M,) bool, where the segment shows other objects as well: its box state counts, the rest does not.
+        distance: (M,) cosine distance of their appearances, of the embeddings as they are where it is not given.
         """
         elapsed = self.elapsed(stamp_ns)
         alone = np.ones(len(self), bool) if merged is None else ~merged
@@ -123,8 +124,9 @@ class Tracks:
 
         embedding, outliers = self.embedding, self.outliers
         if segments.embedding is not None:
-            distance = (1 - (embedding * segments.embedding).sum(1)) / (
-                2 * settings.sigma_embedding**2 * (1 + elapsed / settings.embedding_drift_time))
+            if distance is None:
+                distance = 1 - (embedding * segments.embedding).sum(1)
+            distance = distance / (2 * settings.sigma_embedding**2 * (1 + elapsed / settings.embedding_drift_time))
             # Comparing so that NaN is an outlier for ever.
             outliers = np.where(alone & ~(distance < OUTLIER_DISTANCE), outliers + 1, 0).astype(np.int32)
             accepted = alone & ((outliers == 0) | (outliers > OUTLIERS_TO_ACCEPT)) & np.isfinite(distance)

@@ -95,7 +95,7 @@ class Network(PanopticNetwork):
         self.semantic_decoder = DeepLabV3PlusDecoder(sum(maps) if h.concatenate else maps[-1], maps[0], channels, 48,
                                                      h.atrous_rates, light)
         self.classifier = nn.Conv2d(channels, len(is_thing), 1)
-        self.pixel_outputs = frozenset({"semantic_logits"})
+        self.pixel_outputs = frozenset({"semantic_logits", "appearance"})
         if self.things:
             self.strides = tuple(ROI_STRIDES[0] * 2**level for level in range(h.levels))
             self.pyramid = FeaturePyramid(maps, h.channels, h.levels)
@@ -140,7 +140,8 @@ class Network(PanopticNetwork):
             size = maps[2].shape[2:]
             encoder = torch.cat([F.adaptive_avg_pool2d(x, size) if x.shape[2] >= size[0] else F.interpolate(
                 x, size, mode="bilinear", align_corners=False) for x in maps], 1)
-        outputs = {"semantic_logits": self.classifier(self.semantic_decoder(encoder, maps[0])).float()}
+        outputs = {"semantic_logits": self.classifier(self.semantic_decoder(encoder, maps[0])).float(),
+                   **self.appearance(maps)}
         return outputs, self.pyramid(maps) if self.things else []
 
     def propose(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:

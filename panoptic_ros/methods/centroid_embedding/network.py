@@ -89,7 +89,7 @@ class Network(PanopticNetwork):
         self.decoder = Decoder(self.backbone.channels, self.backbone.strides, channels, light,
                                POSITION_HARMONICS if self.sees_position else 0)
         self.class_head = nn.Conv2d(channels, len(is_thing), 1)
-        self.pixel_outputs = frozenset({"class_logits"})
+        self.pixel_outputs = frozenset({"class_logits", "appearance"})
         if any(is_thing):
             size = {"positional": 4 * h.harmonics, "direct": 3, "cross_entropy": sum(h.grid) + 2}[h.encoding]
             self.centroid_head = nn.Conv2d(channels, size, 1)
@@ -120,9 +120,10 @@ class Network(PanopticNetwork):
                 height % self.stride or width % self.stride):
             raise InputError(f"the image is {height} x {width} pixels; both sides must be multiples of {self.stride}, "
                              "the stride of the network")
-        features = self.decoder(self.backbone(image))
+        maps = self.backbone(image)
+        features = self.decoder(maps)
         # In single precision also where the rest is trained in half.
-        outputs = {"class_logits": self.class_head(features).float()}
+        outputs = {"class_logits": self.class_head(features).float(), **self.appearance(maps)}
         if "centroid" in self.pixel_outputs:
             centroid = self.centroid_head(features).float()
             outputs["centroid"] = centroid if self.backbone.is_vit else from_own_position(

@@ -93,8 +93,8 @@ class Network(PanopticNetwork):
                 # The kernel that shifts each of an output's nine taps and adds them up: (outputs, 9 outputs, 3, 3).
                 shifts = torch.eye(9).view(1, 9, 1, 3, 3) * torch.eye(outputs).view(outputs, 1, outputs, 1, 1)
                 self.register_buffer("tap_shifts", shifts.flatten(1, 2), persistent=False)
-        self.pixel_outputs = frozenset({"semantic_logits", "levelness"} if self.has_things and h.levelness
-                                       else {"semantic_logits"})
+        self.pixel_outputs = frozenset({"semantic_logits", "appearance"} | (
+            {"levelness"} if self.has_things and h.levelness else set()))
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d) and not name.startswith(("backbone", "pyramid")):
                 nn.init.normal_(module.weight, std=0.01)
@@ -114,12 +114,13 @@ class Network(PanopticNetwork):
         of the box in units of s/8 pixels, and centerness (B, L), logits; levelness (B, 6, 2H/s, 2W/s), logits of
         background and the five levels.
         """
-        levels = self.pyramid(self.backbone(image))
+        maps = self.backbone(image)
+        levels = self.pyramid(maps)
         rows, columns = levels[0].shape[2:]
         class_features = [self.class_tower(level) for level in levels]
         semantic = torch.cat([features if i == 0 else upsample(features, 2**i, (rows, columns))
                               for i, features in enumerate(class_features)], 1)
-        outputs = {"semantic_logits": self.semantics(semantic).float()}
+        outputs = {"semantic_logits": self.semantics(semantic).float(), **self.appearance(maps)}
         if self.has_things:
             box_features = [self.box_tower(level) for level in levels] if hasattr(self, "box_tower") else class_features
             outputs["class_logits"] = torch.cat([self.box_class(x).flatten(2) for x in class_features], 2).float()

@@ -62,7 +62,7 @@ class Network(PanopticNetwork):
         self.semantic_attention = nn.Conv2d(channels, 1, 1)
         self.semantic_embedding = embedding_head(channels, h.embedding_dimension)
         self.classifier = nn.Conv2d(h.embedding_dimension, classes, 1)
-        self.pixel_outputs = frozenset({"class_logits"})
+        self.pixel_outputs = frozenset({"class_logits", "appearance"})
         if things:
             self.instance_decoder = InstanceDecoder(encoder, (eighth, quarter), channels)
             self.attention = nn.Conv2d(channels, 1, 1)
@@ -88,13 +88,14 @@ class Network(PanopticNetwork):
     def training_outputs(self, image: Tensor) -> dict[str, Tensor]:
         """What `forward` returns, and what the loss needs besides: semantic_embedding (B, D, H/4, W/4),
         semantic_attention and, where there are things, attention (B, 1, H/4, W/4) in [0, 1]."""
-        quarter, eighth, features = self.backbone(image)
+        maps = self.backbone(image)
+        quarter, eighth, features = maps
         semantic = self.semantic_decoder(features, eighth, quarter)
         # The embedding spaces are in single precision also where the rest is trained in half.
         embedding = self.semantic_embedding(semantic).float()
         logits = self.classifier(embedding.to(self.classifier.weight.dtype))
         outputs = {"class_logits": logits.float(), "semantic_embedding": embedding,
-                   "semantic_attention": self.semantic_attention(semantic).float().sigmoid()}
+                   "semantic_attention": self.semantic_attention(semantic).float().sigmoid(), **self.appearance(maps)}
         if "heatmap" in self.pixel_outputs:
             instance = self.instance_decoder(features, eighth, quarter)
             outputs["heatmap"] = self.heatmap(instance).float().sigmoid()

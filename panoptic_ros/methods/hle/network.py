@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from panoptic_ros.errors import InputError
 from panoptic_ros.networks.backbones import Backbone
 from panoptic_ros.networks.deeplabv3plus import DeepLabV3PlusDecoder
-from panoptic_ros.networks.panoptic_network import PanopticNetwork
+from panoptic_ros.networks.panoptic_network import APPEARANCE_STRIDE, PanopticNetwork
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ class Network(PanopticNetwork):
         h, classes = hyperparameters, len(is_thing)
         self.dimension, self.semantics = h.embedding_dimension, h.semantics
         class_dimension = h.embedding_dimension // 2 if h.semantics == "split" else h.embedding_dimension
-        self.backbone = Backbone(h.backbone, (4, h.output_stride), h.output_stride, pretrained=pretrained)
-        low_level_channels, encoder_channels = self.backbone.channels
+        self.backbone = Backbone(h.backbone, (4, APPEARANCE_STRIDE, h.output_stride), h.output_stride,
+                                 pretrained=pretrained)
+        low_level_channels, _, encoder_channels = self.backbone.channels
         light = encoder_channels < 1024
         channels = h.decoder_channels or (128 if light else 256)
         self.decoder = DeepLabV3PlusDecoder(encoder_channels, low_level_channels, channels,
@@ -81,7 +82,7 @@ class Network(PanopticNetwork):
         else:
             self.spatial_log_sigma = nn.Parameter(torch.tensor(-0.7))
         nn.init.constant_(self.head.bias[h.embedding_dimension], -1.15)  # type: ignore[index]
-        self.pixel_outputs = frozenset({"embedding", "log_sigma", "seed"} | (
+        self.pixel_outputs = frozenset({"embedding", "log_sigma", "seed", "appearance"} | (
             {"spatial_log_sigma"} if h.spatial_sigma == "predicted" else set()) | {
             "split": {"class_embedding"}, "branch": {"class_logits"}}.get(h.semantics, set()))
 
@@ -94,11 +95,12 @@ class Network(PanopticNetwork):
         (B, D / 2, H/4, W/4) of unit length, and embedding has D / 2 dimensions; in a branch: class_logits
         (B, C, H/4, W/4).
         """
-        low_level, features = self.backbone(image)
+        maps = self.backbone(image)
+        low_level, _, features = maps
         decoded = self.decoder(features, low_level)
         # The embedding space is in single precision also where the rest is trained in half.
         embedding, log_sigma, seed_logit = self.head(decoded).float().split([self.dimension, 1, 1], 1)
-        outputs = {"log_sigma": log_sigma, "seed": seed_logit.sigmoid()}
+        outputs = {"log_sigma": log_sigma, "seed": seed_logit.sigmoid(), **self.appearance(maps)}
         if hasattr(self, "spatial_head"):
             outputs["spatial_log_sigma"] = self.spatial_head(decoded).float()
         if self.semantics == "split":
