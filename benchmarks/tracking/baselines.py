@@ -1,16 +1,16 @@
-"""Baselines: our tracker with all cues or one, mask IoU, and ByteTrack and OC-SORT of the PyPI package `trackers`."""
+"""Baselines: our tracker with all cues or one, mask IoU, and those of the PyPI package `trackers`."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.overlap import overlap
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.tracking import Tracker, TrackerSettings
@@ -21,7 +21,7 @@ MIN_MASK_IOU = 0.1  # of two masks that are matched
 
 
 def all_trackers() -> dict[str, TrackFunction]:
-    """Name -> tracker. Raises InputError where `trackers` is not installed."""
+    """Name -> tracker; without those of `trackers`, which says how to install it, where it is not."""
     # Position says nothing where any velocity and size will do.
     embedding_only = TrackerSettings(sigma_position=1.0, sigma_position_relative=2.0, sigma_velocity_x=5.0,
                                      sigma_velocity_y=5.0, sigma_size=5.0, sigma_iou=2.0, velocity_ema_weight=0.0,
@@ -66,20 +66,32 @@ def match_mask_iou(frames: Sequence[PanopticFrame]) -> list[np.ndarray]:
 
 
 def _published_baselines() -> dict[str, TrackFunction]:
-    """ByteTrack and OC-SORT at the frames' own times, with a lost-track buffer as long as ours."""
+    """ByteTrack, OC-SORT, BoT-SORT and McByte at the frames' own times, with a lost-track buffer as long as ours.
+
+    BoT-SORT runs without its camera-motion compensation, for which it needs the pixels; McByte without the masks that a
+    video object segmentation network would carry on for it, whose weights are not in the package.
+    """
     try:
         import supervision  # type: ignore[import-not-found]
-        from trackers import ByteTrackTracker, OCSORTTracker  # type: ignore[import-not-found]
-    except ImportError as error:
+        from trackers import (  # type: ignore[import-not-found]
+            BoTSORTTracker,
+            ByteTrackTracker,
+            McByteTracker,
+            OCSORTTracker,
+        )
+    except ImportError:
         # Installed with what it asks for, opencv-python would overwrite the OpenCV that is there.
-        raise InputError("ByteTrack and OC-SORT are not installed: pip install --no-deps trackers supervision "
-                         "pydeprecate defusedxml requests urllib3 idna certifi charset-normalizer") from error
+        print("left out: ByteTrack, OC-SORT, BoT-SORT and McByte, which are not installed; pip install --no-deps "
+              "trackers supervision pydeprecate defusedxml requests urllib3 idna certifi charset-normalizer")
+        return {}
+    without_pixels = (BoTSORTTracker, McByteTracker)
     memory = round(30 * TrackerSettings().max_lost)
 
     def run(kind: Any, frames: Sequence[PanopticFrame]) -> list[np.ndarray]:
         times = (np.array([frame.image.stamp_ns for frame in frames]) * 1e-9).tolist()
         interval = (times[-1] - times[0]) / max(len(frames) - 1, 1)
-        tracker = kind(lost_track_buffer=memory, frame_rate=1 / interval, minimum_consecutive_frames=1)
+        options = {"enable_cmc": False} if kind in without_pixels else {}
+        tracker = kind(lost_track_buffer=memory, frame_rate=1 / interval, minimum_consecutive_frames=1, **options)
         result = []
         for frame, time in zip(frames, times, strict=True):
             things = np.flatnonzero(frame.segments.is_thing)
@@ -92,5 +104,6 @@ def _published_baselines() -> dict[str, TrackFunction]:
             result.append(track)
         return result
 
-    return {"ByteTrack": lambda frames: run(ByteTrackTracker, frames),
-            "OC-SORT": lambda frames: run(OCSORTTracker, frames)}
+    kinds = {"ByteTrack": ByteTrackTracker, "OC-SORT": OCSORTTracker, "BoT-SORT": BoTSORTTracker,
+             "McByte": McByteTracker}
+    return {name: partial(run, kind) for name, kind in kinds.items()}

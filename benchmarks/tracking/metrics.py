@@ -16,6 +16,7 @@ from panoptic_ros.evaluation.segmentation_tracking_quality import SegmentationTr
 from panoptic_ros.evaluation.tracked_masks import tracked_masks
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import PanopticLabel
+from panoptic_ros.tracking.appearance import AppearanceStatistics
 
 # A truth mask of fewer pixels is not in sight: 20 x 20 of 512 x 1024.
 SMALLEST_IN_SIGHT = 400
@@ -123,6 +124,67 @@ def hide_objects(frames: Sequence[PanopticFrame], pairs: Pairs, is_thing: np.nda
         found += [Occlusion(seconds, int(tracks[leaves - first][before[number]]), int(tracks[-1][after[number]]))
                   for number in hidden]
     return found
+
+
+def perfect_ids(pairs: Pairs, is_thing: np.ndarray) -> list[np.ndarray]:
+    """The true object's id for each segment that fits one by more than half, else one of its own: no association of
+    these segments can be better."""
+    result, spare = [], 1 + max((int(truth.object_id.max(initial=0)) for truth in pairs.truth), default=0)
+    for k, predicted in enumerate(pairs.predicted):
+        track = np.where(is_thing[predicted.class_id], spare + np.arange(len(predicted)), 0)
+        spare += len(predicted)
+        for number, row in _segments_of_objects(pairs, k, is_thing, 1).items():
+            track[row] = number
+        result.append(track)
+    return result
+
+
+@dataclass(frozen=True)
+class Known:
+    """How many objects were nearest to themselves again, of how many, and how many a guess would have known."""
+
+    hits: int
+    asked: int
+    by_chance: float
+
+    def __add__(self, other: Known) -> Known:
+        return Known(self.hits + other.hits, self.asked + other.asked, self.by_chance + other.by_chance)
+
+
+def known_again(frames: Sequence[PanopticFrame], pairs: Pairs, is_thing: np.ndarray, seconds: float) -> Known:
+    """Top-1: of the objects in sight that are so again after this time, each the nearest embedding to its own, among
+    the objects of its class; only of those beside others of it. Embeddings are centred as the tracker centres them,
+    with the statistics of all frames so far."""
+    stamps = np.array([frame.image.stamp_ns for frame in frames])
+    result = Known(0, 0, 0.0)
+    statistics = AppearanceStatistics.none(0)
+    at: list[tuple[list[int], np.ndarray, np.ndarray]] = []
+    for k, frame in enumerate(frames):
+        rows = _segments_of_objects(pairs, k, is_thing)
+        embedding = frame.segments.embedding
+        if embedding is None:
+            return result
+        share = np.eye(len(is_thing), dtype=np.float32)[frame.segments.class_id]
+        things = frame.segments.is_thing
+        if statistics.mean.shape[1] != embedding.shape[1]:
+            statistics = AppearanceStatistics.none(embedding.shape[1])
+        statistics = statistics.updated(embedding[things], share[things])
+        of = list(rows.values())
+        at.append((list(rows), embedding[of], share[of]))
+        before = int(np.abs(stamps[:k + 1] - (stamps[k] - seconds * 1e9)).argmin())
+        if abs(stamps[k] - stamps[before] - seconds * 1e9) > 2e7:
+            continue
+        (numbers, vectors, classes), (later, now, classes_now) = at[before], at[k]
+        if not numbers or not later:
+            continue
+        likeness = statistics.centred(vectors, classes) @ statistics.centred(now, classes_now).T
+        same_class = classes @ classes_now.T > 0.5
+        likeness[~same_class] = -2
+        itself = np.equal.outer(numbers, later)
+        asked = (itself & same_class).any(1) & (same_class.sum(1) > 1)
+        hits = itself[np.arange(len(numbers)), likeness.argmax(1)]
+        result += Known(int(hits[asked].sum()), int(asked.sum()), float((1 / same_class.sum(1)[asked]).sum()))
+    return result
 
 
 def without_rows(frame: PanopticFrame, rows: Sequence[int]) -> PanopticFrame:

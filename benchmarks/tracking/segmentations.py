@@ -9,16 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from panoptic_ros import synthetic_city
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable, class_mapping
 from panoptic_ros.datasets import Dataset
+from panoptic_ros.decoding.appearance import appearance_vectors
+from panoptic_ros.decoding.segment_pooling import pool_segments
 from panoptic_ros.decoding.segments import make_segments
 from panoptic_ros.evaluation.content_hash import hash_path, hash_settings
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
+from panoptic_ros.model import Model
 from panoptic_ros.perception import Perception, preprocess
 from panoptic_ros.segments import Segments
 
@@ -29,8 +34,8 @@ CACHE = Path(__file__).parents[2] / "runs" / "tracking"
 class SegmentedSequence:
     """The images of one sequence, in order.
 
-    truth: in the classes of the model. predicted: the model's segments. oracle: ground-truth segments, with the unit
-    means of the network's embeddings over them. Frames have no pixels and no tracks.
+    truth: in the classes of the model. predicted: the model's segments. oracle: ground-truth segments, with the
+    embeddings that the model gives them. Frames have no pixels and no tracks.
     """
 
     name: str
@@ -49,8 +54,8 @@ def segmented_sequences(perception: Perception, dataset: Dataset) -> Iterator[Se
     world = [hash_path(file) for file in sorted(Path(synthetic_city.__file__).parent.glob("*.py"))]
     class_of = class_mapping(dataset.classes, model.classes)
     for name, rows in dataset.sequences():
-        key = hash_settings({"model": model.model_id, "precision": perception.engine.precision, "world": world,
-                             "images": [dataset.entries[row].name for row in rows]})
+        key = hash_settings({"model": model.model_id, "kind": model.embedding_kind, "world": world,
+                             "precision": perception.engine.precision, "images": [dataset.entries[row].name for row in rows]})
         file = CACHE / f"{dataset.name.split(':')[0]}_{name}_{key[:12]}.npz"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -74,36 +79,30 @@ def _segment(perception: Perception, dataset: Dataset, name: str, rows: Sequence
         label = replace(label, class_id=table[label.class_id].astype(np.int32))
         outputs = perception.engine(preprocess(model, [image], perception.engine.device))
         decoded = model.decode(outputs, perception.thresholds, (image.height, image.width))
-        embedding = outputs["embedding"][0].cpu().numpy() if "embedding" in outputs else None
         sequence.truth.append(label)
         segment_map = decoded.segment_map[0].to(torch.uint16).cpu().numpy()
         sequence.predicted.append(PanopticFrame(image, segment_map, decoded.segments[0].numpy(), model.classes))
-        sequence.oracle.append(_oracle_frame(image, label, model.classes, embedding))
+        sequence.oracle.append(_oracle_frame(image, label, model, outputs))
     return sequence
 
 
-def _oracle_frame(image: CameraImage, label: PanopticLabel, classes: ClassTable,
-                   embedding: np.ndarray | None) -> PanopticFrame:
-    """Ground-truth segments as a frame; embedding: (D, h, w) of the network's pixels."""
+def _oracle_frame(image: CameraImage, label: PanopticLabel, model: Model, outputs: dict[str, Tensor]) -> PanopticFrame:
+    """Ground-truth segments as a frame, with the embeddings that the network's outputs give them."""
     kept = (label.class_id != NO_CLASS) & ~label.is_crowd
     number = np.concatenate([[0], np.cumsum(kept) * kept]).astype(np.int32)
     class_id = label.class_id[kept]
-    unit = None if embedding is None else torch.as_tensor(_mean(embedding, number[label.segment_map], len(class_id)))
     segment_map, segments = make_segments(
         torch.as_tensor(number[label.segment_map]), torch.as_tensor(class_id),
-        torch.as_tensor(classes.thing_mask[class_id]), torch.ones(len(class_id)), unit)
-    return PanopticFrame(image, segment_map.numpy().astype(np.uint16), segments.numpy(), classes)
-
-
-def _mean(embedding: np.ndarray, segment_map: np.ndarray, count: int) -> np.ndarray:
-    """Unit mean of an embedding (D, h, w) over each segment of a map (H, W), (count, D) float32."""
-    height, width = segment_map.shape
-    rows = np.arange(height) * embedding.shape[1] // height
-    columns = np.arange(width) * embedding.shape[2] // width
-    cell = rows[:, None] * embedding.shape[2] + columns
-    values = embedding.reshape(len(embedding), -1)
-    sums = np.stack([np.bincount(segment_map.ravel(), value[cell.ravel()], count + 1)[1:] for value in values], 1)
-    return (sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+        torch.as_tensor(model.classes.thing_mask[class_id]), torch.ones(len(class_id)), None)
+    outputs = {name: values.cpu() for name, values in outputs.items()}
+    if "embedding" in model.network.pixel_outputs:
+        maps = outputs["embedding"][0]
+        pooled = pool_segments(maps, segment_map, segments.box)[:, :len(maps)]
+        segments = replace(segments, embedding=F.normalize(pooled, dim=1))
+    if "appearance" in outputs:
+        segments = replace(segments, embedding=appearance_vectors(outputs["appearance"][0], segment_map, segments,
+                                                                  model.appearance))
+    return PanopticFrame(image, segment_map.numpy().astype(np.uint16), segments.numpy(), model.classes)
 
 
 def _columns(sequence: SegmentedSequence) -> dict[str, np.ndarray]:

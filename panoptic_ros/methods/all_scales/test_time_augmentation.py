@@ -19,8 +19,8 @@ def test_time_augmentation(network: Callable[[Tensor], dict[str, Tensor]], image
                            flip: bool, stride: int) -> dict[str, Tensor]:
     """See `panoptic_ros.methods.AugmentedNetwork`.
 
-    Semantic logits are averaged; of the detections of both images the best remain, as many as one image has.
-    Raises InputError for scales: the network has anchors for one size of the image.
+    Semantic logits and features are averaged; of the detections of both images the best remain, as many as one image
+    has. Raises InputError for scales: the network has anchors for one size of the image.
     """
     if tuple(scales) != (1.0,):
         raise InputError(f"scales are {list(scales)}, but the two-stage network finds objects of another size at "
@@ -29,9 +29,8 @@ def test_time_augmentation(network: Callable[[Tensor], dict[str, Tensor]], image
     if not mirrored:
         return plain.outputs
     outputs, other = plain.outputs, mirrored[0]
-    width = outputs["semantic_logits"].shape[3]
-    merged = {"semantic_logits": (outputs["semantic_logits"]
-                                  + other.unmirrored(other.outputs["semantic_logits"], width)) / 2}
+    merged = {name: (outputs[name] + other.unmirrored(other.outputs[name], outputs[name].shape[3])) / 2
+              for name in ("semantic_logits", "appearance")}
     if "box" in outputs:
         merged.update(_merged_detections(outputs, _unmirrored(other, image.shape[3])))
     return merged

@@ -11,7 +11,7 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.networks.feature_pyramid import STRIDES, level_sizes
 from panoptic_ros.networks.test_time_augmentation import AugmentedOutputs, augmented
 
-MAPS = ("semantic_logits", "levelness")  # the other outputs are lists of the locations of all levels
+MAPS = ("semantic_logits", "levelness", "appearance")  # the other outputs are lists of the locations of all levels
 
 
 def test_time_augmentation(network: Callable[[Tensor], dict[str, Tensor]], image: Tensor, scales: Sequence[float],
