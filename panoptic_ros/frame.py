@@ -31,6 +31,7 @@ class PanopticFrame:
     timings_ms: milliseconds spent in each stage (preprocess, network, decode, track).
     semantics: (H, W) uint8, the likeliest class of every pixel, whatever the segments; None where it was not asked for
         (`Perception.with_semantics`).
+    embedding_kind: what the segments' embeddings are, see `Model.embedding_kind`; empty where it is not known.
     """
 
     image: CameraImage
@@ -40,6 +41,7 @@ class PanopticFrame:
     depth: np.ndarray | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
     semantics: np.ndarray | None = None
+    embedding_kind: str = ""
 
     def __len__(self) -> int:
         return len(self.segments)

@@ -149,7 +149,7 @@ def embeddings_message(frame: PanopticFrame, model_id: str, types: MessageTypes)
                         dimension=embedding.shape[1],
                         segment_ids=types.sequence((given + 1).astype(np.uint16)),
                         track_ids=types.sequence(rows.track_id[given].astype(np.uint32)),
-                        data=types.sequence(embedding[given].astype(np.float32).reshape(-1)))
+                        data=types.sequence(embedding[given].astype(np.float32).reshape(-1)), kind=frame.embedding_kind)
 
 
 def read_segments(panoptic_image: Any, segments: Any,

@@ -127,7 +127,8 @@ class Perception:
         # A batch is one piece of work: each of its images waited for all of it.
         timings = {"preprocess": 1e3 * (preprocessed - start), "network": 1e3 * (inferred - preprocessed),
                    "decode": 1e3 * (decoded - inferred)}
-        return [PanopticFrame(image, segment_map, rows.numpy(), self.model.classes, depth, dict(timings), semantic_map)
+        return [PanopticFrame(image, segment_map, rows.numpy(), self.model.classes, depth, dict(timings), semantic_map,
+                              self.model.embedding_kind)
                 for image, segment_map, rows, depth, semantic_map
                 in zip(images, maps, found.segments, depths, semantics, strict=True)]
 

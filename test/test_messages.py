@@ -156,6 +156,17 @@ def test_a_stamp_with_more_than_a_second_of_nanoseconds_is_refused() -> None:
         stamp_in_ns(types.create("std_msgs/msg/Header", stamp=time, frame_id=""))
 
 
+def test_embeddings_say_what_they_are_and_those_of_before_are_still_read(frame: PanopticFrame) -> None:
+    types, name = bag_types(), "panoptic_ros/msg/InstanceEmbeddingArray"
+    message = embeddings_message(replace(frame, embedding_kind="appearance"), "m@1", types)
+    cdr = bytes(bag_typestore().serialize_cdr(message, name))
+    assert deserialize(cdr, name).kind == "appearance"
+    assert embeddings_message(frame, "m@1", types).kind == ""
+    before = deserialize(cdr[:cdr.index(b"appearance") - 4], name)  # without the string and its length
+    assert not hasattr(before, "kind")
+    assert before.data.tolist() == message.data.tolist()
+
+
 def test_a_frame_without_segments_or_embeddings_is_written_and_read(frame: PanopticFrame) -> None:
     types = bag_types()
     empty = PanopticFrame(frame.image, np.zeros((3, 4), np.uint16), Segments.empty(), frame.classes)

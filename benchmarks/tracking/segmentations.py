@@ -55,7 +55,8 @@ def segmented_sequences(perception: Perception, dataset: Dataset) -> Iterator[Se
     class_of = class_mapping(dataset.classes, model.classes)
     for name, rows in dataset.sequences():
         key = hash_settings({"model": model.model_id, "kind": model.embedding_kind, "world": world,
-                             "precision": perception.engine.precision, "images": [dataset.entries[row].name for row in rows]})
+                             "precision": perception.engine.precision,
+                             "images": [dataset.entries[row].name for row in rows]})
         file = CACHE / f"{dataset.name.split(':')[0]}_{name}_{key[:12]}.npz"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)

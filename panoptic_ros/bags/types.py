@@ -9,7 +9,7 @@ import numpy as np
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from panoptic_ros.messages import SEGMENTS, MessageTypes
+from panoptic_ros.messages import EMBEDDINGS, SEGMENTS, MessageTypes
 from panoptic_ros.paths import shared_folder
 
 
@@ -23,26 +23,26 @@ def bag_typestore() -> Typestore:
 
 
 def deserialize(cdr: bytes, message_type: str) -> Any:
-    """A message of a bag, also one whose segments were written before they had a depth; these have none then.
+    """A message of a bag, also one of before segments had a depth and embeddings a kind; these have none then.
 
     Raises whatever a generated deserializer meets in damaged bytes.
     """
     try:
         return bag_typestore().deserialize_cdr(cdr, message_type)
     except Exception:
-        if message_type != SEGMENTS:
+        if message_type not in (SEGMENTS, EMBEDDINGS):
             raise
-        return _typestore_without_depth().deserialize_cdr(cdr, message_type)
+        return _former_typestore().deserialize_cdr(cdr, message_type)
 
 
 @cache
-def _typestore_without_depth() -> Typestore:
-    """The types of segments as they were until they had a depth."""
+def _former_typestore() -> Typestore:
+    """The types as they were until segments had a depth and embeddings a kind."""
     store = get_typestore(Stores.ROS2_JAZZY)
-    for name in ("PanopticSegment", "PanopticSegmentArray"):
+    for name in ("PanopticSegment", "PanopticSegmentArray", "InstanceEmbeddingArray"):
         text = (shared_folder("msg") / f"{name}.msg").read_text()
         store.register(get_types_from_msg("\n".join(line for line in text.splitlines() if not line.startswith(
-            "float32 depth ")), f"panoptic_ros/msg/{name}"))
+            ("float32 depth ", "string kind "))), f"panoptic_ros/msg/{name}"))
     return store
 
 

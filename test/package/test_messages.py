@@ -18,7 +18,7 @@ def test_the_fields_are_those_of_the_design() -> None:
         "segments": "sequence<panoptic_ros/PanopticSegment>"}
     assert msg.InstanceEmbeddingArray.get_fields_and_field_types() == {
         "header": "std_msgs/Header", "model_id": "string", "dimension": "uint32", "segment_ids": "sequence<uint16>",
-        "track_ids": "sequence<uint32>", "data": "sequence<float>"}
+        "track_ids": "sequence<uint32>", "data": "sequence<float>", "kind": "string"}
 
 
 def test_a_message_survives_serialisation() -> None:
