@@ -223,7 +223,7 @@ class Tracker:
                 or not ((track_row >= 0) & (track_row < len(box_state))).all():
             raise ValueError("the masks are not those of the tracks")
         masks = Masks(box_state, x, y, track_row, float(per_height))
-        # A state of before 0.2.0 has no statistics.
+        # An earlier state has no statistics.
         statistics = AppearanceStatistics.none(tracks.embedding.shape[1])
         if "appearance_mean" in state:
             statistics = AppearanceStatistics(*(state[f"appearance_{column.name}"]
