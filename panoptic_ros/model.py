@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.decoding.appearance import appearance_vectors
+from panoptic_ros.decoding.score_calibration import ScoreCalibration
 from panoptic_ros.engines.quantised_graph import find_quantised_graph
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods import METHODS, Decoded
@@ -44,6 +45,7 @@ class Model:
     model_id: the folder's name and eight digits of its content's hash.
     training: how it was trained and what it scored, as written in model.yaml.
     appearance: what makes vectors of segments by which objects are known again; None where the model has none.
+    calibration: of the scores of things, which are probabilities with it; None: scores are the network's own.
     int8: the file of its INT8 graph, see `engines.quantised_graph`; None where it has none.
     """
 
@@ -58,6 +60,7 @@ class Model:
     model_id: str
     training: dict[str, Any]
     appearance: AppearanceHead | None = None
+    calibration: ScoreCalibration | None = None
     int8: Path | None = None
 
     @property
@@ -115,10 +118,13 @@ class Model:
             outputs = {name: value for name, value in outputs.items() if name != "appearance"}
             found = METHODS[self.method].decode({**outputs, **parameters}, is_thing, thresholds, output_size,
                                                 with_semantics)
-            if features is None:
-                return found
-            segments = [dataclasses.replace(rows, embedding=appearance_vectors(maps, segment_map, rows, head))
-                        for maps, segment_map, rows in zip(features, found.segment_map, found.segments, strict=True)]
+            segments = found.segments
+            if features is not None:
+                segments = [dataclasses.replace(rows, embedding=appearance_vectors(maps, segment_map, rows, head))
+                            for maps, segment_map, rows in zip(features, found.segment_map, segments, strict=True)]
+            if self.calibration is not None:
+                segments = [dataclasses.replace(rows, score=torch.where(
+                    rows.is_thing, self.calibration(rows.score), rows.score)) for rows in segments]
             return dataclasses.replace(found, segments=segments)
 
         return decode
@@ -147,6 +153,7 @@ def load_model(name_or_path: str | Path) -> Model:
         input_size = (int(text["input_size"][0]), int(text["input_size"][1]))
         mean, std = (tuple(float(v) for v in text[key]) for key in ("mean", "std"))
         training = text.get("training") or {}
+        calibration = ScoreCalibration.of(text["score_calibration"]) if text.get("score_calibration") else None
     except (yaml.YAMLError, KeyError, TypeError, IndexError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -162,7 +169,8 @@ def load_model(name_or_path: str | Path) -> Model:
     head, content = _appearance_head(folder / APPEARANCE, hashlib.sha256(weighed).hexdigest())
     digest = hashlib.sha256(described + weighed + content).hexdigest()[:8]
     return Model(text["method"], hyperparameters, network.eval(), classes, input_size, mean, std, thresholds,
-                 f"{folder.resolve().name}@{digest}", training, head, find_quantised_graph(folder, weighed))
+                 f"{folder.resolve().name}@{digest}", training, head, calibration,
+                 find_quantised_graph(folder, weighed))
 
 
 def save_model(model: Model, folder: Path) -> None:
@@ -183,6 +191,8 @@ def save_model(model: Model, folder: Path) -> None:
             "std": list(model.std), "hyperparameters": dataclasses.asdict(model.hyperparameters),
             "thresholds": dataclasses.asdict(model.thresholds), "training": model.training,
             "classes": model.classes.to_dict()}
+    if model.calibration is not None:
+        text["score_calibration"] = model.calibration.pairs()
     (folder / DESCRIPTION).write_text(yaml.safe_dump(text, sort_keys=False, default_flow_style=None, width=110))
 
 

@@ -2,7 +2,9 @@
 
 Searches the thresholds that give the best panoptic quality (the segments' best mean IoU where the truth is of classes
 alone) on images that are not trained on, as HLE's authors did with Optuna on each dataset (section 4.2). It writes them
-into model.yaml, with what `training.evaluate` measures with them on images that the search did not see either.
+into model.yaml, with a calibration of the scores of things on the same images (with it scores are probabilities, and
+the tracker's thresholds mean the same for every model), and with what `training.evaluate` measures on images that the
+search did not see either.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from tqdm import tqdm
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable, class_mapping
 from panoptic_ros.datasets import Dataset, Truth, open_dataset
+from panoptic_ros.decoding.score_calibration import ScoreCalibration
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.mean_iou import class_pixels
 from panoptic_ros.evaluation.metrics import METRICS
@@ -38,6 +41,7 @@ from panoptic_ros.paths import model_folder
 from panoptic_ros.perception import Perception, preprocess
 from training.evaluate import evaluate
 from training.reading import read_ahead
+from training.score_calibration import fit_calibration
 from training.validation import headline_scores
 
 
@@ -105,6 +109,31 @@ def quality(model: Model, thresholds: Any, images: TuningImages) -> float:
     return float(np.nanmean(total.iou()))
 
 
+def calibration(model: Model, thresholds: Any, images: TuningImages) -> ScoreCalibration | None:
+    """How many of the thing segments with a score fit an object of their class; None where there are few segments, or
+    the truth has no objects."""
+    if Truth.PANOPTIC not in images.truth:
+        return None
+    model = dataclasses.replace(model, calibration=None)
+    mapping = class_mapping(model.classes, images.classes)
+    scores, real = [np.zeros(0)], [np.zeros(0, bool)]
+    for example in images.examples:
+        truth = example.truth
+        height, width = truth.segment_map.shape
+        found = model.decode(example.outputs, thresholds, (height, width))
+        rows = found.segments[0].numpy()
+        shared = overlap(found.segment_map[0].numpy(), truth.segment_map, len(rows), len(truth))
+        union = shared.sum(1)[1:, None] + shared.sum(0)[None, 1:] - shared[1:, 1:]
+        same_class = mapping[rows.class_id][:, None] == truth.class_id
+        fits = (2 * shared[1:, 1:] > union) & same_class & ~truth.is_crowd
+        # What lies on void or on a crowd is neither right nor wrong.
+        unknown = shared[1:, 0] + shared[1:, 1:][:, truth.is_crowd].sum(1)
+        asked = rows.is_thing & ((2 * unknown < shared.sum(1)[1:]) | fits.any(1))
+        scores.append(rows.score[asked])
+        real.append(fits.any(1)[asked])
+    return fit_calibration(np.concatenate(scores), np.concatenate(real))
+
+
 def search(model: Model, images: TuningImages, trials: int, seed: int = 0) -> Any:
     """Random search of the thresholds: trials over the whole ranges first, then closer and closer to the best.
 
@@ -142,10 +171,14 @@ def run(args: argparse.Namespace) -> int:
     with torch.inference_mode():
         images = tuning_images(perception, seen, args.images, args.workers)
         perception.thresholds = search(perception.model, images, args.trials)
+        calibrated = calibration(perception.model, perception.thresholds, images)
     result = evaluate(perception, scored, len(scored), args.workers)
     description = folder / "model.yaml"
     text = yaml.safe_load(description.read_text())
     text["thresholds"] = dataclasses.asdict(perception.thresholds)
+    text.pop("score_calibration", None)
+    if calibrated is not None:
+        text["score_calibration"] = calibrated.pairs()
     # With what follows objects over time, which a validation during training does not.
     scores = {name: round(value, 4) for name, value in {
         **headline_scores(result), "stq": METRICS["stq.stq"].value(result)}.items() if value is not None}
