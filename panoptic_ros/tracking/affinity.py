@@ -57,7 +57,9 @@ def yaw_invariant_log_affinity(tracks: Cues, segments: Cues, elapsed: np.ndarray
     width += height
     result += width / (-2 * (settings.sigma_size**2 + (settings.sigma_size_rate * elapsed)**2))[:, None]
     if tracks.embedding is not None and segments.embedding is not None:
-        result -= embedding_distance(tracks.embedding, segments.embedding, elapsed, settings)
+        distance = 1 - tracks.embedding @ segments.embedding.T
+        result -= distance / (2 * embedding_variance(
+            np.minimum.outer(box_areas(tracks.box_state), box_areas(segments.box_state)), elapsed[:, None], settings))
     result -= np.log1p(missed[:, None] / settings.lost_half_life)
     with np.errstate(divide="ignore"):
         result += np.log(np.maximum(tracks.class_share @ segments.class_share.T,
@@ -78,15 +80,21 @@ def position_log_affinity(tracks: Cues, segments: Cues, elapsed: np.ndarray, iou
     return result
 
 
-def embedding_distance(tracks: np.ndarray, segments: np.ndarray, elapsed: np.ndarray,
-                       settings: TrackerSettings) -> np.ndarray:
-    """Normalised cosine distance d_cos / (2 sigma_e^2) of Eq. 7 between (M, D) and (N, D) of unit length, (M, N).
+def embedding_variance(area: np.ndarray, elapsed: np.ndarray, settings: TrackerSettings) -> np.ndarray:
+    """sigma_e^2 of Eq. 7 for pairs of views, in the shape of the arguments.
 
-    sigma_e^2 grows in proportion to the time: an object's embedding wanders as its view changes.
+    area: of the smaller box of a pair, image heights squared: the mean over few pixels is noise. elapsed: seconds
+    between the views: an object's embedding wanders as its view changes.
     """
-    variance = settings.sigma_embedding**2 * (1 + elapsed[:, None] / settings.embedding_drift_time)
-    result: np.ndarray = (1 - tracks @ segments.T) / (2 * variance)
+    result: np.ndarray = settings.sigma_embedding**2 * (1 + elapsed / settings.embedding_drift_time) * (
+        1 + settings.embedding_noise_size**2 / area)
     return result
+
+
+def box_areas(box_state: np.ndarray) -> np.ndarray:
+    """Areas (M,) of boxes (M, 4), image heights squared."""
+    areas: np.ndarray = np.exp(box_state[:, 2] + box_state[:, 3])
+    return areas
 
 
 def position_variance(box_state: np.ndarray, axis: int, elapsed: np.ndarray | float,
@@ -131,7 +139,7 @@ def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         (low_a, high_a), (low_b, high_b) = _extent(first, axis), _extent(second, axis)
         intersections.append(np.maximum(np.minimum.outer(high_a, high_b) - np.maximum.outer(low_a, low_b), 0))
     intersection: np.ndarray = intersections[0] * intersections[1]
-    area_a, area_b = (np.exp(box_state[:, 2] + box_state[:, 3]) for box_state in (first, second))
+    area_a, area_b = (box_areas(box_state) for box_state in (first, second))
     iou: np.ndarray = intersection / (np.add.outer(area_a, area_b) - intersection)
     return iou
 

@@ -10,6 +10,7 @@ import numpy as np
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.tracking.affinity import (
     Cues,
+    box_areas,
     box_states,
     is_possible_motion,
     log_gate_area,
@@ -186,7 +187,9 @@ class Tracker:
         closeness = self._statistics.false_match_distance(settings.reid_false_match_rate) - (
             1 - before.embedding @ now.embedding.T)  # type: ignore[union-attr]
         same_class = before.class_share.argmax(1)[:, None] == now.class_share.argmax(1)
-        closeness[~same_class | ~is_possible_motion(before, now, elapsed, settings)] = -1
+        area = np.minimum.outer(box_areas(before.box_state), box_areas(now.box_state))
+        closeness[~same_class | ~is_possible_motion(before, now, elapsed, settings)
+                  | (area < settings.embedding_noise_size**2)] = -1
         rows, columns = assign(closeness, 1.0, np.zeros(len(lost)))
         return lost[rows], fresh[columns]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from panoptic_ros.tracking.affinity import Cues
+from panoptic_ros.tracking.affinity import Cues, box_areas, embedding_variance
 from panoptic_ros.tracking.matching import assign
 from panoptic_ros.tracking.settings import TrackerSettings
 
@@ -126,7 +126,8 @@ class Tracks:
         if segments.embedding is not None:
             if distance is None:
                 distance = 1 - (embedding * segments.embedding).sum(1)
-            distance = distance / (2 * settings.sigma_embedding**2 * (1 + elapsed / settings.embedding_drift_time))
+            area = np.minimum(box_areas(self.box_state), box_areas(segments.box_state))
+            distance = distance / (2 * embedding_variance(area, elapsed, settings))
             # Comparing so that NaN is an outlier for ever.
             outliers = np.where(alone & ~(distance < OUTLIER_DISTANCE), outliers + 1, 0).astype(np.int32)
             accepted = alone & ((outliers == 0) | (outliers > OUTLIERS_TO_ACCEPT)) & np.isfinite(distance)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,8 +17,8 @@ from panoptic_ros.tracking.affinity import (
 )
 from panoptic_ros.tracking.settings import TrackerSettings
 
-SETTINGS = TrackerSettings(sigma_embedding=0.5, embedding_drift_time=1.0, sigma_iou=0.5, sigma_position=0.1,
-                           sigma_position_relative=0.0, sigma_velocity_x=0.0, sigma_velocity_y=0.0, sigma_size=1.0,
+SETTINGS = TrackerSettings(sigma_embedding=0.5, embedding_noise_size=0.0, embedding_drift_time=1.0, sigma_iou=0.5,
+                           sigma_position=0.1, sigma_position_relative=0.0, sigma_velocity_x=0.0, sigma_velocity_y=0.0, sigma_size=1.0,
                            sigma_size_rate=0.0, class_mismatch_factor=0.1, lost_half_life=1.0)
 
 
@@ -52,6 +54,16 @@ def test_an_embedding_at_a_right_angle_costs_one_over_two_sigma_squared() -> Non
 def test_an_embedding_may_differ_more_after_a_while() -> None:
     # sigma^2 is twice as large after embedding_drift_time, so the cost is half of the 2 above.
     assert affinity(cue([10, 10, 30, 30], [1, 0]), cue([10, 10, 30, 30], [0, 1]), elapsed=1) == pytest.approx(-1)
+
+
+def test_the_embedding_of_what_is_small_may_differ_more() -> None:
+    # At embedding_noise_size the variance is twice as large, and it is the smaller box of both that counts.
+    settings = replace(SETTINGS, embedding_noise_size=0.2, sigma_size=5.0)
+    small, large = cue([10, 10, 30, 30], [1, 0]), cue([0, 0, 40, 40], [0, 1])
+    sizes = -2 * np.log(2)**2 / 50
+    assert affinity(small, large, settings=settings) == pytest.approx(-1 + sizes)
+    tiny = cue([15, 15, 25, 25], [0, 1])
+    assert affinity(small, tiny, settings=settings) == pytest.approx(-2 / 5 + sizes)
 
 
 def test_a_step_of_one_sigma_to_the_side_and_two_down_costs_two_and_a_half() -> None:
