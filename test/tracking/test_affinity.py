@@ -18,8 +18,8 @@ from panoptic_ros.tracking.affinity import (
 from panoptic_ros.tracking.settings import TrackerSettings
 
 SETTINGS = TrackerSettings(sigma_embedding=0.5, embedding_noise_size=0.0, embedding_drift_time=1.0, sigma_iou=0.5,
-                           sigma_position=0.1, sigma_position_relative=0.0, sigma_velocity_x=0.0, sigma_velocity_y=0.0, sigma_size=1.0,
-                           sigma_size_rate=0.0, class_mismatch_factor=0.1, lost_half_life=1.0)
+                           sigma_position=0.1, sigma_position_relative=0.0, sigma_velocity_x=0.0, sigma_velocity_y=0.0,
+                           sigma_size=1.0, sigma_size_rate=0.0, class_mismatch_factor=0.1, lost_half_life=1.0)
 
 
 def cue(box: list[int], embedding: list[float] | None = None, class_share: tuple[float, ...] = (1, 0)) -> Cues:
