@@ -139,8 +139,8 @@ def segments_message(frame: PanopticFrame, model_id: str, types: MessageTypes) -
 def embeddings_message(frame: PanopticFrame, model_id: str, types: MessageTypes) -> Any:
     """The unit embeddings of the frame's segments as an InstanceEmbeddingArray.
 
-    Things and stuff alike, each segment whose embedding is not all zero; dimension 0 and no rows where the method
-    has no embedding.
+    Of each segment whose embedding is not all zero: of things, and of stuff where the method gives it one; dimension 0
+    and no rows where there are no embeddings.
     """
     rows = frame.segments
     embedding = np.zeros((len(rows), 0), np.float32) if rows.embedding is None else rows.embedding

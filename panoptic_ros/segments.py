@@ -52,7 +52,7 @@ class Segments(Generic[Array]):
     score: (N,) float32 in [0, 1].
     area: (N,) int32, pixels.
     box: (N, 4) int32, x0, y0, x1, y1 in pixels, x1 and y1 exclusive.
-    embedding: (N, D) float32 of unit length, or None where the method has none.
+    embedding: (N, D) float32 of unit length, zero for stuff that has none, or None where the method has none.
     track_id: (N,) int32, 0 = none.
     track_age: (N,) int32, frames since the track was born, 0 = none.
     depth: (N,) float32 metres, the median of its pixels', NaN where none is known; None where the method predicts none,

@@ -22,7 +22,8 @@ class TrackerSettings:
         "embedding is twice that of a large one, and four times as much more at half of it; smaller ones are not "
         "re-identified by appearance alone")
     embedding_drift_time: float = setting(
-        18.0, 0.01, 60.0, "appearance drift: seconds out of sight after which the variance of the embedding has doubled")
+        18.0, 0.01, 60.0, "appearance drift: seconds out of sight after which the variance of the embedding is twice "
+        "as large")
     sigma_iou: float = setting(
         1.0, 0.01, 2.0, "mask IoU noise: sigma of 1 - IoU between predicted mask and segment; larger trusts IoU less")
     sigma_position: float = setting(

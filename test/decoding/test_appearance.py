@@ -36,6 +36,8 @@ def test_pooling_is_the_mean_and_the_deviation_over_the_cells_of_each_segment() 
     for k in range(5):
         values = features[:, segment_map[::4, ::4] == k + 1]
         torch.testing.assert_close(pooled[k], torch.cat([values.mean(1), values.std(1, correction=0)]))
+    wanted = torch.tensor([False, True, False, True, True])
+    torch.testing.assert_close(pool_segments(features, segment_map, segments.box, wanted)[wanted], pooled[wanted])
 
 
 def test_a_segment_in_no_cells_middle_has_the_features_in_the_middle_of_its_box() -> None:
@@ -83,7 +85,9 @@ def test_a_model_gives_its_segments_vectors_of_the_kind_that_it_says(model_folde
     assert with_head.embedding_kind == "appearance"
     assert with_head.segments.embedding is not None
     assert with_head.segments.embedding.shape[1] == 7
-    np.testing.assert_allclose(np.linalg.norm(with_head.segments.embedding, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(with_head.segments.embedding, axis=1), frame.segments.is_thing, rtol=1e-5)
+    assert frame.segments.is_thing.any()
+    assert not frame.segments.is_thing.all()
     np.testing.assert_array_equal(with_head.segment_map, frame.segment_map)
 
 

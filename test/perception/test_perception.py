@@ -47,7 +47,7 @@ def test_a_frame_has_a_segment_map_of_the_images_size_that_agrees_with_its_segme
     assert len(frame.segments) == frame.segment_map.max() > 0
     areas = np.bincount(frame.segment_map.ravel(), minlength=len(frame.segments) + 1)[1:]
     assert frame.segments.area.tolist() == areas.tolist()
-    assert np.allclose(np.linalg.norm(frame.segments.embedding, axis=1), 1, atol=1e-5)
+    assert np.allclose(np.linalg.norm(frame.segments.embedding, axis=1), frame.segments.is_thing, atol=1e-5)
     assert frame.timings_ms.keys() == {"preprocess", "network", "decode", "track"}
 
 

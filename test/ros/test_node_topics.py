@@ -69,7 +69,7 @@ def test_all_results_carry_the_header_of_the_image_bit_for_bit(node: Any, make_i
     segment_map, segments = read_segments(panoptic, rows, answers["panoptic/embeddings"][0])
     assert len(segments) > 0
     np.testing.assert_array_equal(np.bincount(segment_map.ravel(), minlength=len(segments) + 1)[1:], segments.area)
-    np.testing.assert_allclose(np.linalg.norm(segments.embedding, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(segments.embedding, axis=1), segments.is_thing, atol=1e-5)
     perception = Perception(model_folder, with_semantics=True)
     expected = perception(camera_image(message, "camera"))
     np.testing.assert_array_equal(segment_map, expected.segment_map)
@@ -231,9 +231,10 @@ def test_a_model_of_another_method_comes_with_its_thresholds_and_takes_the_other
     answer = node.publish_until_answered(make_image((2_000_000_075, 0), seed=5), segments)
     assert answer.model_id.startswith("dense@")
     assert any(s.is_thing for s in answer.segments)
-    # The method has no embeddings: the message says so, and is there all the same.
+    # The method has no embedding of its own: these are the backbone's features.
     message = node.publish_until_answered(make_image((2_000_000_075, 1), seed=5), embeddings)
-    assert (message.dimension, len(message.segment_ids), len(message.data)) == (0, 0, 0)
+    assert (message.kind, message.dimension) == ("pooled", 128)
+    assert len(message.data) == 128 * len(message.segment_ids)
     assert node.parameter("thresholds.nms_iou") == pytest.approx(0.3)
     assert node.set_parameter("thresholds.seed", 0.1) != ""
     assert node.set_parameter("thresholds.score", 0.9) == ""
