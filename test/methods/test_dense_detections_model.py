@@ -45,11 +45,11 @@ def test_a_class_table_with_other_things_does_not_fit_the_weights(dense_model: P
         load_model(tmp_path)
 
 
-def test_what_stays_in_place_keeps_its_track_without_an_embedding(dense_model: Path) -> None:
+def test_what_stays_in_place_keeps_its_track_without_an_embedding_of_the_method(dense_model: Path) -> None:
     perception = Perception(load_model(dense_model), "torch", "cpu", "single")
     frames = [perception([CameraImage(blocks(), "rgb8", k * 10**8)])[0] for k in range(4)]
     things = frames[0].segments.is_thing
-    assert frames[0].segments.embedding is None
+    assert frames[0].embedding_kind == "pooled"
     assert things.sum() > 0
     assert (~things).sum() > 0
     first, last = (frame.segments.track_id[things].tolist() for frame in (frames[1], frames[-1]))
