@@ -200,21 +200,21 @@ class _StageClock:
     """Times between marks: of the process, or on a CUDA device of the device, so that nobody has to wait at a mark."""
 
     def __init__(self, device: torch.device) -> None:
-        self._is_cuda = device.type == "cuda"
+        self._device = device
         self._marks: list[Any] = []
 
     def mark(self) -> None:
         """The end of a stage, and the beginning of the next."""
-        if self._is_cuda:
+        if self._device.type == "cuda":
             event = torch.cuda.Event(enable_timing=True)
-            event.record()
+            event.record(torch.cuda.current_stream(self._device))
             self._marks.append(event)
         else:
             self._marks.append(perf_counter())
 
     def milliseconds(self) -> list[float]:
         """Of each stage; the last mark is to have been reached."""
-        if self._is_cuda:
+        if self._device.type == "cuda":
             self._marks[-1].synchronize()
             return [first.elapsed_time(last) for first, last in zip(self._marks[:-1], self._marks[1:], strict=True)]
         return [1e3 * (last - first) for first, last in zip(self._marks[:-1], self._marks[1:], strict=True)]

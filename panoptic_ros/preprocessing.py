@@ -41,7 +41,8 @@ class Preprocessor:
         batch = np.empty((len(images), 3, *shape), np.float32)
         for planes, image in zip(batch, images, strict=True):
             pixels = image.pixels
-            if pixels.strides[1:] != (pixels.shape[2], 1):
+            channel_count = pixels.shape[2]
+            if pixels.strides[1] != channel_count or (channel_count > 1 and pixels.strides[2] != 1):
                 # OpenCV would make such a copy for every channel.
                 pixels = np.ascontiguousarray(pixels)
             if pixels.shape[:2] != shape:

@@ -21,7 +21,7 @@ def test_the_exponent_is_that_of_the_power_law_and_leaves_out_what_is_not_above_
 
 
 def test_a_line_plot_has_a_line_for_each_name_with_all_of_its_points(tmp_path: Path) -> None:
-    line_plot(tmp_path / "plot.svg", "a < b", [0, 10, 20], {"one": [1, 2, 4], "two & more": [0, 0, 1]}, "instances", "ms")
+    line_plot(tmp_path / "plot.svg", "a < b", [0, 10, 20], {"one": [1, 2, 4], "two & more": [0, 0, 1]}, "count", "ms")
     lines = ElementTree.parse(tmp_path / "plot.svg").getroot().findall("{*}polyline")
     assert [len(line.get("points", "").split()) for line in lines] == [3, 3]
     # The largest value is at the top, twice the second largest's height.
