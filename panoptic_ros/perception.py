@@ -131,7 +131,7 @@ class Perception:
         """How many tracks there have been so far, over all cameras."""
         return self._trackers.born
 
-    def _frames(self, images: Sequence[CameraImage] | Sequence[PreparedImage]) -> list[PanopticFrame]:
+    def _frames(self, images: Sequence[CameraImage | PreparedImage]) -> list[PanopticFrame]:
         frames: dict[int, PanopticFrame] = {}
         by_size: dict[tuple[int, int], list[int]] = {}
         for i, one in enumerate(images):

@@ -39,7 +39,8 @@ class OpenVinoEngine:
         self._core = openvino.Core()
         self._requests: OrderedDict[tuple[int, ...], tuple[Any, list[str]]] = OrderedDict()
         stride, self._dynamic_size = int(network.stride), bool(network.dynamic_size)  # type: ignore[arg-type]
-        self._cache, self._graph = EngineCache(), None
+        self._cache = EngineCache()
+        self._graph: Any = None  # made when a shape is compiled that was not kept
         self._key = {"engine": self.name, "version": openvino.get_version(), "torch": torch.__version__,
                      "device": self._core.get_property("CPU", "FULL_DEVICE_NAME"),
                      "capability": sorted(self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),

@@ -141,7 +141,7 @@ class TensorRtEngine:
         return bytes(plan)
 
 
-class _ProgressMonitor(trt.IProgressMonitor):  # type: ignore[misc]
+class _ProgressMonitor(trt.IProgressMonitor):
     """Tells of each tenth of the phases that TensorRT reports; they are nested."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:

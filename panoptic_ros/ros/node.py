@@ -389,7 +389,7 @@ class PanopticNode(LifecycleNode):
 def _has_pipelining(setting: str, perception: Perception) -> bool:
     """Whether the next image is prepared while one is in the network; `auto`: where the network needs no core of it."""
     free = perception.engine.device.type != "cpu" or len(os.sched_getaffinity(0)) >= CORES_FOR_PIPELINING
-    return setting == "on" or (setting == "auto" and free)
+    return setting == "always" or (setting == "auto" and free)
 
 
 def _reason(error: Exception) -> str:

@@ -15,7 +15,7 @@ from panoptic_ros.msg import PanopticSegmentArray
 MakeImage = Callable[..., Image]
 
 
-@pytest.fixture(scope="module", params=["on", "off"])
+@pytest.fixture(scope="module", params=["always", "never"])
 def node(request: pytest.FixtureRequest, start_node: Callable[..., Any], model_folder: Path) -> Any:
     running = start_node(model=str(model_folder), pipelining=request.param)
     running.wait_for(lambda: running.state() == "active", "the node to be active")
