@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -17,11 +19,9 @@ from panoptic_ros.engines.cache import FOLDER_VARIABLE
 from panoptic_ros.errors import InputError
 from panoptic_ros.model import load_model
 
-for package in ("onnx", "onnxscript"):
-    pytest.importorskip(package)
-
 SHAPE = (1, 3, 64, 96)
 OUTPUTS = {"embedding": (1, 12, 16, 24), "log_sigma": (1, 1, 16, 24), "seed": (1, 1, 16, 24)}
+ENGINE_MODULE = "panoptic_ros.engines.tensorrt_engine"
 needs_tensorrt = pytest.mark.skipif(not find_spec("tensorrt") or not torch.cuda.is_available(),
                                     reason="needs TensorRT and a CUDA device")
 
@@ -115,15 +115,19 @@ class FakeTensorRt(ModuleType):
 
 
 @pytest.fixture
-def tensorrt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeTensorRt:
+def tensorrt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeTensorRt]:
     fake = FakeTensorRt()
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
-    monkeypatch.delitem(sys.modules, "panoptic_ros.engines.tensorrt_engine", raising=False)
+    sys.modules.pop(ENGINE_MODULE, None)
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=0))
-    return fake
+    # What is exported has tests of its own.
+    module = importlib.import_module(ENGINE_MODULE)
+    monkeypatch.setattr(module, "export_onnx", lambda network, shape, half: f"{shape} {half}".encode())
+    yield fake
+    sys.modules.pop(ENGINE_MODULE, None)
 
 
 def engine_of(model_folder: Path, precision: str = "single", **settings: Any) -> Any:
@@ -157,8 +161,8 @@ def test_another_version_precision_or_gpu_has_a_plan_of_its_own(model_folder: Pa
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
     engine_of(model_folder).prepare(SHAPE)
     assert len(tensorrt.builds) == 4
-    # Half precision is typed in the graph, which is half as large.
-    assert len(tensorrt.builds[2]) < 0.7 * len(tensorrt.builds[1])
+    # Half precision is typed in the graph.
+    assert tensorrt.builds == [f"{SHAPE} {half}".encode() for half in (False, False, True, False)]
 
 
 def test_a_plan_that_is_not_taken_any_more_is_built_anew(model_folder: Path, tensorrt: FakeTensorRt,
@@ -179,6 +183,17 @@ def test_where_a_build_fails_torch_takes_its_place_and_says_why(model_folder: Pa
     assert reason in caplog.text
     expected = build_engine(load_model(model_folder).network, "torch", "cpu", "single")(image)
     torch.testing.assert_close(engine(image)["embedding"], expected["embedding"])
+
+
+def test_a_network_that_cannot_be_exported_is_run_by_torch(model_folder: Path, tensorrt: FakeTensorRt,
+                                                           caplog: pytest.LogCaptureFixture,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> bytes:
+        raise InputError("the network cannot be exported to ONNX")
+
+    monkeypatch.setattr(sys.modules[ENGINE_MODULE], "export_onnx", refuse)
+    assert not engine_of(model_folder).prepare(SHAPE)
+    assert "cannot be exported" in caplog.text
 
 
 def test_nothing_is_built_while_an_image_waits(model_folder: Path, tensorrt: FakeTensorRt,

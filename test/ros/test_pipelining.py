@@ -17,7 +17,7 @@ MakeImage = Callable[..., Image]
 
 @pytest.fixture(scope="module", params=["always", "never"])
 def node(request: pytest.FixtureRequest, start_node: Callable[..., Any], model_folder: Path) -> Any:
-    running = start_node(model=str(model_folder), pipelining=request.param)
+    running = start_node(model=str(model_folder), pipelining=request.param, stale_after=3000.0)
     running.wait_for(lambda: running.state() == "active", "the node to be active")
     return running
 
