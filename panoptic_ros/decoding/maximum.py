@@ -20,6 +20,7 @@ def first_argmax(below: Tensor, dim: int) -> Tensor:
         return below.argmax(dim)
     count = below.shape[dim]
     # The first of the largest has the highest rank of these; what is below them has a rank far below all.
-    rank = torch.arange(count, 0, -1, dtype=below.dtype).view([count if d == dim else 1 for d in range(below.ndim)])
+    ranks = torch.arange(count, 0, -1, dtype=below.dtype, device=below.device)
+    rank = ranks.view([count if d == dim else 1 for d in range(below.ndim)])
     highest = torch.add(rank, below, alpha=_STEEP).amax(dim)
     return (count - highest).nan_to_num_(0.0).long()
