@@ -2,7 +2,8 @@
 
 Not among them: ablations and `train_real`, which train for hours, `soak`, which is for long times, `tracking`, which
 needs further packages, and those of a single method's parts: `decode_dense_detections`, `decode_einet`,
-`decode_all_scales`, `decode_universal`, `crop_aware_boxes`.
+`decode_all_scales`, `decode_universal`, `crop_aware_boxes`. `peers` and `growth` write plots, `gpu_check` is for
+machines with a CUDA device.
 """
 
 from __future__ import annotations

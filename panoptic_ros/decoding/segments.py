@@ -86,7 +86,9 @@ def segments_of_cells(instance: Tensor, instance_class: Tensor, instance_score: 
     elif label_embedding is not None:
         mean = F.normalize(label_embedding[kept], dim=1)
 
-    number = F.pad(kept.cumsum(0) * kept, (1, 0)).int()
+    segment_class = segment_class[kept]
+    # A map of bytes is upsampled and measured in a fraction of the time, and few images have more segments.
+    number = F.pad(kept.cumsum(0) * kept, (1, 0)).to(torch.uint8 if len(segment_class) < 256 else torch.int32)
     segment_map = number.index_select(0, label).view(size)
     if size != output_size:
         segment_map = upsample_labels(segment_map, score.view(size), output_size)
@@ -95,7 +97,6 @@ def segments_of_cells(instance: Tensor, instance_class: Tensor, instance_score: 
         semantic_map = class_id.to(torch.uint8).view(size)
         if size != output_size:
             semantic_map = upsample_labels(semantic_map, class_score.view(size), output_size)
-    segment_class = segment_class[kept]
     return DecodedImage(*make_segments(segment_map, segment_class, is_thing[segment_class], confidence[kept], mean),
                         semantic_map)
 
@@ -104,8 +105,8 @@ def make_segments(segment_map: Tensor, class_id: Tensor, is_thing: Tensor, score
                   embedding: Tensor | None) -> tuple[Tensor, Segments[Tensor]]:
     """Areas and boxes of the segments of a map, without those that have no pixel.
 
-    segment_map: (H, W) int32, 0 = void, k = row k - 1 of the other arguments: class_id (N,), is_thing (N,) bool,
-    score (N,), embedding (N, D) or None. Returns the map, renumbered where a row was dropped, and the Segments.
+    segment_map: (H, W) int, 0 = void, k = row k - 1 of the other arguments: class_id (N,), is_thing (N,) bool,
+    score (N,), embedding (N, D) or None. Returns the map, int32, renumbered where a row was dropped, and the Segments.
     """
     n = len(class_id)
     area, box = (values[1:] for values in measure_labels(segment_map, n + 1))
@@ -113,7 +114,7 @@ def make_segments(segment_map: Tensor, class_id: Tensor, is_thing: Tensor, score
     segments = Segments(class_id.int(), is_thing, score.float(), area.int(), box.int(), embedding, none, none)
     visible = area > 0
     if bool(visible.all()):
-        return segment_map, segments
+        return segment_map.int(), segments
     number = F.pad(visible.cumsum(0) * visible, (1, 0)).int()
     return number[segment_map.long()], segments.select(visible)
 

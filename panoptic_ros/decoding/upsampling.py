@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from panoptic_ros.decoding.maximum import first_argmax
+
 
 def upsample_labels(labels: Tensor, score: Tensor, output_size: tuple[int, int]) -> Tensor:
     """Bilinear upsampling of the winning scores, then the argmax over the labels.
@@ -31,34 +33,38 @@ def _upsample_by(labels: Tensor, score: Tensor, down: int, across: int) -> Tenso
     cell and itself. Most blocks lie between cells of one label.
     """
     height, width = labels.shape
-    row = torch.arange(-1, height + 1, device=labels.device).clamp(0, height - 1)
-    column = torch.arange(-1, width + 1, device=labels.device).clamp(0, width - 1)
-    padded_labels = labels.index_select(0, row).index_select(1, column)
-    padded_score = score.index_select(0, row).index_select(1, column)
+    padded_labels, padded_score = _with_rim(labels), _with_rim(score)
     corner = padded_labels[:-1, :-1]
     mixed = (corner != padded_labels[:-1, 1:]) | (corner != padded_labels[1:, :-1]) | (corner != padded_labels[1:, 1:])
-    blocks = corner[:, None, :, None].repeat(1, down, 1, across)  # (h + 1, down, w + 1, across)
+    pixels = corner.repeat_interleave(across, 1).repeat_interleave(down, 0)
 
-    y, x = mixed.nonzero(as_tuple=True)
-    cells = torch.stack([y * (width + 2) + x, y * (width + 2) + x + 1, (y + 1) * (width + 2) + x,
-                         (y + 1) * (width + 2) + x + 1], 1)  # (M, 4)
-    label = padded_labels.flatten()[cells]
+    # The M mixed blocks are the last axis, so that each step goes along rows.
+    block = mixed.flatten().nonzero()[:, 0]
+    y = block // (width + 1)
+    cells = (block + y) + torch.tensor([[0], [1], [width + 2], [width + 3]], device=labels.device)  # (4, M)
+    label, corner_score = padded_labels.flatten()[cells], padded_score.flatten()[cells]
     # Each corner collects the votes of all corners with its label.
-    votes = (label[:, :, None] == label[:, None]) * padded_score.flatten()[cells][:, None]  # (M, 4, 4)
-    total = (votes.view(-1, 4) @ _corner_weights(down, across, score)).view(-1, 4, down * across)
-    best, most = label[:, :1], total[:, 0]
-    for k in range(1, 4):
-        best = torch.where(total[:, k] > most, label[:, k, None], best)
-        most = torch.maximum(most, total[:, k])
-    blocks[y, :, x] = best.view(-1, down, across)
+    votes = torch.where(label[:, None] == label, corner_score, 0)  # (4, 4, M)
+    total = _corner_weights(down, across, score) @ votes  # (4, down * across, M)
+    total -= total.amax(0)
+    best = label.gather(0, first_argmax(total, 0))  # (down * across, M)
+    columns = (width + 1) * across
+    first = y * (down * columns) + (block - y * (width + 1)) * across
+    inside = torch.arange(down, device=labels.device)[:, None] * columns + torch.arange(across, device=labels.device)
+    pixels.view(-1).scatter_(0, (inside.view(-1, 1) + first).flatten(), best.flatten())
 
-    pixels = blocks.view((height + 1) * down, (width + 1) * across)
     top, left = down - down // 2, across - across // 2
     return pixels[top:top + height * down, left:left + width * across].contiguous()
 
 
+def _with_rim(cells: Tensor) -> Tensor:
+    """(h, w) -> (h + 2, w + 2): the outermost cells once more around them."""
+    cells = torch.cat([cells[:1], cells, cells[-1:]])
+    return torch.cat([cells[:, :1], cells, cells[:, -1:]], 1)
+
+
 def _corner_weights(down: int, across: int, like: Tensor) -> Tensor:
-    """Bilinear weights of a block's four corners at each of its pixels, (4, down * across)."""
+    """Bilinear weights of a block's four corners at each of its pixels, (down * across, 4)."""
     v = ((torch.arange(down, device=like.device) + down // 2 + 0.5) / down - 0.5).to(like.dtype)[:, None]
     u = ((torch.arange(across, device=like.device) + across // 2 + 0.5) / across - 0.5).to(like.dtype)
-    return torch.stack([(1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u]).view(4, -1)
+    return torch.stack([(1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u], 2).view(-1, 4)

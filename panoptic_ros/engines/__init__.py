@@ -8,19 +8,25 @@ compiles for a new shape when it first meets one.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from panoptic_ros.errors import InputError
 
-ENGINES = ("openvino", "torch", "onnxruntime")
+ENGINES = ("openvino", "torch", "onnxruntime", "tensorrt")
 PRECISIONS = ("single", "half", "int8")
 
 _ONNX_CUDA = "CUDAExecutionProvider"
+
+# Why `auto` does not take an engine that works.
+_WHY_NOT = {"openvino": "a GPU is faster", "torch": "slower on a CPU than openvino",
+            "onnxruntime": "on a CPU it took about twice openvino's time, and on a GPU it was not measured",
+            "tensorrt": "it builds a plan for minutes first (panoptic-ros build)"}
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +39,14 @@ class Engine(Protocol):
     precision: str
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]: ...
+
+
+@runtime_checkable
+class BuiltAhead(Protocol):
+    """An engine that takes minutes to be made ready for a shape, and does not do so while images wait."""
+
+    def prepare(self, shape: tuple[int, int, int, int]) -> bool:
+        """Make it ready for images (B, 3, H, W) of this shape; whether it is."""
 
 
 class Choice(NamedTuple):
@@ -49,7 +63,7 @@ def explain_choice(name: str = "auto", device: str = "auto", precision: str = "a
     """Which engine, device and precision would be used, and why.
 
     name: `auto` or one of ENGINES. device: `auto`, `cpu`, `cuda` or `cuda:N`. precision: `auto` or one of PRECISIONS;
-    half is float16 on a GPU and in onnxruntime, else bfloat16, and `auto` takes it where the hardware computes with it
+    half is float16 on a GPU and in ONNX graphs, else bfloat16, and `auto` takes it where the hardware computes with it
     natively; int8 is OpenVINO's, for models that have such a graph, and `auto` takes it there. has_int8: whether the
     model has one.
     Raises InputError for a combination that cannot run on this machine.
@@ -68,6 +82,8 @@ def explain_choice(name: str = "auto", device: str = "auto", precision: str = "a
             raise InputError(f"device '{device}' is not there: torch finds {torch.cuda.device_count()} CUDA device(s)")
         if name == "openvino":
             raise InputError("the openvino engine runs on the CPU; use engine torch with a CUDA device")
+    if name == "tensorrt":
+        _check_tensorrt(device)
     if precision == "int8":
         if name not in ("auto", "openvino") or device.startswith("cuda"):
             raise InputError("precision int8 is the openvino engine's, on the CPU; use half with torch or CUDA")
@@ -90,6 +106,8 @@ def explain_choice(name: str = "auto", device: str = "auto", precision: str = "a
         if device == "cpu":
             reason += ", and on a CPU openvino is faster than torch" if name == "openvino" else \
                 ", and openvino, which is faster on a CPU, is not installed (pip install openvino)"
+        elif find_spec("tensorrt"):
+            reason += "; tensorrt, which is installed, builds for minutes and is used where it is asked for"
     if precision == "auto" and name == "openvino" and has_int8 and "INT8" in _capabilities():
         precision = "int8"
         reason += "; the model has an INT8 graph"
@@ -98,11 +116,29 @@ def explain_choice(name: str = "auto", device: str = "auto", precision: str = "a
     return Choice(name, device, precision, reason)
 
 
+def engine_report() -> dict[str, str]:
+    """For each of ENGINES whether `auto` takes it on this machine, and why or why not."""
+    chosen = explain_choice()
+    report = {}
+    for name in ENGINES:
+        if name == chosen.engine:
+            report[name] = f"chosen, on {chosen.device} in {chosen.precision} precision: {chosen.reason}"
+            continue
+        try:
+            other = explain_choice(name)
+        except InputError as error:
+            report[name] = f"cannot be used: {error}"
+        else:
+            report[name] = f"can be asked for, on {other.device} in {other.precision} precision; {_WHY_NOT[name]}"
+    return report
+
+
 def build_engine(network: nn.Module, name: str = "auto", device: str = "auto", precision: str = "auto",
-                 int8: Path | None = None) -> Engine:
+                 int8: Path | None = None, progress: Callable[[str], None] | None = None) -> Engine:
     """An engine for a copy of the network, in evaluation mode; see `explain_choice`.
 
     network: a `panoptic_ros.methods.Network`. int8: the file of the INT8 graph that was made of it, where it has one.
+    progress: told what an engine that builds for minutes is doing.
 
     With `auto`, an engine that fails to build falls back to the next with a warning that says why.
     """
@@ -123,7 +159,19 @@ def build_engine(network: nn.Module, name: str = "auto", device: str = "auto", p
     if choice.engine == "onnxruntime":
         from panoptic_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
         return OnnxRuntimeEngine(network, torch.device(choice.device), choice.precision)
+    if choice.engine == "tensorrt":
+        from panoptic_ros.engines.tensorrt_engine import TensorRtEngine
+        return TensorRtEngine(network, torch.device(choice.device), choice.precision, progress)
     return TorchEngine(network, torch.device(choice.device), choice.precision)
+
+
+def _check_tensorrt(device: str) -> None:
+    if missing := [package for package in ("tensorrt", "onnx", "onnxscript") if find_spec(package) is None]:
+        raise InputError(f"the tensorrt engine was asked for, but there is no {', '.join(missing)}: install NVIDIA's "
+                         "TensorRT (its Python package is not on PyPI in whole), and panoptic-ros[onnx]")
+    if device == "cpu" or not torch.cuda.is_available():
+        raise InputError("the tensorrt engine needs a CUDA device" + (
+            "" if device == "cpu" else ", and torch finds none") + "; use openvino or torch on a CPU")
 
 
 def _check_onnxruntime(device: str) -> None:

@@ -11,11 +11,15 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from panoptic_ros.engines.cache import cache_folder
 from panoptic_ros.engines.onnx_graph import INPUT, export_onnx
 
 # Sessions that are kept; a stream has one, a few cameras of different sizes have a few.
 SHAPES_KEPT = 4
-PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+# Execution providers by kind of device, the fastest first; those that are installed are taken.
+PROVIDERS = {"cpu": ("CPUExecutionProvider",),
+             "cuda": ("NvTensorRTRTXExecutionProvider", "TensorrtExecutionProvider", "CUDAExecutionProvider",
+                      "CPUExecutionProvider")}
 
 
 class OnnxRuntimeEngine:
@@ -55,8 +59,18 @@ class OnnxRuntimeEngine:
             graph = export_onnx(self._network, (batch, channels, height, width), self.precision == "half")
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 3
-            self._sessions[shape] = onnxruntime.InferenceSession(graph, options, providers=PROVIDERS[self.device.type])
+            self._sessions[shape] = onnxruntime.InferenceSession(graph, options, providers=providers(self.device))
             if len(self._sessions) > SHAPES_KEPT:
                 self._sessions.popitem(last=False)
         self._sessions.move_to_end(shape)
         return self._sessions[shape]
+
+
+def providers(device: torch.device) -> list[tuple[str, dict[str, str]]]:
+    """The execution providers that are tried, with their options: TensorRT's keep what they build for minutes."""
+    folder, index = cache_folder(), str(device.index or 0)
+    kept = {"TensorrtExecutionProvider": {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)},
+            "NvTensorRTRTXExecutionProvider": {"nv_runtime_cache_path": str(folder)}} if folder else {}
+    available = onnxruntime.get_available_providers()
+    return [(name, {} if name.startswith("CPU") else {"device_id": index, **kept.get(name, {})})
+            for name in PROVIDERS[device.type] if name in available]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import io
+import logging
 import warnings
 from collections import OrderedDict
 from pathlib import Path
@@ -12,10 +15,13 @@ import openvino
 import torch
 from torch import Tensor, nn
 
+from panoptic_ros.engines.cache import EngineCache, network_hash
 from panoptic_ros.engines.openvino_core import openvino_core
 
 # Compiled shapes that are kept; a stream has one, a few cameras of different sizes have a few.
 SHAPES_KEPT = 4
+
+_log = logging.getLogger(__name__)
 
 
 class OpenVinoEngine:
@@ -32,34 +38,57 @@ class OpenVinoEngine:
         self.precision = precision
         self._network = _AsTuple(copy.deepcopy(network).cpu()).eval()
         self._core = openvino_core()
-        self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._requests: OrderedDict[tuple[int, ...], tuple[Any, list[str]]] = OrderedDict()
         stride, self._dynamic_size = int(network.stride), bool(network.dynamic_size)  # type: ignore[arg-type]
+        self._cache = EngineCache()
+        self._graph: Any = None  # made when a shape is compiled that was not kept
+        self._key = {"engine": self.name, "version": openvino.get_version(), "torch": torch.__version__,
+                     "device": self._core.get_property("CPU", "FULL_DEVICE_NAME"),
+                     "capability": sorted(self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+                     "precision": precision, "model": network_hash(network) if int8 is None or precision != "int8"
+                     else _graph_hash(int8)}
         if precision == "int8":
             self._graph = self._core.read_model(int8)
             self._network.names = [output.get_any_name() for output in self._graph.outputs]
             return
-        # Also where each size has a graph of its own, so that what cannot be converted is found out now.
-        self._graph = self._convert((1, 3, 2 * stride, 3 * stride))
+        # What cannot be converted is found out now; a network of which a graph was kept can be.
+        self._smallest = (1, 3, 2 * stride, 3 * stride)
+        marker = {**self._key, "shape": "any"}
+        if self._cache.load(marker) is None:
+            self._graph = self._convert(self._smallest)
+            self._cache.store(marker, b"converted")
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
         shape = tuple(image.shape)
         if shape not in self._requests:
-            self._requests[shape] = self._compile(shape)
+            compiled = self._compiled(shape)
+            names = [output.get_any_name() for output in compiled.outputs]
+            self._requests[shape] = compiled.create_infer_request(), names
             if len(self._requests) > SHAPES_KEPT:
                 self._requests.popitem(last=False)
         self._requests.move_to_end(shape)
-        request = self._requests[shape]
+        request, names = self._requests[shape]
         request.infer([image.contiguous().numpy()], share_inputs=True)
         # The next call overwrites the request's own buffers.
-        return {name: torch.from_numpy(request.get_output_tensor(i).data.copy())
-                for i, name in enumerate(self._network.names)}
+        return {name: torch.from_numpy(request.get_output_tensor(i).data.copy()) for i, name in enumerate(names)}
 
-    def _compile(self, shape: tuple[int, ...]) -> Any:
-        return self._core.compile_model(self.graph(shape), "CPU", {
-            "INFERENCE_PRECISION_HINT": self._hint(), "PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+    def _compiled(self, shape: tuple[int, ...]) -> Any:
+        key = {**self._key, "shape": shape}
+        settings = {"INFERENCE_PRECISION_HINT": self._hint(), "PERFORMANCE_HINT": "LATENCY"}
+        if (kept := self._cache.load(key)) is not None:
+            try:
+                return self._core.import_model(io.BytesIO(kept), "CPU", settings)
+            except RuntimeError as error:
+                _log.warning("a compiled graph that was kept cannot be used and is made anew: %s", error)
+                self._cache.discard(key)
+        compiled = self._core.compile_model(self.graph(shape), "CPU", settings)
+        self._cache.store(key, compiled.export_model().getvalue())
+        return compiled
 
     def graph(self, shape: tuple[int, ...]) -> Any:
         """The graph for images (B, 3, H, W) of this shape, with the network's names for its outputs."""
+        if self._graph is None and self._dynamic_size:
+            self._graph = self._convert(self._smallest)
         graph = self._graph if self._dynamic_size else self._convert(shape)
         graph.reshape(list(shape))
         for output, name in zip(graph.outputs, self._network.names, strict=True):
@@ -84,6 +113,12 @@ class OpenVinoEngine:
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             traced = torch.jit.freeze(torch.jit.trace(self._network, example, check_trace=False))
             return openvino.convert_model(traced, example_input=example)
+
+
+def _graph_hash(file: Path) -> str:
+    digest = hashlib.sha256(file.read_bytes())
+    digest.update(file.with_suffix(".bin").read_bytes())
+    return digest.hexdigest()
 
 
 class _AsTuple(nn.Module):

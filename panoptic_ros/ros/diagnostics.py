@@ -46,7 +46,8 @@ def camera_status(name: str, topic: str, publishers: int, report: StreamReport, 
     stale_after: seconds. problem: why no image comes, where that is known. focal_length: of the calibration, pixels of
     its images, None where there is none.
     """
-    level, text = DiagnosticStatus.OK, f"{report.rate_hz:.1f} Hz"
+    latency = report.latency_ms.get("total")
+    level, text = DiagnosticStatus.OK, f"{report.rate_hz:.1f} Hz" + (f", {latency['p50']:.0f} ms" if latency else "")
     if report.age_s is None:
         level, text = DiagnosticStatus.STALE, f"no image received on {topic}"
     elif report.age_s > stale_after:

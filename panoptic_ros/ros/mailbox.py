@@ -17,6 +17,11 @@ class Mailbox(Generic[Item]):
         self._changed = Condition()
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether it takes nothing more."""
+        return self._closed
+
     def put(self, items: Mapping[str, Item]) -> list[str]:
         """Leave the newest item of some cameras, at once, so that they are taken together.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
+from panoptic_ros.engines import BuiltAhead
 from panoptic_ros.errors import InputError
 from panoptic_ros.messages import camera_info_topic, focal_length
 from panoptic_ros.perception import Perception
@@ -39,6 +41,9 @@ from panoptic_ros.ros.tracks_file import TracksFile
 from panoptic_ros.ros.worker import Worker
 from panoptic_ros.tracking import TrackerSettings
 from panoptic_ros.viewing.overlay import OverlayStyle
+
+# CPU cores from which on one is free beside a network on the CPU.
+CORES_FOR_PIPELINING = 4
 
 
 @dataclass
@@ -170,6 +175,8 @@ class PanopticNode(LifecycleNode):
             configured.tracks_file = TracksFile(Path(file).expanduser(), self.get_logger())
             configured.tracks_file.restore(perception)
         height, width = settings.warm_up_size
+        if isinstance(perception.engine, BuiltAhead) and min(height, width) == 0:
+            height, width = perception.model.input_size
         if min(height, width) > 0:
             perception.warm_up(height, width, len(settings.cameras))
         for camera in settings.cameras:
@@ -182,14 +189,23 @@ class PanopticNode(LifecycleNode):
 
     def _load(self, settings: NodeSettings) -> Perception:
         return Perception(settings.model, settings.engine, settings.device,
-                          settings.precision, self._tracking.read())
+                          settings.precision, self._tracking.read(), progress=self._tell_progress)
+
+    def _tell_progress(self, text: str) -> None:
+        """In the log and on /diagnostics, while configuring keeps the timer from telling anything."""
+        self.get_logger().info(text)
+        status = node_status(self.get_fully_qualified_name(), NodeReport("configuring", "", {"progress": text}))
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
 
     def _activate(self, settings: NodeSettings) -> None:
         assert self._configured is not None
         self._problem = ""
         self._worker = Worker(self._configured.perception, self._configured.outputs, self._configured.statistics,
                               self._overlay_settings(), settings.max_failures, self.get_logger(),
-                              self._configured.tracks_file)
+                              self._configured.tracks_file,
+                              _has_pipelining(settings.pipelining, self._configured.perception))
         self._active_since = monotonic()
         self._explained = {}
         options = {"qos_profile": qos.newest_image(), "callback_group": self._input_group,
@@ -339,7 +355,8 @@ class PanopticNode(LifecycleNode):
             perception = self._configured.perception
             engine = perception.engine
             facts = {"model": perception.model.model_id, "engine": engine.name, "device": str(engine.device),
-                     "precision": engine.precision, "tracks_total": str(perception.tracks_born())}
+                     "precision": engine.precision, "tracks_total": str(perception.tracks_born()),
+                     "pipelining": "on" if _has_pipelining(self._settings.read().pipelining, perception) else "off"}
             if torch.cuda.is_initialized():
                 facts["gpu_memory_mib"] = f"{torch.cuda.memory_allocated() / 2**20:.0f}"
         yield node_status(name, NodeReport(self._state(), self._problem, facts))
@@ -367,6 +384,12 @@ class PanopticNode(LifecycleNode):
             self._explained[camera] = problem
             self.get_logger().warning(f"No images: {problem}")
         return problem
+
+
+def _has_pipelining(setting: str, perception: Perception) -> bool:
+    """Whether the next image is prepared while one is in the network; `auto`: where the network needs no core of it."""
+    free = perception.engine.device.type != "cpu" or len(os.sched_getaffinity(0)) >= CORES_FOR_PIPELINING
+    return setting == "always" or (setting == "auto" and free)
 
 
 def _reason(error: Exception) -> str:

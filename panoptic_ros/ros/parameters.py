@@ -71,6 +71,9 @@ class NodeSettings:
     warm_up_size: tuple[int, ...] = _setting(
         (0, 0), "warm-up image size, height and width: the engine is made ready for it while configuring. "
         "0, 0: with the first image")
+    pipelining: str = _setting(
+        "auto", "convert and preprocess the next image while one is in the network; auto: on a GPU, or with four CPU "
+        "cores or more, where a core is free for it", ("auto", "always", "never"))
     max_failures: int = _setting(5, "consecutive failures after which the node gives up and becomes unconfigured",
                                  limits=(1, 10000), live=True)
     stale_after: float = _setting(

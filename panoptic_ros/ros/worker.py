@@ -1,4 +1,4 @@
-"""Worker thread that processes the newest images; the executor's callbacks only leave images for it."""
+"""Worker threads that process the newest images; the executor's callbacks only leave images for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
 from panoptic_ros.messages import focal_length
-from panoptic_ros.perception import Perception
+from panoptic_ros.perception import Perception, PreparedImage
 from panoptic_ros.ros.conversions import camera_image
 from panoptic_ros.ros.mailbox import Mailbox
 from panoptic_ros.ros.outputs import SEMANTIC, CameraOutputs, OverlaySettings
@@ -40,8 +40,22 @@ class Arrival:
     time: float
 
 
+@dataclass(frozen=True)
+class Ready:
+    """An image, prepared for the network or not; when its message came, when this was done, milliseconds by stage."""
+
+    given: CameraImage | PreparedImage
+    arrived: float
+    since: float
+    latency_ms: dict[str, float]
+
+
 class Worker:
-    """Takes images from the mailbox, runs the perception, publishes; one thread, from construction to `stop`.
+    """Takes images from the mailbox, runs the perception, publishes; from construction to `stop`.
+
+    with_pipelining: whether a second thread converts and preprocesses the next image while one is in the network. It
+    leaves it in a mailbox too: where a newer one comes before the network is free, that takes its place, so that
+    results stay as fresh as without, and in order.
 
     sizes: (height, width) of the last images -> how many there were at once.
     camera_infos: the newest calibration of each camera that has sent one.
@@ -50,7 +64,7 @@ class Worker:
 
     def __init__(self, perception: Perception, outputs: Mapping[str, CameraOutputs],
                  statistics: Mapping[str, StreamStatistics], overlay: OverlaySettings, max_failures: int,
-                 logger: Any, tracks_file: TracksFile | None = None) -> None:
+                 logger: Any, tracks_file: TracksFile | None = None, with_pipelining: bool = False) -> None:
         self.perception = perception
         self.overlay = overlay
         self.max_failures = max_failures
@@ -62,8 +76,12 @@ class Worker:
         self.sizes: Counter[tuple[int, int]] = Counter()
         self._requests: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._mailbox: Mailbox[Arrival] = Mailbox()
-        self._thread = Thread(target=self._run, name="perception", daemon=True)
-        self._thread.start()
+        self._ready: Mailbox[Ready] = Mailbox()
+        self._threads = [Thread(target=self._prepare_ahead, name="preprocessing", daemon=True),
+                         Thread(target=self._run_prepared, name="perception", daemon=True)] if with_pipelining else \
+            [Thread(target=self._run, name="perception", daemon=True)]
+        for thread in self._threads:
+            thread.start()
 
     def receive(self, messages: Mapping[str, Any]) -> None:
         """Images of some cameras that are to be processed together; called by the executor."""
@@ -96,22 +114,28 @@ class Worker:
 
         Images that wait are counted as dropped.
         """
-        for camera in self._mailbox.close():
-            self._statistics[camera].drop(STOPPED)
-        self._thread.join()
+        for mailbox in (self._mailbox, self._ready):
+            for camera in mailbox.close():
+                self._statistics[camera].drop(STOPPED)
+        for thread in self._threads:
+            thread.join()
         self._do_requests()
 
     def _run(self) -> None:
         while not self.failure and (arrivals := self._mailbox.take()):
-            self._do_requests()
-            unfinished = set(arrivals)
-            try:
-                self._process(arrivals, unfinished)
-                self._failures_in_row = 0
-                if self._tracks_file:
-                    self._tracks_file.keep(self.perception)
-            except Exception as error:
-                self._fail(error, unfinished)
+            if ready := self._prepare(arrivals, ahead=False):
+                self._finish(ready)
+
+    def _prepare_ahead(self) -> None:
+        while not self.failure and (arrivals := self._mailbox.take()):
+            ready = self._prepare(arrivals, ahead=True)
+            # All of them where the mailbox was closed meanwhile.
+            for camera in self._ready.put(ready) if ready else []:
+                self._statistics[camera].drop(STOPPED if self.failure or self._ready.closed else REPLACED)
+
+    def _run_prepared(self) -> None:
+        while not self.failure and (ready := self._ready.take()):
+            self._finish(ready)
 
     def _do_requests(self) -> None:
         while True:
@@ -120,27 +144,45 @@ class Worker:
             except Empty:
                 return
 
-    def _process(self, arrivals: Mapping[str, Arrival], unfinished: set[str]) -> None:
-        """Results for these images; takes each camera out of `unfinished` as soon as its image is accounted for."""
-        start = perf_counter()
-        images = []
-        for camera, arrival in arrivals.items():
-            if (image := self._usable(camera, arrival)) is None:
+    def _prepare(self, arrivals: Mapping[str, Arrival], ahead: bool) -> dict[str, Ready]:
+        """The images among these that can be used, by camera; the others are counted. ahead: preprocess them too."""
+        ready: dict[str, Ready] = {}
+        unfinished = set(arrivals)
+        try:
+            for camera, arrival in arrivals.items():
+                start = perf_counter()
+                if (image := self._usable(camera, arrival)) is not None:
+                    converted = perf_counter()
+                    latency_ms = {"wait": 1e3 * (start - arrival.time), "convert": 1e3 * (converted - start)}
+                    given = self.perception.prepare(image) if ahead else image
+                    ready[camera] = Ready(given, arrival.time, perf_counter(), latency_ms)
                 unfinished.remove(camera)
-            else:
-                images.append(image)
-        if not images:
-            return
-        self.sizes = Counter((image.height, image.width) for image in images)
-        self.perception.with_semantics = any(self._outputs[image.camera].is_wanted(SEMANTIC) for image in images)
-        converted = perf_counter()
-        for frame in self.perception(images):
-            camera = frame.image.camera
-            arrived = arrivals[camera].time
-            latency_ms = {"wait": 1e3 * (start - arrived), "convert": 1e3 * (converted - start), **frame.timings_ms}
-            self._outputs[camera].publish(frame, self.perception.model, self.overlay, latency_ms)
-            self._statistics[camera].finish({**latency_ms, "total": 1e3 * (perf_counter() - arrived)})
-            unfinished.remove(camera)
+        except Exception as error:
+            self._fail(error, unfinished)
+        return ready
+
+    def _finish(self, ready: Mapping[str, Ready]) -> None:
+        """Publish the results for these images."""
+        self._do_requests()
+        unfinished = set(ready)
+        start = perf_counter()
+        try:
+            prepared = [one.given for one in ready.values() if isinstance(one.given, PreparedImage)]
+            images = [one.given for one in ready.values() if isinstance(one.given, CameraImage)]
+            self.sizes = Counter((image.height, image.width) for image in (*images, *(one.image for one in prepared)))
+            self.perception.with_semantics = any(self._outputs[camera].is_wanted(SEMANTIC) for camera in ready)
+            for frame in self.perception.finish(prepared) if prepared else self.perception(images):
+                camera = frame.image.camera
+                one = ready[camera]
+                latency_ms = {**one.latency_ms, "queue": 1e3 * (start - one.since), **frame.timings_ms}
+                self._outputs[camera].publish(frame, self.perception.model, self.overlay, latency_ms)
+                self._statistics[camera].finish({**latency_ms, "total": 1e3 * (perf_counter() - one.arrived)})
+                unfinished.remove(camera)
+            self._failures_in_row = 0
+            if self._tracks_file:
+                self._tracks_file.keep(self.perception)
+        except Exception as error:
+            self._fail(error, unfinished)
 
     def _usable(self, camera: str, arrival: Arrival) -> CameraImage | None:
         """The image, if there is one in the message and somebody wants its results; else it is counted as dropped."""

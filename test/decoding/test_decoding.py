@@ -20,6 +20,26 @@ def test_local_maxima_come_best_first_and_above_the_threshold() -> None:
     assert local_maxima(score, 0.95, 10).tolist() == []
 
 
+def test_a_plateau_and_the_rim_count_in_windows_of_any_size() -> None:
+    score = torch.rand(9, 11, generator=torch.Generator().manual_seed(0))
+    score[4, 4:7] = 2.0
+    for kernel in (3, 5):
+        pooled = F.max_pool2d(score[None, None], kernel, stride=1, padding=kernel // 2)[0, 0]
+        expected = ((score == pooled) & (score > 0.5)).flatten().nonzero()[:, 0].tolist()
+        assert sorted(local_maxima(score, 0.5, 100, kernel).tolist()) == expected
+
+
+def test_more_segments_than_a_byte_counts_keep_their_numbers() -> None:
+    instance, area = torch.arange(1, 301), 300
+    one = torch.ones(area)
+    segment_map, segments, _ = segments_of_cells(instance, torch.ones(area).long(), one, torch.ones(area).long(), one,
+                                                 one, torch.tensor([False, True]), (15, 20), (30, 40), 0, 0)
+    assert segment_map.dtype == torch.int32
+    assert len(segments) == area
+    assert torch.equal(segment_map[::2, ::2].flatten(), instance.int())
+    assert (segments.area == 4).all()
+
+
 def test_suppression_equals_the_greedy_loop() -> None:
     generator = torch.Generator().manual_seed(0)
     for trial in range(50):

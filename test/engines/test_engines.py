@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from panoptic_ros.engines import build_engine, explain_choice
+from panoptic_ros.engines import ENGINES, build_engine, engine_report, explain_choice
 from panoptic_ros.engines.openvino_core import signal_stack
+from panoptic_ros.engines.torch_engine import TorchEngine
 from panoptic_ros.errors import InputError
 from panoptic_ros.model import load_model
 
@@ -95,3 +96,35 @@ def test_what_is_asked_for_is_taken() -> None:
 def test_an_impossible_choice_is_refused_with_the_reason(choice: tuple[str, str, str], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         explain_choice(*choice)
+
+
+def test_the_report_says_of_every_engine_why_it_is_taken_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = engine_report()
+    assert set(report) == set(ENGINES)
+    assert [name for name, why in report.items() if why.startswith("chosen")] == [explain_choice().engine]
+    assert all(len(why) > 30 for why in report.values())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["single", "half"])
+def test_a_cuda_graph_gives_what_the_kernels_give_for_each_shape(model_folder: Path, precision: str) -> None:
+    network = load_model(model_folder).network
+    captured = TorchEngine(network, torch.device("cuda"), precision)
+    plain = TorchEngine(network, torch.device("cuda"), precision, with_graphs=False)
+    for shape in ((1, 3, 64, 128), (2, 3, 96, 64), (1, 3, 64, 128)):
+        image = torch.randn(shape, device="cuda")
+        first, expected = captured(image), plain(image)
+        captured(torch.zeros_like(image))
+        for name, value in expected.items():
+            torch.testing.assert_close(first[name], value, atol=2e-2, rtol=2e-2)
+    assert len(captured._captured) == 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_network_that_cannot_be_captured_is_run_kernel_by_kernel(model_folder: Path,
+                                                                   caplog: pytest.LogCaptureFixture) -> None:
+    network = load_model(model_folder).network
+    network.register_forward_pre_hook(lambda module, inputs: float(inputs[0].sum()) and None)
+    engine = TorchEngine(network, torch.device("cuda"), "single")
+    assert engine(torch.randn(1, 3, 64, 64, device="cuda"))["seed"].shape == (1, 1, 16, 16)
+    assert "cannot be captured" in caplog.text

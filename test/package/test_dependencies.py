@@ -32,6 +32,7 @@ NO_DEPENDENCY = {
     "h5py": "for NYU Depth v2's .mat file alone, which says that it is needed (the extra `depth`)",
     "nncf": "for `panoptic-ros quantise` alone, which says that it is needed (the extra `quantise`)",
     "onnxruntime": "for the engine of its name, which says that it is needed (the extra `onnx`)",
+    "tensorrt": "for the engine of its name, which says that it is needed (NVIDIA's own installer has it)",
     "compression": "of Python 3.14", "markupsafe": "of jinja2", "panoptic_ros": "the package",
     "huggingface_hub": "of transformers", "transformers": "of the extra universal, which says that it is needed",
     "typing_extensions": "for type checkers alone",

@@ -207,13 +207,13 @@ def test_a_call_leaves_the_process_as_it_was(model_folder: Path, engine: str,
             return decode(*arguments)
 
         monkeypatch.setattr(perception, "_decode", watched)
-        normalise = type(perception.model).normalise
+        preprocess = perception._preprocess
 
         def watched_too(*arguments: Any) -> Any:
             meanwhile.append(torch.get_num_threads())
-            return normalise(*arguments)
+            return preprocess(*arguments)
 
-        monkeypatch.setattr(type(perception.model), "normalise", watched_too)
+        monkeypatch.setattr(perception, "_preprocess", watched_too)
         perception.warm_up(60, 120)
         perception(picture(0))
         assert meanwhile == [1 if engine == "openvino" else 3] * 3
@@ -272,3 +272,15 @@ def test_a_restart_with_another_model_goes_on_with_the_ids_alone(model_folder: P
     given = frame.segments.track_id.tolist()
     assert again.segments.track_id.max() > max(given)
     assert not {*again.segments.track_id[again.segments.is_thing].tolist()} & {*given}
+
+
+def test_prepared_images_give_what_a_call_gives_also_after_the_model_changed(model_folder: Path,
+                                                                             dense_model: Path) -> None:
+    perception, other = Perception(model_folder, "torch", "cpu"), Perception(dense_model, "torch", "cpu")
+    images = [CameraImage(picture(k), camera=f"camera_{k}") for k in range(2)]
+    expected = perception(images)
+    for prepared in ([perception.prepare(image) for image in images], [other.prepare(image) for image in images]):
+        for found, frame in zip(perception.finish(prepared), expected, strict=True):
+            assert np.array_equal(found.segment_map, frame.segment_map)
+            assert found.timings_ms.keys() == frame.timings_ms.keys()
+            assert found.image is frame.image

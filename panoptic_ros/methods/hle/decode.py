@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from panoptic_ros.decoding.maximum import first_argmax
 from panoptic_ros.decoding.peaks import greedy_suppression, local_maxima
 from panoptic_ros.decoding.segments import Decoded, DecodedImage, segments_of_cells
 from panoptic_ros.methods.hle.kernels import (
     CELLS_PER_UNIT,
-    log_class_kernel,
+    class_weights,
     log_instance_kernel,
     pixel_features,
     position_grid,
 )
+from panoptic_ros.methods.hle.nearest_seed import Seeds, nearest_seed
 from panoptic_ros.settings import check_ranges, setting
 
 # Names among the outputs that are no maps of the image but parameters, see `Network.decode_parameters`.
 PARAMETERS = ("class_mean", "class_log_sigma", "shared_spatial_log_sigma")
-# Pixels whose kernels are computed at once. On a CPU what fits into its cache, on a GPU what bounds the memory of a
+# Pixels that are classified at once. On a CPU what fits into its cache, on a GPU what bounds the memory of a
 # full-resolution decode.
 PIXELS_AT_ONCE = {"cpu": 1 << 12, "cuda": 1 << 18}
 
@@ -83,57 +84,47 @@ def _decode_one(outputs: dict[str, Tensor], is_thing: Tensor, thresholds: Thresh
                 cells: float, with_semantics: bool) -> DecodedImage:
     """One image: maps without the dimension of the batch; cells: of the maps to one unit of position."""
     size = (outputs["embedding"].shape[1], outputs["embedding"].shape[2])
-    embedding, log_sigma = _pixels(outputs["embedding"]), outputs["log_sigma"].flatten()
-    seed = outputs["seed"][0]
+    embedding, log_sigma, seed = outputs["embedding"].flatten(1), outputs["log_sigma"].flatten(), outputs["seed"][0]
     spatial_log_sigma = (outputs["spatial_log_sigma"].flatten() if "spatial_log_sigma" in outputs
-                         else outputs["shared_spatial_log_sigma"].expand(len(embedding)))
-    features = pixel_features(embedding, position_grid(*size, embedding.device, cells).view(-1, 2))
-    parts = [slice(start, start + PIXELS_AT_ONCE[embedding.device.type])
-             for start in range(0, len(embedding), PIXELS_AT_ONCE[embedding.device.type])]
-
-    log_kernel = _class_kernel(outputs, embedding)
-    classified = [_classify(log_kernel(part)) for part in parts]
-    class_id, psi = (torch.cat(values) for values in zip(*classified, strict=True))
+                         else outputs["shared_spatial_log_sigma"].expand(embedding.shape[1]))
+    class_id, psi = _classify(outputs, embedding)
     # Only a pixel of a thing class can be the seed of an instance: the instance takes its class from there.
     on_thing = is_thing.index_select(0, class_id)
     candidates = local_maxima(seed * on_thing.view(size), thresholds.seed, thresholds.max_instances)
 
-    def log_phi(pixels: Any, seeds: Tensor) -> Tensor:
-        return log_instance_kernel(features[pixels], embedding[seeds], features[seeds, -3:-1], log_sigma[seeds],
-                                   spatial_log_sigma[seeds])
-
-    similarity = log_phi(candidates, candidates).T
-    seeds = candidates[greedy_suppression(similarity > _log(thresholds.merge))]
+    position = position_grid(*size, embedding.device, cells)
+    found = Seeds(embedding.T[candidates], position.view(-1, 2)[candidates], log_sigma[candidates],
+                  spatial_log_sigma[candidates])
+    similarity = log_instance_kernel(pixel_features(found.embedding, found.position), *found).T
+    kept = greedy_suppression(similarity > _log(thresholds.merge))
+    seeds = candidates[kept]
     instance, score = torch.zeros_like(class_id), torch.zeros_like(psi)
     if len(seeds):
-        compared = [log_phi(part, seeds).max(1) for part in parts]
-        best, nearest = (torch.cat(values) for values in zip(*compared, strict=True))
+        best, nearest = nearest_seed(outputs["embedding"], position, Seeds(*(values[kept] for values in found)),
+                                     _log(thresholds.mask))
         inside = best > _log(thresholds.mask)
         instance, score = torch.where(inside, nearest + 1, 0), torch.where(inside, best.exp(), 0)
     # What no instance took is stuff where psi is sure of it (section 3.5), as one segment a class.
     return segments_of_cells(instance, class_id[seeds], seed.flatten()[seeds], class_id, psi, score, is_thing, size,
-                             output_size, thresholds.thing_area, thresholds.stuff_area, thresholds.stuff, embedding,
+                             output_size, thresholds.thing_area, thresholds.stuff_area, thresholds.stuff, embedding.T,
                              with_semantics=with_semantics)
 
 
-def _class_kernel(outputs: dict[str, Tensor], embedding: Tensor) -> Callable[[slice], Tensor]:
-    """Logits of psi (P, C) for a range of pixels: log p of Eq. 7 in the embedding space, or those of a classifier."""
+def _classify(outputs: dict[str, Tensor], embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """The best class of each pixel, that is argmax of psi (Eq. 9), and its psi, (P,) each; embedding: (D, P)."""
     if "class_logits" in outputs:
-        logits = _pixels(outputs["class_logits"])
-        return lambda part: logits[part]
-    semantic = _pixels(outputs["class_embedding"]) if "class_embedding" in outputs else embedding
-    return lambda part: log_class_kernel(semantic[part], outputs["class_mean"], outputs["class_log_sigma"])
-
-
-def _classify(log_kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """The best class of each pixel, that is argmax of psi (Eq. 9), and its psi, (P,) each."""
-    best, class_id = log_kernel.max(1)
-    return class_id, 1 / (log_kernel - best[:, None]).exp().sum(1)
-
-
-def _pixels(values: Tensor) -> Tensor:
-    """(D, h, w) -> (h w, D)."""
-    return values.flatten(1).T.contiguous()
+        maps = outputs["class_logits"].flatten(1)
+    else:
+        maps = outputs["class_embedding"].flatten(1) if "class_embedding" in outputs else embedding
+        weights, offset = class_weights(outputs["class_mean"], outputs["class_log_sigma"])
+    classified = []
+    for part in maps.split(PIXELS_AT_ONCE[embedding.device.type], 1):
+        # (C, P): logits of a classifier, or log p of Eq. 7 in the embedding space.
+        below = part.clone() if "class_logits" in outputs else torch.addmm(offset[:, None], weights, part)
+        below -= below.amax(0, keepdim=True)
+        classified.append((first_argmax(below, 0), 1 / below.exp_().sum(0)))
+    class_id, psi = (torch.cat(values) for values in zip(*classified, strict=True))
+    return class_id, psi
 
 
 def _log(probability: float) -> float:

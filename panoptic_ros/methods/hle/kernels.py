@@ -31,8 +31,14 @@ def log_class_kernel(embedding: Tensor, class_mean: Tensor, class_log_sigma: Ten
     embedding (P, D) unit rows, class_mean (C, D) unit rows, class_log_sigma (C,) -> (P, C). Its softmax over the
     classes is psi (Eq. 9).
     """
+    weights, offset = class_weights(class_mean, class_log_sigma)
+    return torch.addmm(offset, embedding, weights.T)
+
+
+def class_weights(class_mean: Tensor, class_log_sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (C, D) and offset (C,) of Eq. 7 as a linear map: log p_k = weights_k e + offset_k."""
     precision = 0.5 * torch.exp(-2 * class_log_sigma)
-    return torch.addmm(-precision, embedding, (precision[:, None] * class_mean).T)
+    return precision[:, None] * class_mean, -precision
 
 
 def pixel_features(embedding: Tensor, position: Tensor) -> Tensor:
@@ -47,9 +53,18 @@ def log_instance_kernel(features: Tensor, mean: Tensor, centre: Tensor, log_sigm
     features (P, D + 3) of the pixels, mean (L, D) unit rows, centre (L, 2), log_sigma (L,), spatial_log_sigma (L,),
     or () where all share it -> (P, L).
     """
+    weights, offset = instance_weights(mean, centre, log_sigma, spatial_log_sigma)
+    return torch.addmm(offset, features, weights.T)
+
+
+def instance_weights(mean: Tensor, centre: Tensor, log_sigma: Tensor,
+                     spatial_log_sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (L, D + 3) and offset (L,) of Eq. 8 as a linear map: log phi_l = weights_l features + offset_l.
+
+    The arguments are those of `log_instance_kernel`, the features those of `pixel_features`.
+    """
     precision = 0.5 * torch.exp(-2 * log_sigma)[:, None]
     spatial = 0.5 * torch.exp(-2 * spatial_log_sigma).expand(len(mean))[:, None]
     # |rho_i - rho_l|^2 = |rho_i|^2 - 2 rho_i rho_l + |rho_l|^2
     offset = -precision - spatial * centre.square().sum(1, keepdim=True)
-    weights = torch.cat([precision * mean, 2 * spatial * centre, -spatial], 1)
-    return torch.addmm(offset.T, features, weights.T)
+    return torch.cat([precision * mean, 2 * spatial * centre, -spatial], 1), offset[:, 0]
