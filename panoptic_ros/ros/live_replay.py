@@ -62,7 +62,8 @@ def replay_live(recording: Recording, result: ReplaySink, stop: Event, *, model:
     first = next((item for item in recording.frames() if isinstance(item, CameraImage)), None)
     cameras = [stream.camera for stream in recording.streams] if len(recording.streams) > 1 else [""]
     parameters = {"autostart": False, "model": model, "engine": engine, "device": device, "precision": precision,
-                  "cameras": cameras, "warm_up_size": [first.height, first.width] if first else [0, 0]}
+                  "cameras": cameras, "warm_up_size": [first.height, first.width] if first else [0, 0],
+                  "diagnostics_period": 0.2}
     environment = private_network()
     drive = _Drive(recording, result_topics(with_depth, with_semantics))
     failure = None
@@ -140,10 +141,9 @@ class _Drive:
             if isinstance(item, BrokenFrame):
                 continue
             if item.focal_length is not None and item.camera not in calibrated:
-                # Once, and some time before the first image: the node may take messages of two topics in any order.
-                infos[item.camera].publish(camera_info_message(item, TYPES))
+                # Before the first image: the node may take messages of two topics in any order, or lose one.
+                participant.wait_for(partial(self._is_calibrated, item, infos[item.camera], stop), "the calibration")
                 calibrated.add(item.camera)
-                stop.wait(0.2)
             message = camera_image_message(item, TYPES)
             if stop.wait(schedule.seconds_until(item)):
                 break
@@ -224,6 +224,14 @@ class _Drive:
                     return False
             complete = sum(one.is_complete() for one in self._sent.values())
             return complete >= processed or monotonic() > self._last_sent + PATIENCE
+
+    def _is_calibrated(self, image: CameraImage, publisher: Any, stop: Event) -> bool:
+        """Publish the calibration of an image, unless the node has one of its camera."""
+        with self._lock:
+            if self._reports[self._status_name(image.camera)]["focal_length"]:
+                return True
+        publisher.publish(camera_info_message(image, TYPES))
+        return stop.wait(0.05)
 
     def _status_name(self, camera: str) -> str:
         return f"{NODE}/camera" if self._single else f"{NODE}/{camera}"

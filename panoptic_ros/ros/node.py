@@ -27,7 +27,7 @@ from std_srvs.srv import Trigger
 from panoptic_ros.errors import InputError
 from panoptic_ros.messages import camera_info_topic, focal_length
 from panoptic_ros.perception import Perception
-from panoptic_ros.ros import qos
+from panoptic_ros.ros import bond, qos
 from panoptic_ros.ros.diagnostics import NodeReport, camera_status, node_status
 from panoptic_ros.ros.inputs import CameraInput
 from panoptic_ros.ros.outputs import CameraOutputs, OverlaySettings
@@ -72,6 +72,7 @@ class PanopticNode(LifecycleNode):
         self._inputs: dict[str, CameraInput] = {}
         self._synchronised: Sequence[Any] = ()
         self._calibrations: Sequence[Any] = ()
+        self._bond: bond.Bond | None = None
         self._active_since = 0.0
         self._explained: dict[str, str] = {}
         self._input_group = MutuallyExclusiveCallbackGroup()
@@ -82,7 +83,8 @@ class PanopticNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # On a steady clock: diagnostics go on while a bag is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0, self._diagnose, clock=steady)
+        self._diagnostics_timer = self.create_timer(
+            self.get_parameter("diagnostics_period").value, self._diagnose, clock=steady)
         self.create_timer(0.2, self._update_inputs, clock=steady)
         self._autostart = self.create_timer(0.0, self._start, clock=steady)
         self._refuse_what_does_not_fit()
@@ -206,6 +208,8 @@ class PanopticNode(LifecycleNode):
         self._calibrations = [
             self.create_subscription(CameraInfo, camera_info_topic(self._topic(camera)),
                                      partial(self._calibrate, camera), **options) for camera in settings.cameras]
+        if settings.bond_heartbeat_period > 0 and bond.is_installed():
+            self._bond = bond.Bond(self, settings.bond_heartbeat_period)
 
     def _update_inputs(self) -> None:
         with self._lock:
@@ -228,6 +232,9 @@ class PanopticNode(LifecycleNode):
             worker.calibrate(camera, camera_info)
 
     def _stop(self) -> None:
+        if self._bond:
+            self._bond.end()
+            self._bond = None
         for one in self._inputs.values():
             one.destroy()
         for subscription in (*self._synchronised, *self._calibrations):
@@ -275,6 +282,9 @@ class PanopticNode(LifecycleNode):
 
     def _apply(self, changes: list[Parameter]) -> None:
         """Apply accepted changes, from the next frame on."""
+        for change in changes:
+            if change.name == "diagnostics_period":
+                self._diagnostics_timer.timer_period_ns = round(1e9 * change.value)
         configured = self._configured
         if configured is None or not any(change.name in group for change in changes for group in self._groups()):
             return
