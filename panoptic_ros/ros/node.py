@@ -178,6 +178,8 @@ class PanopticNode(LifecycleNode):
             configured.statistics[camera] = StreamStatistics()
             configured.outputs[camera] = CameraOutputs(self, f"~/{camera}" if camera else "~")
             configured.outputs[camera].offer(perception.model)
+        if settings.bond_heartbeat_period > 0 and bond.is_installed():
+            self._bond = bond.Bond(self, settings.bond_heartbeat_period)
         self._problem = ""
         self.get_logger().info(f"Model {perception.model.model_id} on {perception.engine.name}, "
                                f"{perception.engine.device}, {perception.engine.precision} precision")
@@ -208,8 +210,8 @@ class PanopticNode(LifecycleNode):
         self._calibrations = [
             self.create_subscription(CameraInfo, camera_info_topic(self._topic(camera)),
                                      partial(self._calibrate, camera), **options) for camera in settings.cameras]
-        if settings.bond_heartbeat_period > 0 and bond.is_installed():
-            self._bond = bond.Bond(self, settings.bond_heartbeat_period)
+        if self._bond:
+            self._bond.start()
 
     def _update_inputs(self) -> None:
         with self._lock:
@@ -234,7 +236,6 @@ class PanopticNode(LifecycleNode):
     def _stop(self) -> None:
         if self._bond:
             self._bond.end()
-            self._bond = None
         for one in self._inputs.values():
             one.destroy()
         for subscription in (*self._synchronised, *self._calibrations):
@@ -247,6 +248,9 @@ class PanopticNode(LifecycleNode):
 
     def _clean_up(self) -> None:
         self._stop()
+        if self._bond:
+            self._bond.destroy()
+            self._bond = None
         if self._configured:
             if self._configured.tracks_file:
                 self._configured.tracks_file.close(self._configured.perception)
