@@ -56,7 +56,7 @@ class Look:
 def measure(quick: bool, model: str, minutes: float, plot: str) -> dict[str, Any]:
     """The figures at the beginning (after warming up) and at the end, and what went wrong."""
     with TemporaryDirectory() as folder:
-        models = [_small(model, Path(folder) / name) for name in ("first", "second")]
+        models = [small_model(model, Path(folder) / name) for name in ("first", "second")]
         environment = private_network()
         parameters = {"model": models[0], "cameras": list(CAMERAS), "warm_up_size": list(SIZE)}
         with NodeProcess(parameters, environment) as process, Participant(process, environment) as participant:
@@ -173,7 +173,7 @@ class _Soak:
             self._report[status.name] = {row.key: row.value for row in status.values}
 
 
-def _small(model: str, folder: Path) -> str:
+def small_model(model: str, folder: Path) -> str:
     """The model for small images, so that many of them are seen in a short time."""
     save_model(replace(load_model(model), input_size=SIZE), folder)
     return str(folder)

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from panoptic_ros.atomic_write import write_all_atomically
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.engines.quantised_graph import find_quantised_graph
 from panoptic_ros.errors import InputError
@@ -143,7 +144,8 @@ def save_model(model: Model, folder: Path) -> None:
     """Write a model folder that `load_model` reads.
 
     Weights are stored in half precision, statistics of BatchNorm in single: a variance may be above 65,504, where half
-    precision ends. Raises InputError for weights that are not finite in it; then nothing is written.
+    precision ends. Raises InputError for weights that are not finite in it, and where the disk is full; a model that
+    was there before is whole then.
     """
     state = {name: value.contiguous() if not value.is_floating_point() else
              (value.float() if name.endswith(_STATISTICS) else value.half()).contiguous()
@@ -152,12 +154,13 @@ def save_model(model: Model, folder: Path) -> None:
         raise InputError(f"{bad[0]} has values that are not finite in half precision: the model in {folder} is not "
                          "replaced; lower the learning rate")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "weights.safetensors").write_bytes(save(state))
     text = {"method": model.method, "input_size": list(model.input_size), "mean": list(model.mean),
             "std": list(model.std), "hyperparameters": dataclasses.asdict(model.hyperparameters),
             "thresholds": dataclasses.asdict(model.thresholds), "training": model.training,
             "classes": model.classes.to_dict()}
-    (folder / "model.yaml").write_text(yaml.safe_dump(text, sort_keys=False, default_flow_style=None, width=110))
+    write_all_atomically([
+        (folder / "weights.safetensors", save(state)),
+        (folder / "model.yaml", yaml.safe_dump(text, sort_keys=False, default_flow_style=None, width=110))])
 
 
 def _content(file: Path) -> bytes:

@@ -40,6 +40,9 @@ from panoptic_ros.ros.worker import Worker
 from panoptic_ros.tracking import TrackerSettings
 from panoptic_ros.viewing.overlay import OverlayStyle
 
+# Whose words are for the user.
+_EXPECTED = (InputError, ParameterException, rclpy_implementation.RCLError)
+
 
 @dataclass
 class Configured:
@@ -385,14 +388,15 @@ class PanopticNode(LifecycleNode):
 
 def _reason(error: Exception) -> str:
     """What went wrong; errors that are not meant for users come with their type."""
-    return str(error) if isinstance(error, InputError | ParameterException) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, _EXPECTED) else f"{type(error).__name__}: {error}"
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; 0 when it ended as asked, 2 when a parameter given at start is wrong."""
+    """Run the node until SIGINT or SIGTERM; 0 when it ended as asked, 2 when a parameter given at start is wrong, or
+    ROS cannot make a node, as where security is enforced and there is no keystore."""
     try:
         spin_until_signal(PanopticNode, PanopticNode.close, args)
-    except (InputError, ParameterException) as error:
+    except _EXPECTED as error:
         print(f"panoptic_ros node: {_reason(error)}", file=sys.stderr)
         return 2
     return 0

@@ -18,47 +18,12 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from sensor_msgs.msg import CompressedImage, Image
 
-from panoptic_ros.cli import main
+from benchmarks.random_messages import random_compressed, random_image
 from panoptic_ros.msg import PanopticSegmentArray
 from panoptic_ros.ros.node_process import NodeProcess, Participant, private_network
 
 MakeImage = Callable[..., Image]
 RANDOM_MESSAGES = 400
-
-ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8", "mono16", "8UC3", "bayer_rggb8", "bayer_gbrg16", "yuv422",
-             "nv12", "nv21", "rgb16", "32FC1", "", "x" * 500, "rgb8\0", "ü")
-FORMATS = ("jpeg", "png", "h264", "", "16UC1; compressedDepth png", "bgr8; jpeg compressed bgr8", "tiff", "\0")
-
-
-def random_image(rng: random.Random) -> Image:
-    """An image of which any field may be nonsense."""
-    encoding = rng.choice(ENCODINGS)
-    height, width = rng.choice([(rng.randint(0, 70), rng.randint(0, 70)), (1 << 31, 1 << 31), (1, 1 << 32 - 1),
-                                (64, 128), (16, 32), (1, 1)])
-    width = min(width, (1 << 32) - 1)
-    step = rng.choice([0, width * 3, width, rng.randint(0, 300), (1 << 32) - 1]) & 0xFFFFFFFF
-    length = rng.choice([0, 1, height * width * 3, height * step, rng.randint(0, 30000)])
-    message = Image(height=height, width=width, encoding=encoding.replace("\0", ""), step=step,
-                    is_bigendian=rng.randint(0, 255), data=array.array("B", rng.randbytes(min(length, 200_000))))
-    return with_random_header(message, rng)
-
-
-def random_compressed(rng: random.Random, jpeg: bytes) -> CompressedImage:
-    """A compressed image that is whole, cut, changed, or noise."""
-    content = bytearray(rng.choice([jpeg, jpeg[:rng.randint(0, len(jpeg))], rng.randbytes(rng.randint(0, 2000)),
-                                    b"\0\0\0\1\x67" + rng.randbytes(50), b"\x89PNG\r\n\x1a\n" + rng.randbytes(60)]))
-    for _ in range(rng.choice([0, 0, 1, 5])):
-        if content:
-            content[rng.randrange(len(content))] = rng.randint(0, 255)
-    message = CompressedImage(format=rng.choice(FORMATS).replace("\0", ""), data=array.array("B", bytes(content)))
-    return with_random_header(message, rng)
-
-
-def with_random_header(message: Any, rng: random.Random) -> Any:
-    message.header.stamp.sec = rng.choice([0, 5, rng.randint(-(1 << 31), (1 << 31) - 1)])
-    message.header.stamp.nanosec = rng.choice([0, 999_999_999, 1_000_000_000, (1 << 32) - 1, rng.randint(0, 10 ** 9)])
-    message.header.frame_id = rng.choice(["", "cam", "ü" * 200])
-    return message
 
 
 @pytest.fixture(scope="module")
@@ -190,16 +155,12 @@ def test_requests_of_every_kind_do_not_end_the_node(node: Any) -> None:
     assert node.process.is_running()
 
 
-def test_a_disk_that_is_full_ends_a_replay_with_the_reason(
-        write_bag: Callable[..., Path], tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFixture[str],
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    bag = write_bag(tmp_path / "drive")
-    monkeypatch.setattr("panoptic_ros.bags.write.BagWriter.write", _full)
-    status = main(["replay", str(bag), "--model", str(model_folder), "--engine", "torch", "--out",
-                   str(tmp_path / "out")])
-    assert status == 2
-    assert "No space left on device" in capsys.readouterr().err
-
-
-def _full(*_: Any) -> None:
-    raise OSError(28, "No space left on device")
+def test_where_security_is_enforced_and_cannot_be_had_the_node_does_not_run_without_it(tmp_path: Path) -> None:
+    environment = private_network() | {"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_STRATEGY": "Enforce",
+                                       "ROS_SECURITY_KEYSTORE": str(tmp_path)}
+    with NodeProcess({}, environment) as process, pytest.raises(Exception, match="node ended"), \
+            Participant(process, private_network()) as participant:
+        participant.wait_for(lambda: False, "nothing", 150.0)
+    assert process.stop() == 2
+    assert "SECURITY ERROR" in process.log()
+    assert "Traceback" not in process.log()
