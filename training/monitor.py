@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from panoptic_ros.atomic_write import write_atomically
+from panoptic_ros.errors import InputError
 from panoptic_ros.viewing.feature_maps import feature_picture
 from training.validation import METRICS
 
@@ -28,11 +30,18 @@ class Monitor:
         self._bar = tqdm(total=steps, initial=first_step, unit="step", disable=None)
 
     def step(self, step: int, terms: Mapping[str, float], learning_rate: float, data_time: float) -> None:
-        """Log a step: the terms of its loss, its learning rate, and the seconds it waited for its batches."""
-        self._log.write(json.dumps({"step": step, "time": round(time.time(), 1), "learning_rate": learning_rate,
-                                    "data_time": round(data_time, 4),
-                                    **{name: round(value, 5) for name, value in terms.items()}}) + "\n")
-        self._log.flush()
+        """Log a step: the terms of its loss, its learning rate, and the seconds it waited for its batches.
+
+        Raises InputError when the disk is full.
+        """
+        line = json.dumps({"step": step, "time": round(time.time(), 1), "learning_rate": learning_rate,
+                           "data_time": round(data_time, 4), **{name: round(v, 5) for name, v in terms.items()}})
+        try:
+            self._log.write(f"{line}\n")
+            self._log.flush()
+        except OSError as error:
+            raise InputError(f"{self._log.name} cannot be written ({error.strerror}): free disk space and run the same "
+                             "command again; it goes on from its last checkpoint") from error
         if step % _SCALARS_EVERY == 0:
             for name, value in {**{f"loss/{k}": v for k, v in terms.items()}, "learning_rate": learning_rate,
                                 "data_time": data_time}.items():
@@ -68,4 +77,4 @@ class Monitor:
         if file.is_file():
             lines = [line for line in file.read_text().splitlines(keepends=True)
                      if line.endswith("\n") and json.loads(line)["step"] <= step]
-            file.write_text("".join(lines))
+            write_atomically(file, "".join(lines))

@@ -48,6 +48,7 @@ class BagWriter:
                 self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._writer.open()
         except OSError as error:
+            shutil.rmtree(self.path if self._unfinished is None else self._unfinished, ignore_errors=True)
             raise InputError(f"no bag can be written to {self.path}: {error.strerror or error}") from error
         self._connections: dict[str, Connection] = {}
         self._is_discarded = False
@@ -84,11 +85,15 @@ class BagWriter:
             shutil.rmtree(self._unfinished)
 
     def discard(self) -> None:
-        """Take away what was written."""
+        """Take away what was written, a bag that is complete too."""
         self._is_discarded = True
         with suppress(OSError):  # of what it still had to write
             self._writer.abort()
-        shutil.rmtree(self.path if self._unfinished is None else self._unfinished, ignore_errors=True)
+        if self._unfinished is None:
+            shutil.rmtree(self.path, ignore_errors=True)
+        else:
+            shutil.rmtree(self._unfinished, ignore_errors=True)
+            self.path.unlink(missing_ok=True)
 
     def _failure(self, error: OSError) -> InputError:
         self.discard()

@@ -91,6 +91,7 @@ class ResultWriter:
         self._videos: dict[str, VideoWriter] = {}
         self._account = ReplayAccount(recording)
         self._time_ns = 0
+        self._has_failed = False
 
     def add(self, frame: PanopticFrame, latency_ms: Mapping[str, float]) -> None:
         """Write the results of a frame; latency_ms: milliseconds per stage, `end_to_end` among them."""
@@ -118,7 +119,7 @@ class ResultWriter:
         self._account.drop(broken)
 
     def finish(self, seconds: float, facts: Mapping[str, Any], interrupted: bool = False) -> dict[str, Any]:
-        """Complete the files and return the summary."""
+        """Complete the files and return the summary, which is not written where the files could not be."""
         with self._all_or_none():
             self._bag.close()
             for video in self._videos.values():
@@ -128,7 +129,8 @@ class ResultWriter:
             "files": sorted({"summary.json"} | {file.name for file in self._out.iterdir()
                                                 if file.suffix in (".mcap", ".mp4")}),
         }
-        write_atomically(self._out / "summary.json", json.dumps(summary, indent=2) + "\n")
+        if not self._has_failed:
+            write_atomically(self._out / "summary.json", json.dumps(summary, indent=2) + "\n")
         return summary
 
     @contextmanager
@@ -136,6 +138,7 @@ class ResultWriter:
         try:
             yield
         except InputError:
+            self._has_failed = True
             self._bag.discard()
             for video in self._videos.values():
                 video.discard()

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from threading import Event, Lock
 from time import monotonic, perf_counter
 from typing import Any, Literal
@@ -111,6 +111,7 @@ class _Drive:
         self._single = len(recording.streams) == 1
         self._lock = Lock()
         self._spool = TemporaryFile()  # noqa: SIM115 - lives as long as the drive
+        self._spool_error: OSError | None = None
         self._sent: dict[_Key, _Sent] = {}
         self._sent_count = 0
         self._last_sent = 0.0
@@ -147,6 +148,7 @@ class _Drive:
             message = camera_image_message(item, TYPES)
             if stop.wait(schedule.seconds_until(item)):
                 break
+            self._check_spool()
             if not process.is_running() or self._has_given_up():
                 raise InputError(f"the node gave up in the middle of the drive; its last lines:\n{process.log()}")
             with self._lock:
@@ -157,7 +159,9 @@ class _Drive:
                 self._sent[item.camera, item.stamp_ns or 0, message.header.frame_id] = _Sent(
                     index, len(self._topics), perf_counter())
             publishers[item.camera].publish(message)
-        participant.wait_for(lambda: self._is_over() or self._has_given_up(), "the last results", 6 * PATIENCE)
+        participant.wait_for(lambda: self._is_over() or self._has_given_up() or self._spool_error,
+                             "the last results", 6 * PATIENCE)
+        self._check_spool()
         if self._has_given_up():
             raise InputError(f"the node gave up at the end of the drive; its last lines:\n{process.log()}")
 
@@ -198,6 +202,12 @@ class _Drive:
             reasons[LOST_ON_THE_WAY_OUT] = processed - sum(one.is_complete() for one in mine)
             lost[stream.camera] = {reason: count for reason, count in reasons.items() if count > 0}
         return lost
+
+    def _check_spool(self) -> None:
+        """Raises InputError where results could not be kept until the end of the drive."""
+        if self._spool_error:
+            raise InputError(f"results cannot be kept in {gettempdir()}: {self._spool_error.strerror}; make room "
+                             "there, or set TMPDIR to a folder with room")
 
     def _has_given_up(self) -> bool:
         with self._lock:
@@ -243,8 +253,14 @@ class _Drive:
         with self._lock:
             one = self._sent.get((camera, stamp_ns, frame_id))
             if one and topic not in one.results:
-                one.results[topic] = (self._spool.seek(0, 2), len(packed))
-                self._spool.write(packed)
+                try:
+                    start = self._spool.seek(0, 2)
+                    self._spool.write(packed)
+                    self._spool.flush()
+                except OSError as error:  # it would end the thread that calls this, and with it all reports
+                    self._spool_error = error
+                    return
+                one.results[topic] = (start, len(packed))
                 one.received = now
 
     def _note_timings(self, camera: str, timings: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -107,6 +108,17 @@ def test_a_node_that_cannot_be_configured_is_reported_and_ended(recording: Any, 
         replay_live(recording, result, Event(), model=str(tmp_path / "nowhere"), engine="torch", device="auto",
                     precision="auto", rate=1)
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["frames_out"] == 0
+
+
+def test_where_results_cannot_be_kept_until_the_end_it_is_told_where_to_make_room(
+        recording: Any, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullFile(BytesIO):
+        def write(self, _: Any) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(live_replay, "TemporaryFile", FullFile)
+    with pytest.raises(InputError, match="cannot be kept in .*: No space left on device; .* TMPDIR"):
+        replay(recording, tmp_path / "out", model_folder, rate=1)
 
 
 def test_a_stopped_replay_completes_its_files(recording: Any, tmp_path: Path, model_folder: Path) -> None:
