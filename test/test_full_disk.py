@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from panoptic_ros.atomic_write import write_all_atomically, write_atomically
 from panoptic_ros.cli import main
@@ -101,6 +102,30 @@ def test_a_model_and_results_and_tracks_of_before_are_whole(
     assert json.loads((place / "evaluation.json").read_text()) == {"miou": 0.5}
     assert read_state(place / "tracks.npz")["ids"].tolist() == [0, 1, 2]
     assert sorted(files(place)) == ["evaluation.json", "tracks.npz"]
+
+
+def test_a_training_says_so_and_keeps_its_checkpoint(full: Callable[[Path, int], None], tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="needs the extra `training`")
+    from training.checkpoints import load_checkpoint, save_checkpoint
+    from training.monitor import Monitor
+
+    place = tmp_path / "full"
+    place.mkdir()
+    full(place, 64 * KIB)
+    save_checkpoint(place / "checkpoint.pt", {"step": 7})
+    with pytest.raises(InputError, match="the checkpoint before is whole"):
+        save_checkpoint(place / "checkpoint.pt", {"step": 8, "weights": torch.rand(100_000)})
+    assert load_checkpoint(place / "checkpoint.pt", torch.device("cpu")) == {"step": 7}
+    monitor = Monitor(place, 0, 10_000)
+
+    def train() -> None:
+        for step in range(10_000):
+            monitor.step(step, {"total": 0.5}, 0.1, 0.2)
+
+    with pytest.raises(InputError, match="goes on from its last checkpoint"):
+        train()
+    monitor.close()
+    assert load_checkpoint(place / "checkpoint.pt", torch.device("cpu")) == {"step": 7}
 
 
 @pytest.mark.parametrize("command", [
