@@ -6,7 +6,6 @@ memory, threads, file handles and track ids. 100,000 images take some hours: --m
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,7 +35,7 @@ SIZE = (64, 128)
 # Of the beginning so much is not counted: caches fill, libraries are loaded.
 _WARM_UP = 0.2
 # Images between two changes of each kind, and seconds between two looks at the process.
-_SUBSCRIBERS_EVERY, _PARAMETERS_EVERY, _MODEL_EVERY, _LOOK_EVERY = 50, 75, 400, 1.0
+_SUBSCRIBERS_EVERY, _PARAMETERS_EVERY, _MODEL_EVERY, _LOOK_EVERY = 50, 75, 100, 1.0
 _STEP_NS = 100_000_000
 # Longest time for which a track may be lost and found again, see `tracking.max_lost`.
 _MAX_LOST_NS = 3_000_000_000
@@ -44,7 +43,10 @@ _MAX_LOST_NS = 3_000_000_000
 
 @dataclass(frozen=True)
 class Look:
-    """The node's process at one moment. seconds: since the start; memory_mib: resident."""
+    """The node's process at one moment. seconds: since the start.
+
+    memory_mib: anonymous and resident, which is what is allocated; pages of libraries come and go as the kernel likes.
+    """
 
     seconds: float
     images: int
@@ -56,7 +58,7 @@ class Look:
 def measure(quick: bool, model: str, minutes: float, plot: str) -> dict[str, Any]:
     """The figures at the beginning (after warming up) and at the end, and what went wrong."""
     with TemporaryDirectory() as folder:
-        models = [_small(model, Path(folder) / name) for name in ("first", "second")]
+        models = [small_model(model, Path(folder) / name) for name in ("first", "second")]
         environment = private_network()
         parameters = {"model": models[0], "cameras": list(CAMERAS), "warm_up_size": list(SIZE)}
         with NodeProcess(parameters, environment) as process, Participant(process, environment) as participant:
@@ -155,8 +157,8 @@ class _Soak:
 
     def _look(self, seconds: float) -> Look:
         place = Path(f"/proc/{self._process.pid}")
-        pages = int((place / "statm").read_text().split()[1])
-        return Look(seconds, self._sent * len(CAMERAS), pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
+        status = dict(line.split(":", 1) for line in (place / "status").read_text().splitlines())
+        return Look(seconds, self._sent * len(CAMERAS), int(status["RssAnon"].split()[0]) / 1024,
                     len(list((place / "task").iterdir())), len(list((place / "fd").iterdir())))
 
     def _note_segments(self, camera: str, message: PanopticSegmentArray) -> None:
@@ -173,7 +175,7 @@ class _Soak:
             self._report[status.name] = {row.key: row.value for row in status.values}
 
 
-def _small(model: str, folder: Path) -> str:
+def small_model(model: str, folder: Path) -> str:
     """The model for small images, so that many of them are seen in a short time."""
     save_model(replace(load_model(model), input_size=SIZE), folder)
     return str(folder)

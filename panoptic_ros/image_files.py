@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import struct
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -83,6 +85,22 @@ def png_size(file: Path) -> tuple[int, int]:
         raise InputError(f"{file} is no PNG")
     width, height = struct.unpack(">II", head[16:])
     return height, width
+
+
+def write_image(file: Path, pixels: np.ndarray, parameters: Sequence[int] = ()) -> None:
+    """Write an image file as its ending says. parameters: of `cv2.imencode`.
+
+    Raises InputError where it cannot be written, and takes it away then; `cv2.imwrite` does not notice a full disk.
+    """
+    done, content = cv2.imencode(file.suffix, pixels, parameters)
+    if not done:
+        raise InputError(f"{file} cannot be written as {file.suffix}")
+    try:
+        file.write_bytes(content.tobytes())
+    except OSError as error:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
+        raise InputError(f"{file} cannot be written: {error.strerror}") from error
 
 
 def check_size(file: Path, image: np.ndarray, size: tuple[int, int]) -> None:

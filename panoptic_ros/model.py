@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from panoptic_ros.atomic_write import write_all_atomically, write_atomically
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.decoding.appearance import appearance_vectors
 from panoptic_ros.decoding.score_calibration import ScoreCalibration
@@ -177,7 +178,8 @@ def save_model(model: Model, folder: Path) -> None:
     """Write a model folder that `load_model` reads.
 
     Weights are stored in half precision, statistics of BatchNorm in single: a variance may be above 65,504, where half
-    precision ends. Raises InputError for weights that are not finite in it; then nothing is written.
+    precision ends. Raises InputError for weights that are not finite in it, and where the disk is full; a model that
+    was there before is whole then.
     """
     state = {name: value.contiguous() if not value.is_floating_point() else
              (value.float() if name.endswith(_STATISTICS) else value.half()).contiguous()
@@ -186,14 +188,15 @@ def save_model(model: Model, folder: Path) -> None:
         raise InputError(f"{bad[0]} has values that are not finite in half precision: the model in {folder} is not "
                          "replaced; lower the learning rate")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / WEIGHTS).write_bytes(save(state))
     text = {"method": model.method, "input_size": list(model.input_size), "mean": list(model.mean),
             "std": list(model.std), "hyperparameters": dataclasses.asdict(model.hyperparameters),
             "thresholds": dataclasses.asdict(model.thresholds), "training": model.training,
             "classes": model.classes.to_dict()}
     if model.calibration is not None:
         text["score_calibration"] = model.calibration.pairs()
-    (folder / DESCRIPTION).write_text(yaml.safe_dump(text, sort_keys=False, default_flow_style=None, width=110))
+    write_all_atomically([
+        (folder / WEIGHTS, save(state)),
+        (folder / DESCRIPTION, yaml.safe_dump(text, sort_keys=False, default_flow_style=None, width=110))])
 
 
 def _content(file: Path) -> bytes:
@@ -234,9 +237,8 @@ def save_appearance_head(head: AppearanceHead, folder: Path) -> None:
     """Write the appearance head of the model in this folder, for the weights that lie there."""
     made_of = hashlib.sha256((folder / WEIGHTS).read_bytes()).digest()
     state = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
-    part = folder / f"{APPEARANCE}.part"
-    part.write_bytes(save({**state, "weights": torch.tensor(list(made_of), dtype=torch.uint8)}))
-    part.replace(folder / APPEARANCE)
+    write_atomically(folder / APPEARANCE,
+                     save({**state, "weights": torch.tensor(list(made_of), dtype=torch.uint8)}))
 
 
 def _load_weights(network: nn.Module, content: bytes, file: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from panoptic_ros.atomic_write import write_atomically
 from panoptic_ros.engines.onnx_graph import INPUT, export_onnx
 from panoptic_ros.errors import InputError
 from panoptic_ros.model import Model, load_model
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     shape = (args.batch, 3, height, width)
     graph = export_onnx(model.network, shape, args.half, args.dynamic_batch, args.opset)
     out = args.out or Path(f"{Path(args.model).name}.onnx")
-    out.write_bytes(graph)
+    write_atomically(out, graph)
     print(f"wrote {out}: {len(graph) / 1e6:.1f} MB, opset {args.opset}, {INPUT} "
           f"{'N' if args.dynamic_batch else args.batch} x 3 x {height} x {width}, "
           f"{'float16 inside' if args.half else 'float32'}")

@@ -25,6 +25,7 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
+from panoptic_ros.atomic_write import write_atomically
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable, class_mapping
 from panoptic_ros.datasets import Dataset, Truth, open_dataset
@@ -183,7 +184,7 @@ def run(args: argparse.Namespace) -> int:
     scores = {name: round(value, 4) for name, value in {
         **headline_scores(result), "stq": METRICS["stq.stq"].value(result)}.items() if value is not None}
     text["training"]["score"] = {**scores, "on": f"{args.score}, {len(scored)} images"}
-    description.write_text(yaml.safe_dump(text, sort_keys=False, default_flow_style=None, width=110))
+    write_atomically(description, yaml.safe_dump(text, sort_keys=False, default_flow_style=None, width=110))
     print(format_table(result))
     return 0
 

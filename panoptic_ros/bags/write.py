@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ class BagWriter:
 
     types: makes messages for `write`, see `panoptic_ros.messages`.
     compress: zstd inside the file, for label images and other messages with much repetition.
-    Raises InputError when there is something at the path already, or it cannot be written.
+    Raises InputError when there is something at the path already, or it cannot be written; a bag that cannot be
+    completed, as on a full disk, is taken away.
     """
 
     def __init__(self, path: str | Path, compress: bool = False) -> None:
@@ -46,8 +48,10 @@ class BagWriter:
                 self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._writer.open()
         except OSError as error:
+            shutil.rmtree(self.path if self._unfinished is None else self._unfinished, ignore_errors=True)
             raise InputError(f"no bag can be written to {self.path}: {error.strerror or error}") from error
         self._connections: dict[str, Connection] = {}
+        self._is_discarded = False
 
     def write(self, topic: str, message: Any, time_ns: int) -> None:
         """Append a message made with `types`; time_ns is when it was recorded, mostly its header's stamp."""
@@ -61,15 +65,40 @@ class BagWriter:
             connection = self._writer.add_connection(topic, message_type, typestore=self._store,
                                                      offered_qos_profiles=[_QOS])
             self._connections[topic] = connection
-        # The time of a record is unsigned; a header keeps a stamp before 1970 all the same.
-        self._writer.write(connection, max(0, time_ns), cdr)
+        try:
+            # The time of a record is unsigned; a header keeps a stamp before 1970 all the same.
+            self._writer.write(connection, max(0, time_ns), cdr)
+        except OSError as error:
+            raise self._failure(error) from error
 
     def close(self) -> None:
         """Write the index; the bag is complete after it."""
-        self._writer.close()
+        if self._is_discarded:
+            return
+        try:
+            self._writer.close()
+            if self._unfinished is not None:
+                (self._unfinished / self.path.stem / self.path.name).rename(self.path)
+        except OSError as error:
+            raise self._failure(error) from error
         if self._unfinished is not None:
-            (self._unfinished / self.path.stem / self.path.name).rename(self.path)
             shutil.rmtree(self._unfinished)
+
+    def discard(self) -> None:
+        """Take away what was written, a bag that is complete too."""
+        self._is_discarded = True
+        with suppress(OSError):  # of what it still had to write
+            self._writer.abort()
+        if self._unfinished is None:
+            shutil.rmtree(self.path, ignore_errors=True)
+        else:
+            shutil.rmtree(self._unfinished, ignore_errors=True)
+            self.path.unlink(missing_ok=True)
+
+    def _failure(self, error: OSError) -> InputError:
+        self.discard()
+        return InputError(f"the bag {self.path} cannot be written: {error.strerror or error}; what there was of it was "
+                          "taken away")
 
     def __enter__(self) -> Self:
         return self

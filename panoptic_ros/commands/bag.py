@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 from threading import Event
@@ -51,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         if not written and not stop.is_set():
             raise InputError(f"not one of the {skipped} images of {args.input} could be read; no bag was written")
     except InputError:
-        shutil.rmtree(args.out) if args.out.is_dir() else args.out.unlink()
+        bag.discard()
         raise
     print(f"{args.out}: {written} images on {', '.join(topics.values())}"
           + (", with CameraInfo" if calibrations else "") + (f"; {skipped} could not be read" if skipped else ""))

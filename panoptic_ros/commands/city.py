@@ -17,12 +17,13 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
+from panoptic_ros.atomic_write import write_atomically
 from panoptic_ros.bags.calibration import Calibration
 from panoptic_ros.bags.write import BagWriter
 from panoptic_ros.classes import ClassTable, load_class_table
 from panoptic_ros.datasets.coco_panoptic import CocoPanopticWriter
 from panoptic_ros.errors import InputError
-from panoptic_ros.image_files import DEPTH_STEPS
+from panoptic_ros.image_files import DEPTH_STEPS, write_image
 from panoptic_ros.interruption import stop_on_interrupt
 from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.messages import (
@@ -141,19 +142,30 @@ def _render(seed: int, camera: CityCamera, frame_rate: float, count: int, varied
 
 
 def _write_files(out: Path, frames: Iterable[CityFrame], camera: CityCamera, classes: ClassTable) -> int:
-    """Images, COCO-panoptic truth, depth, poses and calibration; returns the number of images."""
+    """Images, COCO-panoptic truth, depth, poses and calibration; returns the number of images.
+
+    Where they cannot be written, as on a full disk, all of them are taken away.
+    """
+    try:
+        return _write_drive(out, frames, camera, classes)
+    except (InputError, OSError):
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _write_drive(out: Path, frames: Iterable[CityFrame], camera: CityCamera, classes: ClassTable) -> int:
     for folder in ("images", "depth"):
         (out / folder).mkdir(parents=True)
-    (out / "calibration.yaml").write_text(_calibration_yaml(_calibration(camera)))
+    write_atomically(out / "calibration.yaml", _calibration_yaml(_calibration(camera)))
     truth, writer = DriveTruth(classes), CocoPanopticWriter(out, classes)
     poses, stamps = [], []
     fast = [cv2.IMWRITE_PNG_COMPRESSION, 1]
     try:
         for k, frame in enumerate(frames):
             name = f"{k:06d}.png"
-            cv2.imwrite(str(out / "images" / name), frame.image[..., ::-1], fast)
+            write_image(out / "images" / name, frame.image[..., ::-1], fast)
             steps = np.nan_to_num(frame.depth * DEPTH_STEPS, posinf=0.0)  # 0 = sky, or farther than 65535 steps
-            cv2.imwrite(str(out / "depth" / name), np.where(steps > 65535, 0, np.rint(steps)).astype(np.uint16), fast)
+            write_image(out / "depth" / name, np.where(steps > 65535, 0, np.rint(steps)).astype(np.uint16), fast)
             panoptic = truth.panoptic_frame(frame)
             rows = panoptic.segments
             is_crowd = rows.is_thing & (rows.track_id == 0)
@@ -165,8 +177,8 @@ def _write_files(out: Path, frames: Iterable[CityFrame], camera: CityCamera, cla
             stamps.append(str(frame.stamp_ns))
     finally:
         writer.close()
-        (out / "poses.txt").write_text("".join(f"{line}\n" for line in poses))
-        (out / "timestamps.txt").write_text("".join(f"{line}\n" for line in stamps))
+        write_atomically(out / "poses.txt", "".join(f"{line}\n" for line in poses))
+        write_atomically(out / "timestamps.txt", "".join(f"{line}\n" for line in stamps))
     return len(poses)
 
 

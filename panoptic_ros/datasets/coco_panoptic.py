@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from panoptic_ros.atomic_write import write_atomically
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.datasets.coco_content import MAX_ID
 from panoptic_ros.datasets.coco_format import class_table_of, encode_ids, read_ids, read_panoptic_json
@@ -17,7 +18,7 @@ from panoptic_ros.datasets.coco_layout import bare_name, image_places
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.errors import InputError
 from panoptic_ros.geometry.numpy_label_maps import label_areas_and_boxes
-from panoptic_ros.image_files import check_size, read_depth_image, read_image, trailing_number
+from panoptic_ros.image_files import check_size, read_depth_image, read_image, trailing_number, write_image
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
 
 FIRST_OBJECT = 256  # ids of objects that keep theirs over a video begin here; a stuff class has its number + 1
@@ -173,8 +174,7 @@ class CocoPanopticWriter:
         place = self.folder / "panoptic" / file
         place.parent.mkdir(parents=True, exist_ok=True)
         id_image = encode_ids(np.concatenate([[0], written]).astype(np.int32)[label.segment_map])
-        if not cv2.imwrite(str(place), id_image, [cv2.IMWRITE_PNG_COMPRESSION, 2]):
-            raise InputError(f"{place} cannot be written: is the disk full?")
+        write_image(place, id_image, [cv2.IMWRITE_PNG_COMPRESSION, 2])
         image: dict[str, Any] = {"id": len(self._images) if image_id is None else image_id, "file_name": image_file,
                                  "width": width, "height": height}
         if sequence is not None:
@@ -193,7 +193,7 @@ class CocoPanopticWriter:
                                    "categories": self._categories}
         if self._videos:
             content["videos"] = [{"id": number, "name": name} for name, number in self._videos.items()]
-        (self.folder / "panoptic.json").write_text(json.dumps(content))
+        write_atomically(self.folder / "panoptic.json", json.dumps(content))
 
     def _segments_info(self, label: PanopticLabel, ids: np.ndarray) -> list[dict[str, Any]]:
         areas, boxes = label_areas_and_boxes(label.segment_map, len(ids))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from panoptic_ros.atomic_write import write_atomically
 from panoptic_ros.bags.recording import BrokenFrame, Recording
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
@@ -112,7 +113,7 @@ class ReplayEvaluation:
         evaluation = {**summary, "frames": frames, "settings": settings, "settings_hash": hash_settings(settings),
                       **self._facts, **quality}
         write_result(self._out / "evaluation.json", evaluation)
-        (self._out / "report.html").write_text(render(self._report, evaluation), encoding="utf-8", errors="replace")
+        write_atomically(self._out / "report.html", render(self._report, evaluation))
         return {**evaluation, "files": list(OUTPUTS)}
 
     def _nothing_scored(self, frames: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from panoptic_ros.atomic_write import write_atomically
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.metrics import CLASS_COLUMNS, GROUPS, METRICS, Metric, find_metric
 
@@ -59,9 +60,9 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
         raise InputError(f"the result has a number that is NaN or infinite, {path} was not written: {error}") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    write_atomically(path, text + "\n")
 
 
 def read_result(path: Path) -> dict[str, Any]:

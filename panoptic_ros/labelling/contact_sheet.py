@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from panoptic_ros.errors import InputError
+from panoptic_ros.image_files import write_image
 
 WIDTH, COLUMNS, LIMIT = 320, 4, 48
 
@@ -45,5 +45,4 @@ class ContactSheet:
         for k, tile in enumerate(self._tiles):
             y, x = k // COLUMNS * height, k % COLUMNS * WIDTH
             sheet[y:y + tile.shape[0], x:x + WIDTH] = tile
-        if not cv2.imwrite(str(file), sheet, [cv2.IMWRITE_JPEG_QUALITY, 88]):
-            raise InputError(f"{file} cannot be written: is the disk full?")
+        write_image(file, sheet, [cv2.IMWRITE_JPEG_QUALITY, 88])

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from panoptic_ros.atomic_write import write_atomically
 from panoptic_ros.bags.recording import Recording
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import VOID
@@ -23,6 +24,7 @@ from panoptic_ros.engines.test_time_augmentation import AugmentedEngine, TestTim
 from panoptic_ros.errors import InputError
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.geometry.numpy_label_maps import label_areas_and_boxes
+from panoptic_ros.image_files import write_image
 from panoptic_ros.labelling.contact_sheet import ContactSheet
 from panoptic_ros.labelling.doubts import Doubt, classes_of_tracks, doubts_of
 from panoptic_ros.labelling.key_frames import select_key_frames
@@ -88,7 +90,7 @@ def label_recording(recording: Recording, model: Model, out: Path, settings: Lab
     if report is None:
         return None
     report["settings"] = {**dataclasses.asdict(settings), "flip": flips}
-    (out / "labelling.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_atomically(out / "labelling.json", json.dumps(report, indent=1) + "\n")
     predictions.delete()
     return report
 
@@ -162,9 +164,7 @@ def _label(prediction: Prediction, held: dict[int, CameraImage], around: list[in
 
 def _write_image(file: Path, image: CameraImage) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(file), np.ascontiguousarray(image.rgb()[..., ::-1]),
-                       [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
-        raise InputError(f"{file} cannot be written: is the disk full?")
+    write_image(file, np.ascontiguousarray(image.rgb()[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
 
 
 def _overlay(image: CameraImage, label: PanopticLabel, model: Model) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from panoptic_ros.atomic_write import write_atomically
 from panoptic_ros.bags.recording import BrokenFrame, Recording
 from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.errors import InputError
@@ -56,7 +56,7 @@ class Predictions:
         if said.is_file() and said.read_text() != text:
             raise InputError(f"{folder.parent} has the unfinished labels of another recording, model or setting: go on "
                              "with the same ones, or delete it")
-        said.write_text(text)
+        write_atomically(said, text)
 
     def make(self, recording: Recording, perception: Perception, stop: Event) -> bool:
         """Segment and track every image that has not been yet; returns whether all are done.
@@ -120,11 +120,7 @@ class Predictions:
         self._replace(self.folder / "tracks.npz", {"next_image": next_image, **perception.tracks_state()})
 
     def _replace(self, file: Path, arrays: dict[str, Any]) -> None:
-        # A file is whole or not there: an end in the middle leaves the one before.
-        partial = file.with_suffix(".partial")
-        with partial.open("wb") as opened:
-            np.savez_compressed(opened, **arrays)
-        os.replace(partial, file)
+        write_atomically(file, lambda opened: np.savez_compressed(opened, **arrays))
 
     def _resume(self, perception: Perception) -> int:
         """The first image that is to be done."""

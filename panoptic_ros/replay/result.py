@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from panoptic_ros.atomic_write import write_atomically
 from panoptic_ros.bags.recording import BrokenFrame, Recording
 from panoptic_ros.bags.types import bag_typestore
 from panoptic_ros.bags.write import BagWriter
@@ -74,7 +76,10 @@ def received_frame(image: CameraImage, cdr: Mapping[str, bytes], classes: ClassT
 
 
 class ResultWriter:
-    """The `ReplaySink` that writes a replay's files; earlier ones are replaced, ask `check_output` before."""
+    """The `ReplaySink` that writes a replay's files; earlier ones are replaced, ask `check_output` before.
+
+    Raises InputError where one cannot be written, as on a full disk; files that are not complete are taken away then.
+    """
 
     def __init__(self, out: Path, recording: Recording, classes: ClassTable, model_id: str,
                  with_overlay: bool = True) -> None:
@@ -86,6 +91,7 @@ class ResultWriter:
         self._videos: dict[str, VideoWriter] = {}
         self._account = ReplayAccount(recording)
         self._time_ns = 0
+        self._has_failed = False
 
     def add(self, frame: PanopticFrame, latency_ms: Mapping[str, float]) -> None:
         """Write the results of a frame; latency_ms: milliseconds per stage, `end_to_end` among them."""
@@ -95,33 +101,48 @@ class ResultWriter:
         if frame.depth is not None:
             messages.append(depth_image_message(frame, types))
         time_ns = self._next_time(frame.image)
-        for topic, message in zip(result_topics(frame.depth is not None), messages, strict=True):
-            self._bag.write(self._topic(frame.image.camera, topic), message, time_ns)
-        self._finish_frame(frame, latency_ms)
+        with self._all_or_none():
+            for topic, message in zip(result_topics(frame.depth is not None), messages, strict=True):
+                self._bag.write(self._topic(frame.image.camera, topic), message, time_ns)
+            self._finish_frame(frame, latency_ms)
 
     def add_received(self, image: CameraImage, cdr: Mapping[str, bytes], latency_ms: Mapping[str, float]) -> None:
         """Write what a node published for an image: each of `result_topics` -> serialized message, byte for byte."""
         time_ns = self._next_time(image)
-        for topic, message_type in result_topics(DEPTH_TOPIC in cdr).items():
-            self._bag.write_serialized(self._topic(image.camera, topic), message_type, cdr[topic], time_ns)
-        self._finish_frame(received_frame(image, cdr, self._classes), latency_ms)
+        with self._all_or_none():
+            for topic, message_type in result_topics(DEPTH_TOPIC in cdr).items():
+                self._bag.write_serialized(self._topic(image.camera, topic), message_type, cdr[topic], time_ns)
+            self._finish_frame(received_frame(image, cdr, self._classes), latency_ms)
 
     def drop(self, broken: BrokenFrame) -> None:
         """Count frames that have no result, and say why."""
         self._account.drop(broken)
 
     def finish(self, seconds: float, facts: Mapping[str, Any], interrupted: bool = False) -> dict[str, Any]:
-        """Complete the files and return the summary."""
-        self._bag.close()
-        for video in self._videos.values():
-            video.close()
+        """Complete the files and return the summary, which is not written where the files could not be."""
+        with self._all_or_none():
+            self._bag.close()
+            for video in self._videos.values():
+                video.close()
         summary = {
             **self._account.summary(seconds, self._model_id, facts, interrupted),
             "files": sorted({"summary.json"} | {file.name for file in self._out.iterdir()
                                                 if file.suffix in (".mcap", ".mp4")}),
         }
-        (self._out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        if not self._has_failed:
+            write_atomically(self._out / "summary.json", json.dumps(summary, indent=2) + "\n")
         return summary
+
+    @contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        try:
+            yield
+        except InputError:
+            self._has_failed = True
+            self._bag.discard()
+            for video in self._videos.values():
+                video.discard()
+            raise
 
     def _finish_frame(self, frame: PanopticFrame, latency_ms: Mapping[str, float]) -> None:
         self._account.add(frame, latency_ms)

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from threading import Event, Lock
 from time import monotonic, perf_counter
 from typing import Any, Literal
@@ -62,7 +62,8 @@ def replay_live(recording: Recording, result: ReplaySink, stop: Event, *, model:
     first = next((item for item in recording.frames() if isinstance(item, CameraImage)), None)
     cameras = [stream.camera for stream in recording.streams] if len(recording.streams) > 1 else [""]
     parameters = {"autostart": False, "model": model, "engine": engine, "device": device, "precision": precision,
-                  "cameras": cameras, "warm_up_size": [first.height, first.width] if first else [0, 0]}
+                  "cameras": cameras, "warm_up_size": [first.height, first.width] if first else [0, 0],
+                  "diagnostics_period": 0.2}
     environment = private_network()
     drive = _Drive(recording, result_topics(with_depth, with_semantics))
     failure = None
@@ -110,6 +111,7 @@ class _Drive:
         self._single = len(recording.streams) == 1
         self._lock = Lock()
         self._spool = TemporaryFile()  # noqa: SIM115 - lives as long as the drive
+        self._spool_error: OSError | None = None
         self._sent: dict[_Key, _Sent] = {}
         self._sent_count = 0
         self._last_sent = 0.0
@@ -140,13 +142,13 @@ class _Drive:
             if isinstance(item, BrokenFrame):
                 continue
             if item.focal_length is not None and item.camera not in calibrated:
-                # Once, and some time before the first image: the node may take messages of two topics in any order.
-                infos[item.camera].publish(camera_info_message(item, TYPES))
+                # Before the first image: the node may take messages of two topics in any order, or lose one.
+                participant.wait_for(partial(self._is_calibrated, item, infos[item.camera], stop), "the calibration")
                 calibrated.add(item.camera)
-                stop.wait(0.2)
             message = camera_image_message(item, TYPES)
             if stop.wait(schedule.seconds_until(item)):
                 break
+            self._check_spool()
             if not process.is_running() or self._has_given_up():
                 raise InputError(f"the node gave up in the middle of the drive; its last lines:\n{process.log()}")
             with self._lock:
@@ -157,7 +159,9 @@ class _Drive:
                 self._sent[item.camera, item.stamp_ns or 0, message.header.frame_id] = _Sent(
                     index, len(self._topics), perf_counter())
             publishers[item.camera].publish(message)
-        participant.wait_for(lambda: self._is_over() or self._has_given_up(), "the last results", 6 * PATIENCE)
+        participant.wait_for(lambda: self._is_over() or self._has_given_up() or self._spool_error,
+                             "the last results", 6 * PATIENCE)
+        self._check_spool()
         if self._has_given_up():
             raise InputError(f"the node gave up at the end of the drive; its last lines:\n{process.log()}")
 
@@ -199,6 +203,12 @@ class _Drive:
             lost[stream.camera] = {reason: count for reason, count in reasons.items() if count > 0}
         return lost
 
+    def _check_spool(self) -> None:
+        """Raises InputError where results could not be kept until the end of the drive."""
+        if self._spool_error:
+            raise InputError(f"results cannot be kept in {gettempdir()}: {self._spool_error.strerror}; make room "
+                             "there, or set TMPDIR to a folder with room")
+
     def _has_given_up(self) -> bool:
         with self._lock:
             return self._reports.get(NODE, {}).get("state", "active") != "active"
@@ -225,6 +235,14 @@ class _Drive:
             complete = sum(one.is_complete() for one in self._sent.values())
             return complete >= processed or monotonic() > self._last_sent + PATIENCE
 
+    def _is_calibrated(self, image: CameraImage, publisher: Any, stop: Event) -> bool:
+        """Publish the calibration of an image, unless the node has one of its camera."""
+        with self._lock:
+            if self._reports[self._status_name(image.camera)]["focal_length"]:
+                return True
+        publisher.publish(camera_info_message(image, TYPES))
+        return stop.wait(0.05)
+
     def _status_name(self, camera: str) -> str:
         return f"{NODE}/camera" if self._single else f"{NODE}/{camera}"
 
@@ -235,8 +253,14 @@ class _Drive:
         with self._lock:
             one = self._sent.get((camera, stamp_ns, frame_id))
             if one and topic not in one.results:
-                one.results[topic] = (self._spool.seek(0, 2), len(packed))
-                self._spool.write(packed)
+                try:
+                    start = self._spool.seek(0, 2)
+                    self._spool.write(packed)
+                    self._spool.flush()
+                except OSError as error:  # it would end the thread that calls this, and with it all reports
+                    self._spool_error = error
+                    return
+                one.results[topic] = (start, len(packed))
                 one.received = now
 
     def _note_timings(self, camera: str, timings: Any) -> None:

@@ -29,7 +29,7 @@ from panoptic_ros.engines import BuiltAhead
 from panoptic_ros.errors import InputError
 from panoptic_ros.messages import camera_info_topic, focal_length
 from panoptic_ros.perception import Perception
-from panoptic_ros.ros import qos
+from panoptic_ros.ros import bond, qos
 from panoptic_ros.ros.diagnostics import NodeReport, camera_status, node_status
 from panoptic_ros.ros.inputs import CameraInput
 from panoptic_ros.ros.outputs import CameraOutputs, OverlaySettings
@@ -44,6 +44,8 @@ from panoptic_ros.viewing.overlay import OverlayStyle
 
 # CPU cores from which on one is free beside a network on the CPU.
 CORES_FOR_PIPELINING = 4
+# Whose words are for the user.
+_EXPECTED = (InputError, ParameterException, rclpy_implementation.RCLError)
 
 
 @dataclass
@@ -77,6 +79,7 @@ class PanopticNode(LifecycleNode):
         self._inputs: dict[str, CameraInput] = {}
         self._synchronised: Sequence[Any] = ()
         self._calibrations: Sequence[Any] = ()
+        self._bond: bond.Bond | None = None
         self._active_since = 0.0
         self._explained: dict[str, str] = {}
         self._input_group = MutuallyExclusiveCallbackGroup()
@@ -87,7 +90,8 @@ class PanopticNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # On a steady clock: diagnostics go on while a bag is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0, self._diagnose, clock=steady)
+        self._diagnostics_timer = self.create_timer(
+            self.get_parameter("diagnostics_period").value, self._diagnose, clock=steady)
         self.create_timer(0.2, self._update_inputs, clock=steady)
         self._autostart = self.create_timer(0.0, self._start, clock=steady)
         self._refuse_what_does_not_fit()
@@ -183,6 +187,8 @@ class PanopticNode(LifecycleNode):
             configured.statistics[camera] = StreamStatistics()
             configured.outputs[camera] = CameraOutputs(self, f"~/{camera}" if camera else "~")
             configured.outputs[camera].offer(perception.model)
+        if settings.bond_heartbeat_period > 0 and bond.is_installed():
+            self._bond = bond.Bond(self, settings.bond_heartbeat_period)
         self._problem = ""
         self.get_logger().info(f"Model {perception.model.model_id} on {perception.engine.name}, "
                                f"{perception.engine.device}, {perception.engine.precision} precision")
@@ -222,6 +228,8 @@ class PanopticNode(LifecycleNode):
         self._calibrations = [
             self.create_subscription(CameraInfo, camera_info_topic(self._topic(camera)),
                                      partial(self._calibrate, camera), **options) for camera in settings.cameras]
+        if self._bond:
+            self._bond.start()
 
     def _update_inputs(self) -> None:
         with self._lock:
@@ -244,6 +252,8 @@ class PanopticNode(LifecycleNode):
             worker.calibrate(camera, camera_info)
 
     def _stop(self) -> None:
+        if self._bond:
+            self._bond.end()
         for one in self._inputs.values():
             one.destroy()
         for subscription in (*self._synchronised, *self._calibrations):
@@ -256,6 +266,9 @@ class PanopticNode(LifecycleNode):
 
     def _clean_up(self) -> None:
         self._stop()
+        if self._bond:
+            self._bond.destroy()
+            self._bond = None
         if self._configured:
             if self._configured.tracks_file:
                 self._configured.tracks_file.close(self._configured.perception)
@@ -291,6 +304,9 @@ class PanopticNode(LifecycleNode):
 
     def _apply(self, changes: list[Parameter]) -> None:
         """Apply accepted changes, from the next frame on."""
+        for change in changes:
+            if change.name == "diagnostics_period":
+                self._diagnostics_timer.timer_period_ns = round(1e9 * change.value)
         configured = self._configured
         if configured is None or not any(change.name in group for change in changes for group in self._groups()):
             return
@@ -394,14 +410,15 @@ def _has_pipelining(setting: str, perception: Perception) -> bool:
 
 def _reason(error: Exception) -> str:
     """What went wrong; errors that are not meant for users come with their type."""
-    return str(error) if isinstance(error, InputError | ParameterException) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, _EXPECTED) else f"{type(error).__name__}: {error}"
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; 0 when it ended as asked, 2 when a parameter given at start is wrong."""
+    """Run the node until SIGINT or SIGTERM; 0 when it ended as asked, 2 when a parameter given at start is wrong, or
+    ROS cannot make a node, as where security is enforced and there is no keystore."""
     try:
         spin_until_signal(PanopticNode, PanopticNode.close, args)
-    except (InputError, ParameterException) as error:
+    except _EXPECTED as error:
         print(f"panoptic_ros node: {_reason(error)}", file=sys.stderr)
         return 2
     return 0

@@ -9,12 +9,12 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from subprocess import PIPE, STDOUT, Popen, TimeoutExpired
 from threading import Condition, Thread
 from types import TracebackType
 from typing import IO, Any, TypeVar
@@ -90,10 +90,10 @@ class NodeProcess:
         # Signals to our terminal are not for the node, which is ended in order; if we are killed, the kernel tells it.
         # JSON is YAML, which is what ROS reads.
         settings = [word for name, value in parameters.items() for word in ("-p", f"{name}:={json.dumps(value)}")]
-        self._process = subprocess.Popen(
+        self._process = Popen(
             [*NODE_COMMAND, "--ros-args", *settings, *arguments],
-            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"}, stdout=PIPE,
+            stderr=STDOUT, text=True, errors="replace", start_new_session=True,
             preexec_fn=partial(_LIBC.prctl, _PR_SET_PDEATHSIG, signal.SIGTERM))
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         assert self._process.stdout is not None
@@ -126,7 +126,7 @@ class NodeProcess:
             self._process.send_signal(by)
         try:
             self._process.wait(patience)
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             self._process.kill()
             self._process.wait()
         self._reading.join(patience)

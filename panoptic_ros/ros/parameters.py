@@ -79,7 +79,12 @@ class NodeSettings:
     stale_after: float = _setting(
         2.0, "input timeout: seconds without an image after which a camera is STALE in /diagnostics",
         limits=(0.1, 3600.0), live=True)
+    diagnostics_period: float = _setting(1.0, "seconds between two messages on /diagnostics", limits=(0.05, 60.0),
+                                         live=True)
     jpeg_quality: int = _setting(85, "JPEG quality of the compressed overlay", limits=(1, 100), live=True)
+    bond_heartbeat_period: float = _setting(
+        0.1, "seconds between two heartbeats of the bond with a lifecycle manager such as nav2's, while active, where "
+        "the ROS package bond is; 0: no bond", limits=(0.0, 10.0))
     autostart: bool = _setting(True, "configure and activate at start, without a lifecycle manager")
 
     def __post_init__(self) -> None:

@@ -69,5 +69,5 @@ class TracksFile:
     def _write(self, state: dict[str, np.ndarray]) -> None:
         try:
             write_state(self._file, state)
-        except OSError as error:
-            self._logger.warning(f"Track state cannot be written to {self._file}: {error}", throttle_duration_sec=60.0)
+        except InputError as error:
+            self._logger.warning(f"Track state: {error}", throttle_duration_sec=60.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from zipfile import BadZipFile
@@ -10,20 +9,16 @@ from zlib import error as DeflateError
 
 import numpy as np
 
+from panoptic_ros.atomic_write import write_atomically
 from panoptic_ros.errors import InputError
 
 
 def write_state(file: Path, state: Mapping[str, np.ndarray]) -> None:
     """Write `CameraTrackers.state`, as .npz; whoever reads the file meanwhile, or after a crash, finds it whole.
 
-    Raises OSError where it cannot be written.
+    Raises InputError where it cannot be written.
     """
-    part = file.with_name(f"{file.name}.part")
-    with part.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **state)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(file)
+    write_atomically(file, lambda stream: np.savez(stream, allow_pickle=False, **state))
 
 
 def read_state(file: Path) -> dict[str, np.ndarray]:

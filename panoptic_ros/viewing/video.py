@@ -19,7 +19,7 @@ class VideoWriter:
 
     Where FFmpeg was built without libx264 it is MPEG-4 Part 2, which players show and browsers do not.
     The first picture decides the size: odd sides lose one pixel, later pictures of another size are fitted into it
-    with black bars. Raises InputError when the file cannot be written, a full disk included.
+    with black bars. Raises InputError when the file cannot be written; on a disk that is full it is taken away.
     """
 
     def __init__(self, path: str | Path, frame_rate: float) -> None:
@@ -64,6 +64,13 @@ class VideoWriter:
             if not self.frames:
                 self.path.unlink(missing_ok=True)
 
+    def discard(self) -> None:
+        """Take away what was written."""
+        self._container = None  # nothing more can be added to it
+        with suppress(OSError):  # what it still had to write
+            self._file.close()
+        self.path.unlink(missing_ok=True)
+
     def __enter__(self) -> VideoWriter:
         return self
 
@@ -91,10 +98,10 @@ class VideoWriter:
         try:
             self._container.mux(self._stream.encode(frame))
         except (OSError, self._av.error.FFmpegError) as error:
-            self._container = None  # nothing more can be added to it
             raise self._failure(error) from error
 
     def _failure(self, error: BaseException) -> InputError:
+        self.discard()
         # What a write to the file raised is the cause of FFmpeg's error.
         reason = getattr(error.__cause__ or error, "strerror", None) or error
         return InputError(f"cannot write the video {self.path}: {reason}")

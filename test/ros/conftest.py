@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import array
+import runpy
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -31,10 +34,13 @@ class RunningNode:
 
     def __init__(self, process: NodeProcess, participant: Participant) -> None:
         self.process, self.participant = process, participant
-        self.wait_for = participant.wait_for
         self._reports: list[DiagnosticArray] = []
         self._publishers: dict[tuple[type, str], Any] = {}
         participant.subscribe(DiagnosticArray, "/diagnostics", self._reports.append, 100)
+
+    def wait_for(self, condition: Callable[[], Any], what: str, patience: float = 150.0) -> Any:
+        """See Participant.wait_for; long enough for a machine that is busy with other things."""
+        return self.participant.wait_for(condition, what, patience)
 
     def state(self) -> str:
         """Of the lifecycle, as the diagnostics have it."""
@@ -100,14 +106,34 @@ class RunningNode:
         return Parameter.from_parameter_msg(ParameterMessage(name=name, value=value)).value
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forked_nodes() -> Iterator[None]:
+    """Nodes are forks of one process, see `node_forks.py`."""
+    # The path of a socket is of 107 characters at most.
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        forks = runpy.run_path(str(Path(__file__).with_name("node_forks.py")))["Forks"](Path(folder) / "forks")
+        patch.setattr(node_process, "Popen", forks.popen)
+        yield
+        forks.close()
+
+
+@pytest.fixture
+def fresh_interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes are started as those of users are: with an interpreter of their own."""
+    monkeypatch.setattr(node_process, "Popen", subprocess.Popen)
+
+
 @pytest.fixture(scope="module")
 def start_node() -> Iterator[Callable[..., RunningNode]]:
-    """Start a node with these arguments and parameters; it ends with the tests of the file."""
+    """Start a node with these arguments and parameters; it ends with the tests of the file.
+
+    Its engine is the one that is ready at once, and its diagnostics come often, unless the parameters say otherwise.
+    """
     opened: list[Any] = []
 
     def start(arguments: tuple[str, ...] = (), **parameters: Any) -> RunningNode:
         environment = private_network()
-        process = NodeProcess(parameters, environment, arguments)
+        process = NodeProcess({"engine": "torch", "diagnostics_period": 0.1, **parameters}, environment, arguments)
         opened.append(process)
         participant = Participant(process, environment)
         opened.append(participant)

@@ -89,7 +89,8 @@ class InProcess:
 def pair(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcess]:
     for name, value in private_network().items():
         monkeypatch.setitem(os.environ, name, value)
-    rclpy.init(args=["--ros-args", "-p", f"model:={model_folder}", "-p", "autostart:=false", "-p", "max_failures:=3"])
+    rclpy.init(args=["--ros-args", "-p", f"model:={model_folder}", "-p", "autostart:=false", "-p", "max_failures:=3",
+                     "-p", "engine:=torch", "-p", "diagnostics_period:=0.1"])
     pair = InProcess()
     yield pair
     pair.close()

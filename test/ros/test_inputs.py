@@ -28,7 +28,8 @@ def compressed(image: Image) -> CompressedImage:
 @pytest.fixture(scope="module")
 def node(start_node: Callable[..., Any], model_folder: Path) -> Any:
     """A node that takes raw images from /cam; each test deactivates and activates it."""
-    running = start_node(("-r", "image:=/cam"), model=str(model_folder), autostart=False, stale_after=0.5)
+    reliable = {"qos_overrides./cam.subscription.reliability": "reliable", "qos_overrides./cam.subscription.depth": 10}
+    running = start_node(("-r", "image:=/cam"), model=str(model_folder), autostart=False, stale_after=0.5, **reliable)
     assert running.participant.transition("configure")
     return running
 

@@ -43,7 +43,7 @@ def test_without_haste_the_node_scores_what_a_replay_in_process_does(bag: Path, 
                                                                      model_folder: Path) -> None:
     def evaluated(name: str, *options: str) -> dict[str, Any]:
         assert main(["evaluate", str(bag), "--model", str(model_folder), "--out", str(tmp_path / name), "--overwrite",
-                     *options]) == 0
+                     "--engine", "torch", *options]) == 0
         result: dict[str, Any] = json.loads((tmp_path / name / "evaluation.json").read_text())
         return result
 
@@ -62,7 +62,7 @@ def test_without_haste_the_node_scores_what_a_replay_in_process_does(bag: Path, 
 def test_frames_that_come_back_are_scored_and_lost_ones_are_no_missing_truth(bag: Path, tmp_path: Path,
                                                                              model_folder: Path) -> None:
     assert main(["evaluate", str(bag), "--model", str(model_folder), "--out", str(tmp_path / "out"),
-                 "--live", "--rate", "1000"]) == 0
+                 "--engine", "torch", "--live", "--rate", "1000"]) == 0
     result = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     frames = result["frames"]
     assert frames["in"] == FRAMES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -66,7 +67,7 @@ def replay(recording: Any, out: Path, model: Path, rate: float) -> dict[str, Any
     out.mkdir()
     loaded = load_model(model)
     return replay_live(recording, ResultWriter(out, recording, loaded.classes, loaded.model_id), Event(),
-                       model=str(model), engine="auto", device="auto", precision="auto", rate=rate)
+                       model=str(model), engine="torch", device="auto", precision="auto", rate=rate)
 
 
 def test_at_a_low_rate_no_image_is_lost_and_headers_come_back_bit_for_bit(recording: Any, tmp_path: Path,
@@ -104,9 +105,20 @@ def test_a_node_that_cannot_be_configured_is_reported_and_ended(recording: Any, 
     loaded = load_model(model_folder)
     result = ResultWriter(tmp_path / "out", recording, loaded.classes, loaded.model_id)
     with pytest.raises(InputError, match="refused to configure"):
-        replay_live(recording, result, Event(), model=str(tmp_path / "nowhere"), engine="auto", device="auto",
+        replay_live(recording, result, Event(), model=str(tmp_path / "nowhere"), engine="torch", device="auto",
                     precision="auto", rate=1)
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["frames_out"] == 0
+
+
+def test_where_results_cannot_be_kept_until_the_end_it_is_told_where_to_make_room(
+        recording: Any, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullFile(BytesIO):
+        def write(self, _: Any) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(live_replay, "TemporaryFile", FullFile)
+    with pytest.raises(InputError, match="cannot be kept in .*: No space left on device; .* TMPDIR"):
+        replay(recording, tmp_path / "out", model_folder, rate=1)
 
 
 def test_a_stopped_replay_completes_its_files(recording: Any, tmp_path: Path, model_folder: Path) -> None:
@@ -115,7 +127,7 @@ def test_a_stopped_replay_completes_its_files(recording: Any, tmp_path: Path, mo
     result = ResultWriter(tmp_path / "out", recording, loaded.classes, loaded.model_id)
     stop = Event()
     stop.set()
-    summary = replay_live(recording, result, stop, model=str(model_folder), engine="auto", device="auto",
+    summary = replay_live(recording, result, stop, model=str(model_folder), engine="torch", device="auto",
                     precision="auto", rate=1)
     assert summary["interrupted"]
     assert (tmp_path / "out" / "result.mcap").is_file()

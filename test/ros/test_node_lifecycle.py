@@ -50,7 +50,6 @@ def test_a_node_that_cannot_be_configured_says_why_and_can_be_configured_again(n
     node.fresh_diagnostics()
     assert (node.message(), node.values("")["engine"]) == ("inactive", "torch")
     assert node.participant.transition("cleanup")
-    assert node.set_parameter("engine", "auto") == ""
 
 
 def test_inputs_are_there_while_active_and_outputs_while_configured(node: Any, model_folder: Path,
@@ -126,9 +125,10 @@ def test_a_node_that_was_shut_down_is_finalized_and_ends_at_a_signal(node: Any) 
     assert node.process.stop(by=signal.SIGTERM) == 0
 
 
+@pytest.mark.usefixtures("fresh_interpreters")
 def test_an_active_node_ends_at_ctrl_c_with_exit_code_0(start_node: Callable[..., Any], model_folder: Path,
                                                         make_image: Callable[..., Image]) -> None:
-    node = start_node(model=str(model_folder))
+    node = start_node(model=str(model_folder), engine="auto")
     node.wait_for(lambda: node.state() == "active", "the node to be active")
     segments = node.subscribe(PanopticSegmentArray, "panoptic/segments")
     node.publish_until_answered(make_image(), segments)

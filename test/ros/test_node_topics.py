@@ -30,7 +30,7 @@ MakeImage = Callable[..., Image]
 @pytest.fixture(scope="module")
 def node(start_node: Callable[..., Any], model_folder: Path) -> Any:
     """One node for all tests of this file; each subscribes to what it needs and counts from what it finds."""
-    running = start_node(model=str(model_folder), max_failures=3)
+    running = start_node(model=str(model_folder), engine="auto", max_failures=3)
     running.wait_for(lambda: running.state() == "active", "the node to be active")
     return running
 

@@ -23,7 +23,7 @@ def test_ids_go_on_after_an_end_in_order_and_after_a_kill(
         start_node: Callable[..., Any], model_folder: Path, make_image: Callable[..., Image], tmp_path: Path) -> None:
     file = tmp_path / "tracks.npz"
     file.write_bytes(b"what another program wrote")
-    parameters = {"model": str(model_folder), "engine": "torch", "tracking.state_file": str(file)}
+    parameters = {"model": str(model_folder), "tracking.state_file": str(file)}
 
     node = start_node(**parameters)
     node.wait_for(lambda: node.state() == "active", "the node to be active")
@@ -61,7 +61,7 @@ def test_ids_go_on_after_an_end_in_order_and_after_a_kill(
 
 def test_a_file_in_a_folder_that_is_not_there_is_refused(start_node: Callable[..., Any], model_folder: Path,
                                                          tmp_path: Path) -> None:
-    node = start_node(autostart=False, model=str(model_folder), engine="torch",
+    node = start_node(autostart=False, model=str(model_folder),
                       **{"tracking.state_file": str(tmp_path / "nowhere" / "tracks.npz")})
     assert not node.participant.transition("configure")
     assert f"no folder {tmp_path / 'nowhere'}" in node.process.log()
