@@ -13,7 +13,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from panoptic_ros.viewing.feature_maps import feature_picture
-from training.validation import METRICS
+
+from .validation import METRICS
 
 _SCALARS_EVERY = 10
 
