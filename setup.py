@@ -14,6 +14,7 @@ setup(
               *(f"{package}.{name}" for package, root in FOLDERS.items() for name in find_namespace_packages(root))],
     package_dir=FOLDERS,
     package_data={"panoptic_ros": ["py.typed"], "panoptic_ros.evaluation.report": ["*.j2"],
+                  "panoptic_ros.viewing": ["*.html"],
                   **{package: ["**/*"] for package in FOLDERS}},
     exclude_package_data={"": ["__pycache__/*", "*.py[cod]"]},
 )

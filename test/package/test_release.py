@@ -7,14 +7,22 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 from panoptic_ros import __version__
+from panoptic_ros.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_version_of_the_package_is_the_one_that_ros_reads() -> None:
+def test_the_version_of_the_package_is_the_one_that_ros_reads_and_that_is_cited() -> None:
     assert ElementTree.parse(ROOT / "package.xml").getroot().findtext("version") == __version__
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
+
+
+def test_every_method_of_a_paper_is_cited() -> None:
+    notes = [row["notes"] for row in yaml.safe_load((ROOT / "CITATION.cff").read_text())["references"]]
+    assert {re.match(r"The method (\w+)\.", note)[1] for note in notes} == METHODS.keys() - {"universal"}
 
 
 def test_the_changelog_can_be_released_with_catkin_s_tools() -> None:
