@@ -15,6 +15,8 @@ import pytest
 
 setuptools = pytest.importorskip("setuptools", "77", reason="pyproject.toml asks for setuptools 77")
 
+pytestmark = pytest.mark.timeout(600)  # it installs, and trains
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("benchmarks", "config", "docs", "launch", "msg", "panoptic_ros", "scripts", "test", "training")
 # A training of seconds by a recipe that is made for hours.
@@ -26,7 +28,7 @@ TINY = ("--data.train", "city:1000000x2/12@64x128", "--data.validation", "", "--
 def run(*command: str | Path, folder: Path) -> str:
     """What a command prints that sees neither this checkout nor what is in PYTHONPATH."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, timeout=200)
+    done = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
