@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
               "make a model folder of a Mask2Former, OneFormer or EoMT from Hugging Face"),
     "label": ("panoptic_ros.commands.label",
               "label a recording with a model: a COCO-panoptic dataset of its key frames, to train on"),
+    "view": ("panoptic_ros.commands.view",
+             "show overlay, tracks and latency in a browser, of a running node or of a replay's results"),
     "doctor": ("panoptic_ros.commands.doctor", "what is installed, what would be used and why, and what is missing"),
 }
 

@@ -55,6 +55,7 @@ def add_example_method(set_item: Callable[[Any, str, Any], None]) -> Any:
 
 def _module(files: dict[str, str], file: str, set_item: Callable[[Any, str, Any], None]) -> ModuleType:
     module = ModuleType(file.removesuffix(".py").replace("/", "."))
+    module.__package__ = module.__name__.rpartition(".")[0]  # of relative imports
     set_item(sys.modules, module.__name__, module)
     exec(compile(files[file], str(PAGE), "exec"), vars(module))
     return module

@@ -17,9 +17,10 @@ from torchvision.transforms.v2 import functional as F
 
 from panoptic_ros.classes import VOID
 from panoptic_ros.errors import InputError
-from training.batches import Objects
-from training.fourier import FourierAmplitude
-from training.image_maps import instances_of
+
+from .batches import Objects
+from .fourier import FourierAmplitude
+from .image_maps import instances_of
 
 _SEARCH_STRIDE = 4  # of the pixels among which a thing to crop around is searched
 GREY = (0.5, 0.5, 0.5)

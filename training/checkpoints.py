@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from panoptic_ros.errors import InputError
-from training.recipe import Recipe
+
+from .recipe import Recipe
 
 
 def save_checkpoint(file: Path, state: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from training.recipe import Precision, Recipe
+from .recipe import Precision, Recipe
 
 
 def make_fabric(recipe: Recipe, accelerator: str = "auto", devices: int | str = 1) -> Fabric:

@@ -31,8 +31,9 @@ from panoptic_ros.latency import latency_percentiles
 from panoptic_ros.model import load_model
 from panoptic_ros.paths import model_folder
 from panoptic_ros.perception import Perception
-from training.predictions import PredictionWriter
-from training.reading import LabelledImage, read_ahead
+
+from .predictions import PredictionWriter
+from .reading import LabelledImage, read_ahead
 
 # Frames that may wait to be scored: a network that is faster than the scores must not fill the memory.
 WAITING = 8
@@ -135,7 +136,7 @@ def _make_room(out: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="model folder, or name of a shipped model")
     parser.add_argument("--data", required=True,
                         help="dataset: a folder or file, or city for the synthetic city's test drives "

@@ -66,7 +66,8 @@ def _check(graph: bytes, model: Model, shape: tuple[int, ...], half: bool) -> in
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m training.export", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}.export",
+                                     description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", required=True, help="model folder, or name of a shipped model")
     parser.add_argument("--format", choices=["onnx"], default="onnx", help="of the file")
     parser.add_argument("--out", type=Path, help="file to write (default: the model's name in this folder)")

@@ -11,9 +11,10 @@ from panoptic_ros.classes import ClassTable
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods import METHODS
 from panoptic_ros.model import Model, load_model
-from training.objectives import OBJECTIVES, Objective
-from training.pretrained import pretrained_weights, unavailable
-from training.recipe import Recipe
+
+from .objectives import OBJECTIVES, Objective
+from .pretrained import pretrained_weights, unavailable
+from .recipe import Recipe
 
 
 @dataclass(frozen=True)

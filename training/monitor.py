@@ -16,7 +16,8 @@ from tqdm import tqdm
 from panoptic_ros.atomic_write import write_atomically
 from panoptic_ros.errors import InputError
 from panoptic_ros.viewing.feature_maps import feature_picture
-from training.validation import METRICS
+
+from .validation import METRICS
 
 _SCALARS_EVERY = 10
 

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from panoptic_ros.errors import InputError
-from training.recipe import Optimiser
+
+from .recipe import Optimiser
 
 
 def make_optimiser(settings: Optimiser, network: Any) -> torch.optim.Optimizer:

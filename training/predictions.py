@@ -7,7 +7,8 @@ from pathlib import Path
 from panoptic_ros.datasets import Dataset
 from panoptic_ros.datasets.coco_panoptic import CocoPanoptic, CocoPanopticWriter
 from panoptic_ros.labels import PanopticLabel
-from training.reading import LabelledImage
+
+from .reading import LabelledImage
 
 
 class PredictionWriter:

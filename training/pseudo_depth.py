@@ -114,7 +114,7 @@ def load_network(name: str, device: torch.device) -> Callable[[Tensor], Tensor]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m training.pseudo_depth",
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}.pseudo_depth",
                                      description=(__doc__ or "").splitlines()[0].rstrip(":"))
     parser.add_argument("images", type=Path, help="folder of images, with those in it")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the PNGs")

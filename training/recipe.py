@@ -16,13 +16,14 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods import METHODS
-from training.augmentation import Augmentation
-from training.distillation import Distillation
-from training.objectives import OBJECTIVES
-from training.sampling import Sampling
-from training.schedules import Schedule
-from training.self_training import SelfTraining
-from training.validation import METRICS
+
+from .augmentation import Augmentation
+from .distillation import Distillation
+from .objectives import OBJECTIVES
+from .sampling import Sampling
+from .schedules import Schedule
+from .self_training import SelfTraining
+from .validation import METRICS
 
 # Keys whose value is a dict of its own.
 _DICTS = ("test_time", "optimiser.multipliers", "hyperparameters.config")
@@ -30,6 +31,7 @@ _STAGE = re.compile(r"[A-Za-z0-9_-]+")
 # Key before 0.1.0 -> key; those of a method's objective and hyper-parameters are in the `renamed` of these.
 RENAMED = {"average": "ema_decay", "accumulate": "grad_accum_steps", "optimiser.clip": "optimiser.max_grad_norm",
            "optimiser.backbone_rate": "optimiser.backbone_multiplier"}
+RECIPES = Path(__file__).with_name("recipes")
 # Of Lightning Fabric's those that train well; for `auto` see `training.devices`.
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
@@ -181,6 +183,12 @@ class _Parser(ArgumentParser):
         raise InputError(message)
 
 
+def recipe_file(name: str) -> Path:
+    """The file of a recipe that is given by its path, or by its name in `recipes`, such as hle/city."""
+    named = RECIPES / f"{name}.yaml"
+    return named if named.is_file() and not Path(name).is_file() else Path(name)
+
+
 def load_stages(path: Path, overrides: Sequence[str] = ()) -> dict[str, Recipe]:
     """The stages of a recipe by name, from its YAML file, with `--key value` (or `--key.key value`) of the command line
     on top of each; a recipe without stages is one of the name "".
@@ -232,7 +240,7 @@ def _parsed(text: dict[str, Any], overrides: Sequence[str], source: str) -> Reci
 def _read(path: Path) -> dict[str, Any]:
     """The keys of a file, on top of those of its base."""
     if not path.is_file():
-        raise InputError(f"there is no recipe {path}")
+        raise InputError(f"there is no recipe {path}: give a file, or the name of one of ours, such as hle/city")
     try:
         text = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:

@@ -15,20 +15,21 @@ from panoptic_ros.classes import load_class_table
 from panoptic_ros.datasets import Dataset, Truth, open_dataset
 from panoptic_ros.errors import InputError
 from panoptic_ros.model import Model, save_model
-from training.checkpoints import check_same_run, load_checkpoint, save_checkpoint
-from training.devices import convolution_precision, memory_format
-from training.distillation import Teacher
-from training.ema import Ema
-from training.initialisation import initial_state
-from training.monitor import Monitor
-from training.objectives import OBJECTIVES
-from training.optimisers import freeze_batch_norm, freeze_layers, make_optimiser
-from training.recipe import Recipe
-from training.samples import Samples
-from training.schedules import rate_factor
-from training.self_training import PseudoLabels, UnlabelledImages
-from training.trained_model import trained_model, with_scores
-from training.validation import selection_score, validate
+
+from .checkpoints import check_same_run, load_checkpoint, save_checkpoint
+from .devices import convolution_precision, memory_format
+from .distillation import Teacher
+from .ema import Ema
+from .initialisation import initial_state
+from .monitor import Monitor
+from .objectives import OBJECTIVES
+from .optimisers import freeze_batch_norm, freeze_layers, make_optimiser
+from .recipe import Recipe
+from .samples import Samples
+from .schedules import rate_factor
+from .self_training import PseudoLabels, UnlabelledImages
+from .trained_model import trained_model, with_scores
+from .validation import selection_score, validate
 
 
 class Run:

@@ -16,12 +16,13 @@ from panoptic_ros.classes import VOID, ClassTable, class_mapping
 from panoptic_ros.datasets.dataset import Dataset, Truth
 from panoptic_ros.errors import InputError
 from panoptic_ros.processes import usable_processes
-from training.augmentation import GREY, Augmentation, Focus, as_sample
-from training.batches import collate
-from training.image_maps import CachedMaps, Maps, instance_keys, read_maps
-from training.reading import start
-from training.sampling import Sampling, make_policy
-from training.statistics import cached_statistics, measure_images, statistics_file
+
+from .augmentation import GREY, Augmentation, Focus, as_sample
+from .batches import collate
+from .image_maps import CachedMaps, Maps, instance_keys, read_maps
+from .reading import start
+from .sampling import Sampling, make_policy
+from .statistics import cached_statistics, measure_images, statistics_file
 
 
 class Samples(TorchDataset[dict[str, Any]]):

@@ -10,8 +10,9 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from panoptic_ros.errors import InputError
-from training.augmentation import Augmentation, Focus
-from training.statistics import ImageStatistics
+
+from .augmentation import Augmentation, Focus
+from .statistics import ImageStatistics
 
 # A box of this side (pixels, square root of its area) is between the levels 1 and 2 of a feature pyramid whose level l
 # takes sides of 224 x [2^(l - 2), 2^(l - 1)): Lin et al. 2017, Eq. 1, with levels counted from 0.

@@ -25,8 +25,9 @@ from panoptic_ros.image_files import IMAGE_SUFFIXES, read_image
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
 from panoptic_ros.methods import METHODS
 from panoptic_ros.model import Model, load_model
-from training.batches import Objects
-from training.ground_truth import ground_truth_objects
+
+from .batches import Objects
+from .ground_truth import ground_truth_objects
 
 # Share of the old mean score of a class that an image keeps.
 _SCORE_DECAY = 0.99

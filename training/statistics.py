@@ -14,7 +14,8 @@ from tqdm import tqdm
 from panoptic_ros.classes import VOID, ClassTable
 from panoptic_ros.datasets.dataset import Dataset
 from panoptic_ros.errors import InputError
-from training.image_maps import Maps, instances_of
+
+from .image_maps import Maps, instances_of
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,12 @@ from lightning_fabric import Fabric
 
 from panoptic_ros.errors import InputError
 from panoptic_ros.interruption import stop_on_interrupt
-from training.devices import make_fabric
-from training.monitor import Monitor
-from training.recipe import Recipe, load_stages
-from training.run import Run
-from training.samples import ResumableSampler, sample_batches
+
+from .devices import make_fabric
+from .monitor import Monitor
+from .recipe import Recipe, load_stages, recipe_file
+from .run import Run
+from .samples import ResumableSampler, sample_batches
 
 
 def train_stages(stages: Mapping[str, Recipe], out: Path, fabric: Fabric, workers: int, stop: Event,
@@ -112,9 +113,10 @@ class _timed(Iterator[Any]):  # noqa: N801
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.train", description=(__doc__ or "").splitlines()[0],
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}.train", description=(__doc__ or "").splitlines()[0],
                                      epilog="Every other --KEY VALUE sets a key of the recipe.")
-    parser.add_argument("--config", type=Path, required=True, help="recipe, for example training/recipes/hle/city.yaml")
+    parser.add_argument("--config", type=recipe_file, required=True,
+                        help="recipe: a file, or the name of one in training/recipes, such as hle/city")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run there goes on")
     parser.add_argument("--workers", type=int, default=1, help="processes per device that read samples")
     parser.add_argument("--accelerator", default="auto", help="auto, cpu or cuda")

@@ -36,8 +36,9 @@ from panoptic_ros.paths import model_folder
 from panoptic_ros.perception import Perception, preprocess
 from panoptic_ros.segments import Segments
 from panoptic_ros.tracking.appearance import AppearanceStatistics
-from training.losses.contrastive import supervised_contrastive_loss
-from training.reading import read_ahead
+
+from .losses.contrastive import supervised_contrastive_loss
+from .reading import read_ahead
 
 # Truth masks of fewer pixels of a 512 x 1024 image are too small to be known again.
 SMALLEST = 300

@@ -7,7 +7,8 @@ from typing import Any
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.methods import METHODS
 from panoptic_ros.model import Model
-from training.recipe import Recipe
+
+from .recipe import Recipe
 
 
 def trained_model(network: Any, recipe: Recipe, classes: ClassTable, mean: tuple[float, float, float],

@@ -40,10 +40,11 @@ from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.model import Model
 from panoptic_ros.paths import model_folder
 from panoptic_ros.perception import Perception, preprocess
-from training.evaluate import evaluate
-from training.reading import read_ahead
-from training.score_calibration import fit_calibration
-from training.validation import headline_scores
+
+from .evaluate import evaluate
+from .reading import read_ahead
+from .score_calibration import fit_calibration
+from .validation import headline_scores
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ def run(args: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m training.tune", description=__doc__.splitlines()[0],
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}.tune", description=__doc__.splitlines()[0],
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--model", required=True, help="model folder; its model.yaml is rewritten")
     parser.add_argument("--data", default="city:500-523x60", help="dataset to tune on")

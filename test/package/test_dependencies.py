@@ -41,14 +41,20 @@ NO_DEPENDENCY = {
 NOT_IMPORTED = {"rosbags-image"}
 
 
-def imported() -> set[str]:
-    """The top-level modules that the package imports anywhere, without those of Python."""
+# What training imports besides -> its distribution.
+OF_TRAINING = {"jsonargparse": "jsonargparse", "lightning_fabric": "lightning-fabric"}
+# It writes the files that torch.utils.tensorboard is asked for.
+NOT_IMPORTED_BY_TRAINING = {"tensorboard"}
+
+
+def imported(folder: str = "panoptic_ros") -> set[str]:
+    """The top-level modules that a package imports anywhere, without those of Python."""
     names: set[str] = set()
-    for file in (ROOT / "panoptic_ros").rglob("*.py"):
+    for file in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
                 names.update(alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
+            elif isinstance(node, ast.ImportFrom) and not node.level:
                 names.add(str(node.module))
     return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - NO_DEPENDENCY.keys()
 
@@ -73,3 +79,10 @@ def test_the_python_modules_that_are_imported_are_the_dependencies_in_pyproject(
     rows = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     distributions = {re.split(r"[\s<>=;\[]", row)[0] for row in rows}
     assert distributions - NOT_IMPORTED == {PYTHON[module][0] for module in imported() & PYTHON.keys()}
+
+
+def test_what_training_imports_is_the_extra_of_its_name() -> None:
+    rows = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["training"]
+    distributions = {re.split(r"[\s<>=;\[]", row)[0] for row in rows}
+    needed = imported("training") - PYTHON.keys()
+    assert {OF_TRAINING[module] for module in needed} == distributions - NOT_IMPORTED_BY_TRAINING

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from training.objectives.all_scales import AllScalesObjective
-from training.objectives.centroid_embedding import CentroidEmbeddingObjective
-from training.objectives.dense_detections import DenseDetectionsObjective
-from training.objectives.einet import EINetObjective
-from training.objectives.hle import HLEObjective
-from training.objectives.objective import Objective
-from training.objectives.universal import UniversalObjective
+from .all_scales import AllScalesObjective
+from .centroid_embedding import CentroidEmbeddingObjective
+from .dense_detections import DenseDetectionsObjective
+from .einet import EINetObjective
+from .hle import HLEObjective
+from .objective import Objective
+from .universal import UniversalObjective
 
 __all__ = ["OBJECTIVES", "Objective"]
 

@@ -14,12 +14,13 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.geometry.boxes import box_iou
 from panoptic_ros.methods.all_scales.network import BOX_SIDE, BOX_WEIGHTS, MASK_SIDE, ROI_STRIDES
 from panoptic_ros.methods.all_scales.region_pooling import PyramidCanvas
-from training.batches import Objects
-from training.ground_truth import GroundTruth, ground_truth_objects
-from training.losses.crop_aware_boxes import box_loss
-from training.losses.cross_entropy import bootstrapped_cross_entropy
-from training.matching import IGNORED, covered_share, match_boxes, sample_matches
-from training.objectives.objective import Objective, weighted_total
+
+from ..batches import Objects
+from ..ground_truth import GroundTruth, ground_truth_objects
+from ..losses.crop_aware_boxes import box_loss
+from ..losses.cross_entropy import bootstrapped_cross_entropy
+from ..matching import IGNORED, covered_share, match_boxes, sample_matches
+from .objective import Objective, weighted_total
 
 # Stride of the semantic loss: that of the logits.
 QUARTER = 4

@@ -12,12 +12,13 @@ from torch.nn import functional as F
 from panoptic_ros.classes import VOID, ClassTable
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods.centroid_embedding.positions import cell_of, positional_embedding
-from training.ground_truth import ground_truth_objects
-from training.losses.boundary import boundary_weight, distance_to_boundary, weighted_mean
-from training.losses.depth import affine_invariant_loss, scale_invariant_log_loss
-from training.losses.dice import generalized_dice_loss
-from training.losses.total_variation import cross_entropy_variation, total_variation
-from training.objectives.objective import Objective, weighted_total
+
+from ..ground_truth import ground_truth_objects
+from ..losses.boundary import boundary_weight, distance_to_boundary, weighted_mean
+from ..losses.depth import affine_invariant_loss, scale_invariant_log_loss
+from ..losses.dice import generalized_dice_loss
+from ..losses.total_variation import cross_entropy_variation, total_variation
+from .objective import Objective, weighted_total
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from panoptic_ros.methods.dense_detections.boxes import (
     locations,
     query_boxes,
 )
-from training.ground_truth import GroundTruth, ground_truth_objects
-from training.losses.cross_entropy import bootstrapped_cross_entropy
-from training.objectives.objective import Objective, weighted_total
+
+from ..ground_truth import GroundTruth, ground_truth_objects
+from ..losses.cross_entropy import bootstrapped_cross_entropy
+from .objective import Objective, weighted_total
 
 # Stride of levelness, semantics and masks, and that of the first level.
 QUARTER = 4

@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from panoptic_ros.classes import VOID
 from panoptic_ros.errors import InputError
-from training.ground_truth import ground_truth_objects
-from training.losses.cross_entropy import bootstrapped_cross_entropy
-from training.objectives.objective import Objective, weighted_total
+
+from ..ground_truth import ground_truth_objects
+from ..losses.cross_entropy import bootstrapped_cross_entropy
+from .objective import Objective, weighted_total
 
 MIN_OVERLAP = 0.7  # IoU of a box whose corners lie within the radius of the heatmap's Gaussian with the true box
 

@@ -19,9 +19,10 @@ from panoptic_ros.methods.hle.kernels import (
     pixel_features,
     position_grid,
 )
-from training.batches import Objects
-from training.losses.lovasz import lovasz_binary, lovasz_softmax
-from training.objectives.objective import Objective, weighted_total
+
+from ..batches import Objects
+from ..losses.lovasz import lovasz_binary, lovasz_softmax
+from .objective import Objective, weighted_total
 
 # Of the root mean square distance of an instance's pixels to their centre. At 1.5 the spatial kernel is 0.64 at the
 # edge of a disc and 0.51 at the ends of a bar: the embedding is left to tell neighbours apart.

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from panoptic_ros.classes import VOID, ClassTable
-from training.objectives.objective import Objective
+
+from .objective import Objective
 
 
 @dataclass(frozen=True)
