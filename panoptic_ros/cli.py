@@ -31,6 +31,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
               "make a model folder of a Mask2Former, OneFormer or EoMT from Hugging Face"),
     "label": ("panoptic_ros.commands.label",
               "label a recording with a model: a COCO-panoptic dataset of its key frames, to train on"),
+    "fleet": ("panoptic_ros.commands.fleet",
+              "evaluate, replay or label many recordings over many machines, and merge what they found"),
     "doctor": ("panoptic_ros.commands.doctor", "what is installed, what would be used and why, and what is missing"),
 }
 
