@@ -141,7 +141,8 @@ def merge(fleet: Fleet) -> dict[str, Any]:
 
 
 def merged_timing(fleet: Fleet) -> dict[str, Any]:
-    """Seconds of each recording, of a clock and of all processors together, where they were spent, and the latencies of all frames, by stage."""
+    """Seconds of each recording, by the clock and of all processors together; where they were spent; and the latencies
+    of all frames, by stage."""
     done = [row for row in fleet.of_status(OK) if row["key"] in fleet.timing]
     latency = merged_latency(fleet)
     seconds, cpu_seconds = ({row["recording"]: fleet.timing[row["key"]][name] for row in done}

@@ -166,7 +166,8 @@ def _publish_loss(store: Store, run: str, item: dict[str, Any], answer: dict[str
            "fault": answer["fault"], "reason": answer["reason"]}
     with store.workspace(run) as folder:
         (folder / LOG).write_text(f"{answer['reason']}\n")
-        publish_row(store, folder, row, {"seconds": 0.0, "cpu_seconds": 0.0, "host": "", "latency": {}}, item["folder"], replace=True)
+        timing = {"seconds": 0.0, "cpu_seconds": 0.0, "host": "", "latency": {}}
+        publish_row(store, folder, row, timing, item["folder"], replace=True)
 
 
 def _compare(fleet: Fleet, baseline: Fleet, tolerance: float) -> tuple[Comparison | None, list[str]]:

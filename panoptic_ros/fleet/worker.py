@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -80,10 +81,13 @@ class FleetWorker:
         """
         begin, cpu_begin = time.perf_counter(), time.process_time()
         with self._store.workspace(self._run) as folder:
-            with (folder / LOG).open("w", errors="backslashreplace") as log, redirect_stderr(log), redirect_stdout(log):
+            log = io.StringIO()
+            with redirect_stderr(log), redirect_stdout(log):
                 answer = self._process(item, folder)
-                if reason := answer.get("reason"):
-                    print(answer.pop("details", reason))
+            if "fault" in answer:
+                answer["reason"] = answer["reason"].replace(str(folder), "the result's folder")  # the same in every run
+                print(answer.pop("details", answer["reason"]), file=log)
+            (folder / LOG).write_text(log.getvalue(), errors="backslashreplace")
             row = {"recording": item["recording"], "content": item["content"], "key": item["key"], **answer}
             if row.get("fault") == SYSTEM and not item["last"]:
                 return row
@@ -101,7 +105,10 @@ class FleetWorker:
         facts = {"input": item["recording"], "bag_hash": item["content"], "model_hash": job.model_hash,
                  **({"truth_hash": item["truth"]} if item["truth"] else {})}
         with local_copy(item["recording"]) as place:
-            work = work_on(job, place, item["recording"], self._perception, folder, facts)
+            try:
+                work = work_on(job, place, item["recording"], self._perception, folder, facts)
+            except InputError as error:
+                raise InputError(str(error).replace(str(place), item["recording"])) from error
         if work.counters:
             np.savez_compressed(folder / COUNTERS, allow_pickle=False, **work.counters)
         engine = self._perception.engine
