@@ -30,8 +30,8 @@ class RayWorkers:
         local: dict[str, Any] = {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
         try:
             ray.init(address=address, log_to_driver=False, **(local if address == "local" else {}))
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(f"no Ray cluster at {address}: {str(error).splitlines()[0]}") from error
+        except Exception as error:  # Ray raises just that where a machine is too busy to start one
+            raise InputError(f"no Ray cluster at {address}: {str(error).strip().splitlines()[0]}") from error
         room = ray.cluster_resources()
         fits = int(min([room.get("CPU", 0) / cpus if cpus else room.get("GPU", 0) / gpus,
                         *([room.get("GPU", 0) / gpus] if gpus else [])]))
