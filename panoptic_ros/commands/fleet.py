@@ -160,7 +160,10 @@ def _job(args: argparse.Namespace) -> Any:
         explain_choice(args.engine, args.device, args.precision, model.int8 is not None)  # raises what all would
     options: dict[str, Any] = {}
     if args.action == "evaluate":
-        options = {"truth": args.truth, "match": args.match}
+        truth = args.truth
+        if truth and ("{name}" in truth or os.path.exists(truth)):
+            truth = os.path.abspath(truth)  # workers may be anywhere
+        options = {"truth": truth, "match": args.match}
     elif args.action == "replay":
         options = {"overlay": not args.no_overlay}
     else:

@@ -225,14 +225,14 @@ def local_copy(path: str) -> Iterator[Path]:
 
 
 def expand(recordings: list[str]) -> list[str]:
-    """The recordings that paths and URLs with `*` name, each once, in their order."""
+    """The recordings that paths and URLs with `*` name, each once, sorted; absolute, for workers anywhere."""
     found: list[str] = []
     for path in recordings:
         if is_url(path) and any(c in path for c in "*?["):
             fs, pattern = open_url(path)
             found += [fs.unstrip_protocol(match) for match in sorted(fs.glob(pattern))]
         else:
-            found.append(path)
+            found.append(path if is_url(path) else os.path.abspath(os.path.expanduser(path)))
     return sorted(dict.fromkeys(found))
 
 

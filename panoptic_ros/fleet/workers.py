@@ -132,7 +132,10 @@ def _serve(connection: Connection[Any, Any], make: Callable[[], FleetWorker], gp
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     worker = make()
     while True:
-        asked = connection.recv()
+        try:
+            asked = connection.recv()
+        except EOFError:
+            return
         if asked is None:
             return
         method, arguments = asked

@@ -17,7 +17,7 @@ from panoptic_ros.evaluation.results import numbers
 from panoptic_ros.fleet.job import Job
 from panoptic_ros.fleet.merge import read_fleet
 from panoptic_ros.fleet.run import parse_shard, write_merged
-from panoptic_ros.fleet.storage import Store
+from panoptic_ros.fleet.storage import Store, expand
 
 Run = Callable[..., Any]
 DONE = 4  # of five bags one is damaged
@@ -129,6 +129,22 @@ def test_a_recording_that_is_not_there_fails_and_the_others_go_on(bags: list[str
     rows = {row["recording"]: row for row in read_fleet([Store(str(tmp_path / "out"))]).rows}
     assert rows[nothing]["status"] == "failed"
     assert rows[nothing]["reason"] == f"there is no {nothing}"
+
+
+def test_a_fleet_of_which_everything_failed_has_a_report_and_status_1(
+        bags: list[str], make_job: Callable[..., Job], run_inline: Run, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    run_inline(make_job(), bags[2:3], tmp_path)
+    assert main(["fleet", "merge", str(tmp_path)]) == 1
+    assert "0 ok, 1 failed, 0 missing" in capsys.readouterr().out
+    assert "drive_1b" in (tmp_path / "report.html").read_text()
+    assert main(["fleet", "merge", str(tmp_path), "--allow-failed", "1"]) == 0
+
+
+def test_workers_anywhere_find_recordings_that_were_named_from_here(bags: list[str],
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(bags[0]).parent)
+    assert expand(["drive_1.mcap", "./drive_0.mcap", "drive_1.mcap"]) == bags[:2]
 
 
 def test_the_report_links_recordings_and_worst_frames_to_their_pages(evaluated: Path, tmp_path: Path) -> None:
