@@ -96,12 +96,13 @@ def write_drives(folder: Path, count: int) -> None:
         drive, truth = CityDrive(seed, CityCamera.of_size(*SIZE), 10.0), DriveTruth(classes)
         with BagWriter(folder / f"drive_{seed:02d}.mcap") as bag:
             for k in range(6 + 7 * seed % 11):
-                frame = truth.panoptic_frame(drive.render(k))
+                rendered = drive.render(k)
+                frame = truth.panoptic_frame(rendered)
                 messages = {"/camera/image": camera_image_message(frame.image, bag.types),
                             "/camera/truth/panoptic/image": panoptic_image_message(frame, bag.types),
                             "/camera/truth/segments": segments_message(frame, TRUTH, bag.types)}
                 for topic, message in messages.items():
-                    bag.write(topic, message, frame.image.stamp_ns)
+                    bag.write(topic, message, rendered.stamp_ns)
     (folder / "damaged.mcap").write_bytes(bytes(range(256)) * 40)
 
 
