@@ -55,7 +55,8 @@ class Scheduler:
                 self._busy[worker] = item, time.monotonic()
             if not told and not self._idle and not self._busy and time.monotonic() - begin > _PATIENCE_S:
                 told = True
-                print("still waiting for a first worker to start: the machine is busy, or a cluster has no room now", file=sys.stderr)
+                print("still waiting for a first worker: the machine is busy, or a cluster has no room now",
+                      file=sys.stderr)
             for item, answer in self._answers():
                 k = number[id(item)]
                 if answer.get("fault") == SYSTEM and tries[k] < self._retries:
