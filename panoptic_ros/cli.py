@@ -35,6 +35,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
               "label a recording with a model: a COCO-panoptic dataset of its key frames, to train on"),
     "view": ("panoptic_ros.commands.view",
              "show overlay, tracks and latency in a browser, of a running node or of a replay's results"),
+    "fleet": ("panoptic_ros.commands.fleet",
+              "evaluate, replay or label many recordings over many machines, and merge what they found"),
     "doctor": ("panoptic_ros.commands.doctor", "what is installed, what would be used and why, and what is missing"),
 }
 

@@ -109,6 +109,10 @@ class Perception:
         """Forget the tracks of one camera, or of all; ids that were given out are not given out again."""
         self._trackers.reset(camera)
 
+    def start_recording(self) -> None:
+        """Forget all tracks and ids, as a new perception: recordings have the same ids in whatever order they come."""
+        self._trackers = CameraTrackers()
+
     def continue_tracks_of(self, other: Perception) -> None:
         """Take the place of another perception: tracks start anew, but ids it gave out are not given out again."""
         self._trackers = other._trackers

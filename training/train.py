@@ -4,9 +4,9 @@ Any key of the recipe may be given on the command line: --batch_size 4 --optimis
 again with the same --out to go on after an interruption. The model that validated best is in OUT/model; the stages of a
 recipe that has some are runs of their own in OUT/STAGE.
 
-Several devices of one machine: --devices 4. Several machines: on each
-torchrun --nnodes 2 --nproc-per-node 4 --rdzv-endpoint FIRST:29500 -m training.train --config ... --out ...
-with an --out that all of them see. A step then takes batch_size samples on every device.
+Several devices of one machine: --devices 4. Several machines: on each, with an --out that all of them see,
+torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint FIRST:29500 -m training.train --config ...
+See docs/training_many_machines.md. A step then takes batch_size samples on every device.
 """
 
 from __future__ import annotations

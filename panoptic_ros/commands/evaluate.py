@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,13 +29,12 @@ def run(args: argparse.Namespace) -> int:
     recording, out = open_input(args)
 
     from panoptic_ros.evaluation.content_hash import hash_path
-    from panoptic_ros.evaluation.replay_evaluation import OUTPUTS, ReplayEvaluation
+    from panoptic_ros.evaluation.replay_evaluation import OUTPUTS, ReplayEvaluation, evaluation_settings
     from panoptic_ros.evaluation.results import format_table
     from panoptic_ros.evaluation.truth_sources import open_truth
     from panoptic_ros.model import load_model
     from panoptic_ros.paths import model_folder
     from panoptic_ros.replay.result import check_output
-    from panoptic_ros.tracking import TrackerSettings
 
     check_output(out, args.overwrite, OUTPUTS)
     model = load_model(args.model)
@@ -49,10 +47,9 @@ def run(args: argparse.Namespace) -> int:
     if args.truth and Path(args.truth).exists():
         facts["truth_hash"] = hash_path(Path(args.truth))
 
-    settings = {"method": model.method, "thresholds": dataclasses.asdict(model.thresholds),
-                "tracking": dataclasses.asdict(TrackerSettings())}
-    evaluation = replay_into(lambda: ReplayEvaluation(out, recording, model.classes, model.model_id, truth, settings,
-                                                      facts), recording, model, args, with_semantics=True)
+    evaluation = replay_into(lambda: ReplayEvaluation(out, recording, model.classes, model.model_id, truth,
+                                                      evaluation_settings(model), facts),
+                             recording, model, args, with_semantics=True)
     print(format_table(evaluation))
     _print_frames(evaluation)
     print("\n".join([speed(evaluation), *(f"  {out / name}" for name in OUTPUTS)]))

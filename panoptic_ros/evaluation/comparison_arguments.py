@@ -28,17 +28,23 @@ def earlier_result(args: argparse.Namespace) -> dict[str, Any] | None:
 
     Raises InputError where it cannot be read or --tolerance makes no sense.
     """
-    if args.tolerance is not None and args.compare is None:
+    check_tolerance(args)
+    return read_result(args.compare) if args.compare else None
+
+
+def check_tolerance(args: argparse.Namespace) -> float:
+    """The tolerance. Raises InputError where --tolerance makes no sense."""
+    if args.tolerance is not None and not args.compare:
         raise InputError("--tolerance goes with --compare")
     if args.tolerance is not None and not 0 <= args.tolerance <= 1:
         raise InputError(f"--tolerance is {args.tolerance:g}; it is a fraction from 0 to 1, such as {_TOLERANCE}")
-    return read_result(args.compare) if args.compare else None
+    return _TOLERANCE if args.tolerance is None else float(args.tolerance)
 
 
 def print_comparison(result: Mapping[str, Any], other: Mapping[str, Any] | None, args: argparse.Namespace) -> int:
     """Print what changed from the `earlier_result`; returns the exit status, 1 where something is worse."""
     if other is None:
         return 0
-    comparison = compare(result, other, _TOLERANCE if args.tolerance is None else args.tolerance)
+    comparison = compare(result, other, check_tolerance(args))
     print(f"\nin comparison with {args.compare}:\n{format_comparison(comparison)}")
     return int(bool(comparison.regressions))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,39 @@ from panoptic_ros.camera_image import CameraImage
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.content_hash import hash_settings
+from panoptic_ros.evaluation.counters import counters_as_arrays
 from panoptic_ros.evaluation.report import Report, render
+from panoptic_ros.evaluation.report.report import WorstFrame
 from panoptic_ros.evaluation.results import write_result
 from panoptic_ros.evaluation.scorer import FrameScore, Scorer
+from panoptic_ros.evaluation.sums import Sums
 from panoptic_ros.evaluation.truth_sources import MatchedTruth
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import PanopticLabel
+from panoptic_ros.model import Model
 from panoptic_ros.replay.accounting import ReplayAccount
 from panoptic_ros.replay.result import received_frame
+from panoptic_ros.tracking import TrackerSettings
 
 OUTPUTS = ("evaluation.json", "report.html")
+
+
+def evaluation_settings(model: Model) -> dict[str, Any]:
+    """The `settings` of an evaluation of this model: what decides its results besides the network."""
+    return {"method": model.method, "thresholds": dataclasses.asdict(model.thresholds),
+            "tracking": dataclasses.asdict(TrackerSettings())}
+
+
+@dataclass(frozen=True)
+class ClassChangeTotals(Sums):
+    """Pixels of pairs of consecutive images, and those of them whose predicted class changes."""
+
+    pixels: int = 0
+    changed: int = 0
+
+    def result(self) -> dict[str, Any]:
+        """The part of a result that says it, empty without a pair."""
+        return {"class_change": {"predicted_change": self.changed / self.pixels}} if self.pixels else {}
 
 
 class ReplayEvaluation:
@@ -89,7 +114,7 @@ class ReplayEvaluation:
                                   "dropped": summary.pop("dropped")}
         quality: dict[str, Any] = {}
         if self._truth is None or self._scorer is None:
-            quality = self._changes.result()
+            quality = self._changes.totals.result()
         else:
             unmatched = self._truth.unmatched()
             if interrupted:
@@ -116,6 +141,15 @@ class ReplayEvaluation:
         write_atomically(self._out / "report.html", render(self._report, evaluation))
         return {**evaluation, "files": list(OUTPUTS)}
 
+    def counters(self) -> dict[str, np.ndarray]:
+        """All that adds up over recordings, as arrays with names: see `Scorer.state`; without truth the changes."""
+        return self._scorer.state() if self._scorer else counters_as_arrays({"changes": self._changes.totals})
+
+    @property
+    def worst_frames(self) -> list[WorstFrame]:
+        """Those of least quality, the worst first."""
+        return self._report.worst
+
     def _nothing_scored(self, frames: Mapping[str, Any]) -> str:
         assert self._truth is not None
         unmatched = self._truth.unmatched()
@@ -133,14 +167,10 @@ class _ClassChanges:
 
     def __init__(self) -> None:
         self._before: dict[str, np.ndarray] = {}
-        self._changed = self._pixels = 0
+        self.totals = ClassChangeTotals()
 
     def add(self, camera: str, class_map: np.ndarray) -> None:
         before = self._before.get(camera)
         if before is not None and before.shape == class_map.shape:
-            self._changed += int(np.count_nonzero(before != class_map))
-            self._pixels += class_map.size
+            self.totals += ClassChangeTotals(class_map.size, int(np.count_nonzero(before != class_map)))
         self._before[camera] = class_map
-
-    def result(self) -> dict[str, Any]:
-        return {"class_change": {"predicted_change": self._changed / self._pixels}} if self._pixels else {}

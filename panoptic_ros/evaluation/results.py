@@ -55,7 +55,7 @@ _NOTES = ("unmapped_classes", "classes_without_counterpart", "classes_not_predic
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
     """Write a result as JSON. Raises InputError where a number is NaN or infinite, or the file cannot be written."""
     try:
-        text = json.dumps(_rounded(result), indent=1, allow_nan=False)
+        text = json.dumps(rounded(result), indent=1, allow_nan=False)
     except ValueError as error:
         raise InputError(f"the result has a number that is NaN or infinite, {path} was not written: {error}") from error
     try:
@@ -127,10 +127,10 @@ def _leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...]
         yield path, value
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Numbers with nine digits after the point: what is left out is the order of a sum, not a measurement."""
     if isinstance(value, Mapping):
-        return {key: _rounded(part) for key, part in value.items()}
+        return {key: rounded(part) for key, part in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_rounded(part) for part in value]
+        return [rounded(part) for part in value]
     return round(value, 9) if isinstance(value, float) and math.isfinite(value) else value

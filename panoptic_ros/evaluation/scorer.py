@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +13,11 @@ import numpy as np
 from panoptic_ros.classes import ClassTable, class_mapping
 from panoptic_ros.datasets.dataset import Truth
 from panoptic_ros.errors import InputError
+from panoptic_ros.evaluation.counters import counters_as_arrays, counters_of_arrays
 from panoptic_ros.evaluation.depth import compare_class_depth, compare_depth
 from panoptic_ros.evaluation.image_scores import image_quality, image_result, image_sums, thing_scores
 from panoptic_ros.evaluation.overlap import overlap
-from panoptic_ros.evaluation.sequence_scores import SequenceSums, sequence_result
+from panoptic_ros.evaluation.sequence_scores import SEQUENCE_COUNTERS, SequenceSums, sequence_result
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
 
 
@@ -117,6 +120,30 @@ class Scorer:
                              "tracked" + ("" if self.sequences else ", and no sequence"))
         return {"images": self.images, "sequences": self.sequences, **self._notes(), **result}
 
+    def state(self) -> dict[str, np.ndarray]:
+        """All that was counted so far, as arrays with names, fit for np.savez; of whole sequences."""
+        self.finish_all()
+        tables = {"truth": sorted(kind.value for kind in self.kinds), "classes": self.classes.to_dict(),
+                  "predicted_classes": self._predicted_classes.to_dict()}
+        return {**{name: np.array(json.dumps(table)) for name, table in tables.items()},
+                **{name: np.array(getattr(self, name)) for name in _COUNTS},
+                **counters_as_arrays({**self._sums, **self._totals})}
+
+    @staticmethod
+    def of_state(state: Mapping[str, np.ndarray]) -> Scorer:
+        """The scorer whose `state` this is. Raises InputError where it is none."""
+        try:
+            tables = {name: json.loads(str(state[name])) for name in ("truth", "classes", "predicted_classes")}
+            scorer = Scorer(ClassTable.from_dict(tables["classes"]), frozenset(map(Truth, tables["truth"])),
+                            ClassTable.from_dict(tables["predicted_classes"]))
+            for name in _COUNTS:
+                setattr(scorer, name, int(state[name]))
+            for name, value in counters_of_arrays(state).items():
+                (scorer._totals if name in SEQUENCE_COUNTERS else scorer._sums)[name] = value
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the counters of a scorer cannot be read: {type(error).__name__} at {error}") from error
+        return scorer
+
     def __iadd__(self, other: Scorer) -> Scorer:
         """Add the images of `other`, which is not to be used any more."""
         self.finish_all()
@@ -167,6 +194,10 @@ class Scorer:
         if self._unranked:
             notes["warnings"] = ["mask_ap ranks all things alike: the predictions have no scores"]
         return {name: lines for name, lines in notes.items() if lines}
+
+
+# Plain numbers among what a scorer counts.
+_COUNTS = ("images", "sequences", "_judged_pixels", "_ranked", "_unranked")
 
 
 def _add_up(totals: dict[str, Any], parts: dict[str, Any]) -> None:

@@ -16,6 +16,9 @@ from panoptic_ros.evaluation.tracked_masks import tracked_masks
 from panoptic_ros.evaluation.video_panoptic_quality import VideoPanopticQuality
 from panoptic_ros.labels import PanopticLabel
 
+# The names of what `SequenceSums.totals` has.
+SEQUENCE_COUNTERS = ("stq", "vpq", "tracking", "hota", "flicker")
+
 
 class SequenceSums:
     """Takes the images of one sequence in order, for each metric that its truth allows."""
@@ -46,9 +49,9 @@ class SequenceSums:
 
     def totals(self) -> dict[str, Any]:
         """What the sequence adds to each metric: name -> accumulator."""
-        metrics = {"stq": self._stq, "vpq": self._vpq, "tracking": self._tracking, "hota": self._hota,
-                   "flicker": self._flicker}
-        return {name: metric.totals() for name, metric in metrics.items() if metric is not None}
+        metrics = (self._stq, self._vpq, self._tracking, self._hota, self._flicker)
+        return {name: metric.totals() for name, metric in zip(SEQUENCE_COUNTERS, metrics, strict=True)
+                if metric is not None}
 
 
 def sequence_result(totals: dict[str, Any], classes: ClassTable) -> dict[str, Any]:

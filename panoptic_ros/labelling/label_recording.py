@@ -62,19 +62,28 @@ class LabelSettings:
             raise InputError(f"count is {self.count}; it is a number of images, 0 = all")
 
 
+def labelling_perception(model: Model, settings: LabelSettings, engine: str = "auto", device: str = "auto",
+                         precision: str = "auto") -> Perception:
+    """A perception of this model as the settings say: averaged over the mirror image, where the method has that."""
+    perception = Perception(model, engine, device, precision)
+    if settings.flip and METHODS[model.method].test_time_augmentation is not None:
+        perception.engine = AugmentedEngine(perception.engine, model.method, TestTime(flip=True), model.network.stride)
+    return perception
+
+
 def label_recording(recording: Recording, model: Model, out: Path, settings: LabelSettings, stop: Event,
-                    engine: str = "auto", device: str = "auto", precision: str = "auto") -> dict[str, Any] | None:
+                    engine: str = "auto", device: str = "auto", precision: str = "auto",
+                    perception: Perception | None = None) -> dict[str, Any] | None:
     """Write the dataset; returns the report, or None when `stop` was set: called again, it goes on.
 
+    perception: `labelling_perception` of the same arguments, where there is one already; it has no tracks yet.
     Leaves OUT/panoptic.json, panoptic/, images/, labelling.json (the report) and contact_sheet.jpg.
     Raises InputError where there is nothing to label, or `out` has other files.
     """
     if out.is_dir() and any(out.iterdir()) and not (out / "predictions").is_dir():
         raise InputError(f"{out} has files that are not of unfinished labels: choose another folder")
-    perception = Perception(model, engine, device, precision)
-    flips = settings.flip and METHODS[model.method].test_time_augmentation is not None
-    if flips:
-        perception.engine = AugmentedEngine(perception.engine, model.method, TestTime(flip=True), model.network.stride)
+    perception = perception or labelling_perception(model, settings, engine, device, precision)
+    flips = isinstance(perception.engine, AugmentedEngine)
     predictions = Predictions(out / "predictions", {
         "recording": str(recording.path.resolve()), "streams": [stream.topic for stream in recording.streams],
         "model": model.model_id, "flip": flips, "engine": engine, "device": device, "precision": precision})
@@ -137,7 +146,7 @@ def _write(recording: Recording, model: Model, out: Path, settings: LabelSetting
     sheet.write(out / "contact_sheet.jpg")
     total = max(sum(reasons.values()), 1)
     return {"recording": str(recording.path), "model": model.model_id, "images": len(rows), "labelled": len(keys),
-            "labelled_share": reasons["none"] / total,
+            "pixels": sum(reasons.values()), "labelled_share": reasons["none"] / total,
             "void": {name.lower(): reasons[name.lower()] / total for name in Doubt.__members__ if name != "NONE"},
             "classes": {model.classes.names[k]: {"segments": segments[k], "pixel_share": pixels[k] / total}
                         for k in sorted(segments)}}

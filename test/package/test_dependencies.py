@@ -29,12 +29,14 @@ PYTHON: dict[str, tuple[str, str | None]] = {
 # Imported without being a dependency of its own, and why.
 NO_DEPENDENCY = {
     "cityscapesscripts": "for `dataset convert cityscapes` alone, which says that it is needed",
+    "fsspec": "of torch; for URLs of `panoptic-ros fleet` alone",
     "h5py": "for NYU Depth v2's .mat file alone, which says that it is needed (the extra `depth`)",
     "nncf": "for `panoptic-ros quantise` alone, which says that it is needed (the extra `quantise`)",
     "onnxruntime": "for the engine of its name, which says that it is needed (the extra `onnx`)",
     "tensorrt": "for the engine of its name, which says that it is needed (NVIDIA's own installer has it)",
     "compression": "of Python 3.14", "markupsafe": "of jinja2", "panoptic_ros": "the package",
     "huggingface_hub": "of transformers", "transformers": "of the extra universal, which says that it is needed",
+    "ray": "for `panoptic-ros fleet --ray` alone, which says that it is needed (the extra `fleet`)",
     "typing_extensions": "for type checkers alone",
 }
 # It adds rosbags.image to the modules of rosbags.

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from panoptic_ros.classes import ClassTable
 from panoptic_ros.datasets.dataset import Truth
 from panoptic_ros.evaluation.metrics import CLASS_COLUMNS, GROUPS, METRICS
 from panoptic_ros.evaluation.report.clips import Clip, make_clip
@@ -62,17 +63,12 @@ def render(report: Report, evaluation: Mapping[str, Any]) -> str:
 
     evaluation: the result as evaluation.json has it; what it lacks is not shown.
     """
-    # The folder itself, not the package by name: colcon puts generated messages beside the modules.
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
-                              lstrip_blocks=True, undefined=StrictUndefined)
-    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f}"
-    environment.filters["uri"] = as_uri
     time, time_label = _time(report)
-    class_columns, class_rows = _class_table(report, evaluation)
-    return environment.get_template("page.html.j2").render(
+    class_columns, class_rows = class_table(report.classes, evaluation)
+    return template("page.html.j2").render(
         title=f"Evaluation of {Path(str(evaluation['input'])).name}" if "input" in evaluation else "Evaluation",
-        cards=list(_cards(evaluation)), facts=list(_facts(evaluation)), frames=_frame_facts(evaluation),
-        warnings=list(_warnings(evaluation)), class_columns=class_columns,
+        cards=list(cards(evaluation)), facts=list(facts(evaluation)), frames=frame_facts(evaluation),
+        warnings=list(warnings(evaluation)), class_columns=class_columns,
         class_rows=class_rows, quality_name=_quality_name(report.truth),
         quality_plot=_quality_plot(report, time, time_label), mean_quality=_mean(report.quality),
         latency_rows=_latency_rows(report), time_plot=_frame_time_plot(report, time, time_label),
@@ -82,7 +78,18 @@ def render(report: Report, evaluation: Mapping[str, Any]) -> str:
         several=len(report.cameras) > 1, version=evaluation.get("panoptic_ros"))
 
 
-def _cards(evaluation: Mapping[str, Any]) -> Iterator[Card]:
+def template(name: str) -> Template:
+    """A template of this folder; a number with the filter `percent` is a fraction."""
+    # The folder itself, not the package by name: colcon puts generated messages beside the modules.
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
+                              lstrip_blocks=True, undefined=StrictUndefined)
+    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f}"
+    environment.filters["uri"] = as_uri
+    return environment.get_template(name)
+
+
+def cards(evaluation: Mapping[str, Any]) -> Iterator[Card]:
+    """The headline numbers that were measured."""
     for keys in _CARDS:
         first, *rest = (METRICS[key] for key in keys)
         if (value := first.value(evaluation)) is not None:
@@ -91,7 +98,7 @@ def _cards(evaluation: Mapping[str, Any]) -> Iterator[Card]:
                        tuple((metric.label, metric.format(v)) for metric, v in values if v is not None))
 
 
-def _facts(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def facts(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """(name, value) of all that is not empty or off; a value that is a mapping is shown as a small table."""
     for key in [*(k for k in _FACTS if k in evaluation), *(k for k in evaluation if k not in _FACTS)]:
         value = evaluation[key]
@@ -107,14 +114,16 @@ def _told(value: Any) -> Any:
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
-def _frame_facts(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
+def frame_facts(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, value) of what came of the frames."""
     names = {"in": "frames in", "out": "segmented"}
     return [(names.get(key, str(key).replace("_", " ")),
              ", ".join(f"{count} {reason}" for reason, count in value.items()) or "0" if isinstance(value, Mapping)
              else _told(value)) for key, value in (evaluation.get("frames") or {}).items()]
 
 
-def _warnings(evaluation: Mapping[str, Any]) -> Iterator[str]:
+def warnings(evaluation: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader must know, in words."""
     for key in ("notices", "warnings", "problems"):
         entries = evaluation.get(key) or ()
         if isinstance(entries, Mapping):
@@ -122,13 +131,14 @@ def _warnings(evaluation: Mapping[str, Any]) -> Iterator[str]:
         yield from (str(entry) for entry in entries)
 
 
-def _class_table(report: Report, evaluation: Mapping[str, Any]) -> tuple[list[tuple[str, bool]], list[dict[str, Any]]]:
+def class_table(classes: ClassTable, evaluation: Mapping[str, Any],
+                ) -> tuple[list[tuple[str, bool]], list[dict[str, Any]]]:
     """(heading, is it a fraction) of each column, and a row for each class; those in which anything was measured."""
     rows: list[dict[str, Any]] = []
-    for k, name in enumerate(report.classes.names):
+    for k, name in enumerate(classes.names):
         values = {metric.label: metric.value(evaluation, name) for metric in CLASS_COLUMNS}
         if any(value is not None for value in values.values()):
-            rows.append({"name": name, "thing": report.classes.is_thing[k], "color": report.classes.colors[k],
+            rows.append({"name": name, "thing": classes.is_thing[k], "color": classes.colors[k],
                          "values": values})
     columns = [(metric.label, metric.unit == "%") for metric in CLASS_COLUMNS
                if any(row["values"][metric.label] is not None for row in rows)]

@@ -88,6 +88,27 @@ def histogram(values: np.ndarray, value_label: str, marks: Mapping[str, float]) 
     return _svg(height, parts, f"histogram of {value_label}")
 
 
+def bar_plot(rows: Sequence[tuple[str, float, str]], value_label: str, percent: bool = False) -> str:
+    """A bar for each row: name, value, and where a click on it leads (may be empty); in the order of the rows.
+
+    percent: values are fractions, shown from 0 to 100 %.
+    """
+    height = TOP + _ROW_HEIGHT * len(rows) + BOTTOM
+    top = 1.0 if percent else _headroom(np.array([value for _, value, _ in rows]))
+    x = Axis(0.0, top, _NAME_WIDTH, WIDTH - RIGHT)
+    parts = [_x_ticks(x, height, f"{value_label} (%)" if percent else value_label,
+                      (lambda v: f"{100 * v:g}") if percent else _number)]
+    for i, (name, value, link) in enumerate(rows):
+        y = TOP + _ROW_HEIGHT * i
+        told = f"{name}: {100 * value:.1f} %" if percent else f"{name}: {_number(value)}"
+        bar = (f'<text class="name" x="{_NAME_WIDTH - 8}" y="{y + 11}" text-anchor="end">'
+               f"{escape(name if len(name) < 24 else name[:22] + '…')}</text>"
+               f'<rect class="bar" x="{x.begin}" y="{y + 2}" width="{max(1.5, x.at(max(value, 0.0)) - x.begin):.1f}" '
+               f'height="{_ROW_HEIGHT - 4}"><title>{escape(told)}</title></rect>')
+        parts.append(f'<a href="{escape(link)}">{bar}</a>' if link else bar)
+    return _svg(height, parts, f"{value_label} of each")
+
+
 def track_plot(rows: Sequence[TrackRow], time: np.ndarray, time_label: str, classes: ClassTable,
                several_cameras: bool, is_truth: bool) -> str:
     """A row for each object, first come first; a bar for each time without interruption.
@@ -168,10 +189,10 @@ def _grid(x: Axis, y: Axis, height: int, x_label: str, y_label: str, y_text: Cal
             f"{escape(y_label)}</text>")
 
 
-def _x_ticks(x: Axis, height: int, label: str) -> str:
+def _x_ticks(x: Axis, height: int, label: str, text: Callable[[float], str] | None = None) -> str:
     bottom = height - BOTTOM
     ticks = "".join(f'<line class="grid" x1="{x.at(v):.1f}" x2="{x.at(v):.1f}" y1="{TOP}" y2="{bottom}"/>'
-                    f'<text x="{x.at(v):.1f}" y="{bottom + 16}" text-anchor="middle">{_number(v)}</text>'
+                    f'<text x="{x.at(v):.1f}" y="{bottom + 16}" text-anchor="middle">{(text or _number)(v)}</text>'
                     for v in x.ticks(8))
     return ticks + (f'<text class="axis" x="{(x.begin + x.end) / 2:.0f}" y="{height - 6}" text-anchor="middle">'
                     f"{escape(label)}</text>")
