@@ -26,7 +26,8 @@ def commands_of(page: Path) -> list[list[str]]:
         inside ^= line.startswith("```")
         text = line.strip()
         if (inside or line.startswith("    ")) and (start := _START.match(text)):
-            commands.append(shlex.split(text[start.start(1):], comments=True))
+            text = re.sub(r"\$\(\(.*?\)\)|\$\w+", "1", text[start.start(1):])  # what a shell would put there
+            commands.append(shlex.split(text, comments=True))
     return commands
 
 
@@ -83,7 +84,8 @@ def test_the_tutorial_can_be_followed(tmp_path: Path, monkeypatch: pytest.Monkey
         if command[:2] == ["panoptic-ros", "view"]:
             continue  # it runs until it is ended; test/commands/test_view.py looks at it
         if command[0] == "panoptic-ros":
-            assert cli.main(command[1:]) == 0, command
+            # 1: of two models one is worse in something, which is what --compare is asked for.
+            assert cli.main(command[1:]) in ((0, 1) if "--compare" in command else (0,)), command
         else:
             assert importlib.import_module(command[2]).main(command[3:]) == 0, command
         done.append(command)
