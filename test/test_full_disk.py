@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -9,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,8 +49,18 @@ def full(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[P
             pytest.skip("needs the right to mount a file system")
         mounted.append(folder)
 
+    test = request.node.obj
+
+    @functools.wraps(test)
+    def without_limit_afterwards(**arguments: Any) -> None:
+        # Not in the fixture's end alone: before it pytest writes its report, perhaps into a file larger than the limit.
+        try:
+            test(**arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    request.node.obj = without_limit_afterwards
     yield make
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
     signal.signal(signal.SIGXFSZ, handler)
     for folder in mounted:
         subprocess.run(["umount", str(folder)], check=True)
