@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import json
 import logging
 import warnings
 from collections import OrderedDict
@@ -38,7 +39,7 @@ class OpenVinoEngine:
         self.precision = precision
         self._network = _AsTuple(copy.deepcopy(network).cpu()).eval()
         self._core = openvino_core()
-        self._requests: OrderedDict[tuple[int, ...], tuple[Any, list[str]]] = OrderedDict()
+        self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         stride, self._dynamic_size = int(network.stride), bool(network.dynamic_size)  # type: ignore[arg-type]
         self._cache = EngineCache()
         self._graph: Any = None  # made when a shape is compiled that was not kept
@@ -54,23 +55,24 @@ class OpenVinoEngine:
         # What cannot be converted is found out now; a network of which a graph was kept can be.
         self._smallest = (1, 3, 2 * stride, 3 * stride)
         marker = {**self._key, "shape": "any"}
-        if self._cache.load(marker) is None:
+        if (names := self._cache.load(marker)) is not None:
+            self._network.names = json.loads(names)
+        else:
             self._graph = self._convert(self._smallest)
-            self._cache.store(marker, b"converted")
+            self._cache.store(marker, json.dumps(self._network.names).encode())
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
         shape = tuple(image.shape)
         if shape not in self._requests:
-            compiled = self._compiled(shape)
-            names = [output.get_any_name() for output in compiled.outputs]
-            self._requests[shape] = compiled.create_infer_request(), names
+            self._requests[shape] = self._compiled(shape).create_infer_request()
             if len(self._requests) > SHAPES_KEPT:
                 self._requests.popitem(last=False)
         self._requests.move_to_end(shape)
-        request, names = self._requests[shape]
+        request = self._requests[shape]
         request.infer([image.contiguous().numpy()], share_inputs=True)
         # The next call overwrites the request's own buffers.
-        return {name: torch.from_numpy(request.get_output_tensor(i).data.copy()) for i, name in enumerate(names)}
+        return {name: torch.from_numpy(request.get_output_tensor(i).data.copy())
+                for i, name in enumerate(self._network.names)}
 
     def _compiled(self, shape: tuple[int, ...]) -> Any:
         key = {**self._key, "shape": shape}

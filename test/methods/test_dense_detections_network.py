@@ -44,6 +44,8 @@ def test_finer_levels_describe_the_image_as_the_paper_s_describe_one_of_twice_it
     fine, paper = network(finest_stride=4), network()
     with torch.no_grad():
         outputs, larger = fine(torch.randn(2, 3, 64, 96)), paper(torch.randn(2, 3, 128, 192))
+    assert outputs.pop("appearance").shape[2:] == (8, 12)
+    assert larger.pop("appearance").shape[2:] == (16, 24)
     assert {name: x.shape for name, x in outputs.items()} == {name: x.shape for name, x in larger.items()}
     # The encoder's own maps reach to stride 32: four levels take theirs, one is made of the last.
     assert (len(fine.pyramid.lateral), len(fine.pyramid.coarser)) == (4, 1)
@@ -93,7 +95,7 @@ def test_boxes_begin_at_two_strides() -> None:
 def test_the_class_table_decides_what_there_is() -> None:
     image = torch.zeros(1, 3, 64, 64)
     with torch.no_grad():
-        assert set(network(is_thing=[False] * 3)(image)) == {"semantic_logits"}
+        assert set(network(is_thing=[False] * 3)(image)) == {"semantic_logits", "appearance"}
         assert network(is_thing=[True] * 3)(image)["class_logits"].shape[1] == 3
 
 

@@ -87,7 +87,7 @@ def test_coco_with_depth_goes_from_instances_over_relative_to_metric_depth(
         assert any(row["depth"] > 0 for row in log)
     assert all(math.isfinite(value) for log in (first, second, third) for row in log for value in row.values())
     kinds = [load_model(f"run/{stage}/model").network.pixel_outputs for stage in ("instances", "all_tasks", "large")]
-    assert [kind - {"class_logits", "centroid"} for kind in kinds] == [set(), {"disparity"}, {"depth"}]
+    assert [kind - {"class_logits", "centroid", "appearance"} for kind in kinds] == [set(), {"disparity"}, {"depth"}]
     model = load_model("run/model")
     assert model.predicts_depth
     frame = Perception(model, "torch", "cpu")(streets.image_and_label(0, load_class_table("coco"))[0])

@@ -178,7 +178,7 @@ def test_a_real_network_of_levels_says_the_same_of_an_image_and_of_its_mirror_im
     engine = AugmentedEngine(plain, "dense_detections", TestTime(flip=True), 32)
     image = torch.rand(1, 3, 64, 128)
     averaged, mirrored = engine(image), engine(image.flip(3))
-    for name in ("semantic_logits", "levelness"):
+    for name in ("semantic_logits", "levelness", "appearance"):
         torch.testing.assert_close(averaged[name], mirrored[name].flip(3), atol=1e-4, rtol=1e-4)
     for name in ("class_logits", "offsets", "centerness"):
         finest = (64 // stride, 128 // stride)
@@ -190,7 +190,7 @@ def test_a_real_network_of_levels_says_the_same_of_an_image_and_of_its_mirror_im
     # Without things among the classes there are no levels to turn round.
     stuff = dense_detections.Network(hyperparameters, [False, False]).eval()
     engine = AugmentedEngine(build_engine(stuff, "torch", "cpu", "single"), "dense_detections", TestTime(flip=True), 32)
-    assert engine(image).keys() == {"semantic_logits"}
+    assert engine(image).keys() == {"semantic_logits", "appearance"}
 
 
 def test_einet_averages_probabilities_heatmaps_and_embeddings_before_the_peaks(image: Tensor) -> None:
