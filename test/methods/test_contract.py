@@ -197,7 +197,7 @@ def test_the_decode_s_map_and_rows_say_the_same(model: Model) -> None:
         assert (x0, y0, x1, y1) == (x.min(), y.min(), x.max() + 1, y.max() + 1)
     if rows.embedding is not None:
         length = rows.embedding.norm(dim=1)[rows.is_thing]  # stuff may have none
-            torch.testing.assert_close(length, torch.ones_like(length))
+        torch.testing.assert_close(length, torch.ones_like(length))
     assert (decoded.depth is None) != model.predicts_depth
     if decoded.depth is not None:
         assert decoded.depth.shape == (1, 60, 120)
