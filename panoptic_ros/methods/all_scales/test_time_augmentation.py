@@ -29,8 +29,9 @@ def test_time_augmentation(network: Callable[[Tensor], dict[str, Tensor]], image
     if not mirrored:
         return plain.outputs
     outputs, other = plain.outputs, mirrored[0]
-    merged = {name: (outputs[name] + other.unmirrored(other.outputs[name], outputs[name].shape[3])) / 2
-              for name in ("semantic_logits", "appearance") if name in outputs}
+    merged: dict[str, Tensor] = {
+        name: (outputs[name] + other.unmirrored(other.outputs[name], outputs[name].shape[3])) / 2
+        for name in ("semantic_logits", "appearance") if name in outputs}
     if "box" in outputs:
         merged.update(_merged_detections(outputs, _unmirrored(other, image.shape[3])))
     return merged
