@@ -21,7 +21,7 @@ from panoptic_ros.atomic_write import write_all_atomically, write_atomically
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.decoding.appearance import appearance_vectors
 from panoptic_ros.decoding.score_calibration import ScoreCalibration
-from panoptic_ros.engines.quantised_graph import find_quantised_graph
+from panoptic_ros.engines.quantised_graph import find_quantised_graph, weights_hash
 from panoptic_ros.errors import InputError
 from panoptic_ros.methods import METHODS, Decoded
 from panoptic_ros.networks.appearance_head import AppearanceHead
@@ -167,7 +167,7 @@ def load_model(name_or_path: str | Path) -> Model:
     except InputError as error:
         raise InputError(f"{description}: {error}") from error
     _load_weights(network, weighed, weights)
-    head, content = _appearance_head(folder / APPEARANCE, hashlib.sha256(weighed).hexdigest())
+    head, content = _appearance_head(folder / APPEARANCE, weights_hash(weighed))
     digest = hashlib.sha256(described + weighed + content).hexdigest()[:8]
     return Model(text["method"], hyperparameters, network.eval(), classes, input_size, mean, std, thresholds,
                  f"{folder.resolve().name}@{digest}", training, head, calibration,
@@ -235,7 +235,7 @@ def _appearance_head(file: Path, weights: str) -> tuple[AppearanceHead | None, b
 
 def save_appearance_head(head: AppearanceHead, folder: Path) -> None:
     """Write the appearance head of the model in this folder, for the weights that lie there."""
-    made_of = hashlib.sha256((folder / WEIGHTS).read_bytes()).digest()
+    made_of = bytes.fromhex(weights_hash((folder / WEIGHTS).read_bytes()))
     state = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
     write_atomically(folder / APPEARANCE,
                      save({**state, "weights": torch.tensor(list(made_of), dtype=torch.uint8)}))

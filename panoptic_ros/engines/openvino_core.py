@@ -31,17 +31,21 @@ class _SignalStack(ctypes.Structure):
 @contextmanager
 def keep_signal_stack() -> Iterator[None]:
     """After the block, this thread's signal stack is what it was before: where other code makes a Core in it."""
-    found, libc = _SignalStack(), ctypes.CDLL(None)
-    libc.sigaltstack(None, ctypes.byref(found))
+    found = _signal_stack()
     try:
         yield
     finally:
         gc.collect()  # a Core that goes later would take the stack away again
-        libc.sigaltstack(ctypes.byref(found), None)
+        ctypes.CDLL(None).sigaltstack(ctypes.byref(found), None)
 
 
 def signal_stack() -> int | None:
     """Address of this thread's stack for signal handlers, None where it has none of its own."""
+    address: int | None = _signal_stack().address
+    return address
+
+
+def _signal_stack() -> _SignalStack:
     found = _SignalStack()
     ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found))
-    return found.address
+    return found

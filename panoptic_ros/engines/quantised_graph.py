@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def weights_hash(weights: bytes) -> str:
-    """What an INT8 graph is kept under: the hash of the file of weights that it was made of."""
+    """What an INT8 graph or an appearance head is kept under: the hash of the file of weights that it was made of."""
     return hashlib.sha256(weights).hexdigest()
 
 
