@@ -17,6 +17,7 @@ from pathlib import Path
 from panoptic_ros import __version__
 from panoptic_ros.errors import InputError
 from panoptic_ros.paths import shared_folder
+from panoptic_ros.ros.shared_memory import abandoned_segments
 
 # Module -> distribution. Without one of these nothing works.
 CORE_PACKAGES = {"numpy": "numpy", "cv2": "opencv-python-headless", "torch": "torch", "torchvision": "torchvision",
@@ -180,6 +181,10 @@ def _transport() -> Iterator[Finding]:
     if not shared_memory.is_dir():
         yield Finding("transport", "shared memory", "no /dev/shm", "images then travel over UDP, which is slower")
         return
+    abandoned = sum(segment.stat().st_size for segment in abandoned_segments())
+    if abandoned:
+        yield Finding("transport", "abandoned segments", f"{abandoned / 2**20:.0f} MiB of processes that were killed",
+                      "the next node gives them back, and so does the command fastdds shm clean")
     space = shutil.disk_usage(shared_memory)
     too_small = space.total < SHARED_MEMORY_WANTED or space.free < SHARED_MEMORY_WANTED // 2
     yield Finding("transport", "shared memory", f"{space.free / 2**20:.0f} of {space.total / 2**20:.0f} MiB free",

@@ -29,6 +29,7 @@ from rclpy.signals import SignalHandlerOptions
 from panoptic_ros.errors import InputError
 from panoptic_ros.paths import shared_folder
 from panoptic_ros.ros.log_folder import have_log_folder
+from panoptic_ros.ros.shared_memory import remove_abandoned_segments
 
 Result = TypeVar("Result")
 
@@ -148,6 +149,7 @@ class Participant:
         self._changed = Condition()
         self._context = Context()
         have_log_folder()
+        remove_abandoned_segments()
         # rcl and Fast DDS read it when a context and a participant are made, and not after that.
         with _environment(environment):
             rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)

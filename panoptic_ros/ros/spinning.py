@@ -14,6 +14,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from panoptic_ros.ros.log_folder import have_log_folder
+from panoptic_ros.ros.shared_memory import remove_abandoned_segments
 
 
 def spin_until_signal(create: Callable[[], Node], close: Callable[[Any], None], args: Sequence[str] | None) -> None:
@@ -23,6 +24,7 @@ def spin_until_signal(create: Callable[[], Node], close: Callable[[Any], None], 
     Raises what `create` raises.
     """
     have_log_folder()
+    remove_abandoned_segments()  # of a node that was killed, before this one starts in its place
     # Our own signal handlers: with those of rclpy the context is gone before the node could end in order.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop = Event()

@@ -114,32 +114,37 @@ def test_random_messages_are_all_accounted_for(node: Any, segments: list[Any], m
     topic, kind = ("/image", Image) if transport == "raw" else ("/image/compressed", CompressedImage)
     images = node.participant.node.create_publisher(kind, topic, 2 * RANDOM_MESSAGES)
     node.wait_for(lambda: images.get_subscription_count() and node.count("publishers"), "the node to know of us")
-    rng = random.Random(1)
     jpeg = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (64, 128, 3), np.uint8))[1].tobytes()
-    for _ in range(RANDOM_MESSAGES):
-        images.publish(random_image(rng) if transport == "raw" else random_compressed(rng, jpeg))
-        time.sleep(0.005)  # so that most of them are looked at and not replaced by the next
-    sent = RANDOM_MESSAGES
-    good = make_image((2_000_000_000, 5)) if transport == "raw" else CompressedImage(
-        format="jpeg", data=array.array("B", jpeg))
+    sent = 0
 
-    good.header.stamp.sec = 2_000_000_000
-
-    def is_answered() -> bool:
+    def send(message: Any) -> None:
         nonlocal sent
         sent += 1
-        images.publish(good)
-        time.sleep(0.2)
-        return bool(segments) and segments[-1].header.stamp.sec == 2_000_000_000
+        images.publish(message)
 
-    node.wait_for(is_answered, "a result of a good image")
+    def is_answered(second: int) -> bool:
+        good = make_image((0, 0)) if transport == "raw" else CompressedImage(
+            format="jpeg", data=array.array("B", jpeg))
+        good.header.stamp.sec = second
+        send(good)
+        time.sleep(0.2)
+        return bool(segments) and segments[-1].header.stamp.sec == second
+
+    # The network is built for the first image: random ones would only wait, each replaced by the next.
+    node.wait_for(lambda: is_answered(1_000_000_000), "a result of a good image")
+    rng = random.Random(1)
+    for _ in range(RANDOM_MESSAGES):
+        send(random_image(rng) if transport == "raw" else random_compressed(rng, jpeg))
+        time.sleep(0.005)  # so that most of them are looked at and not replaced by the next
+    node.wait_for(lambda: is_answered(2_000_000_000), "a result of a good image")
 
     def accounted() -> bool:
         dropped = sum(int(value) for key, value in node.values().items() if key.startswith("dropped: "))
         return sent == node.count("received") == node.count("processed") + dropped
 
     node.wait_for(accounted, "results and drops to be as many as the images that were sent")
-    assert node.count("dropped: invalid image") > RANDOM_MESSAGES // 10
+    # Not how many: that is a matter of time, as one that waits gives way to the next.
+    assert node.count("dropped: invalid image") > node.count("processed") > 0
     assert node.state() == "active"
     assert "Traceback" not in node.process.log()
     node.participant.node.destroy_publisher(images)

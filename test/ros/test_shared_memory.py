@@ -1,0 +1,70 @@
+"""What killed participants leave in /dev/shm is given back at the next start, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from panoptic_ros.ros import shared_memory
+from panoptic_ros.ros.node_process import private_network
+from panoptic_ros.ros.shared_memory import FOLDER, abandoned_segments, remove_abandoned_segments
+
+PARTICIPANT = """
+import os, time
+before = set(os.listdir("/dev/shm"))
+import rclpy
+rclpy.init()
+node = rclpy.create_node("killed")
+print(*sorted(set(os.listdir("/dev/shm")) - before), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def participant() -> Iterator[tuple[subprocess.Popen[str], list[Path]]]:
+    """A process with a participant, and its shared memory."""
+    with subprocess.Popen([sys.executable, "-c", PARTICIPANT], env=os.environ | private_network(),
+                          stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        new = process.stdout.readline().split()
+        yield process, [FOLDER / name for name in new if f"{name}_el" in new and "port" not in name]
+        process.kill()
+
+
+def test_the_memory_of_a_killed_participant_is_given_back_and_that_of_a_living_one_is_not(
+        participant: tuple[subprocess.Popen[str], list[Path]], monkeypatch: pytest.MonkeyPatch) -> None:
+    process, segments = participant
+    assert segments
+    monkeypatch.setattr(shared_memory, "_YOUNGEST_S", 0.0)
+    assert not set(segments) & set(abandoned_segments())
+    remove_abandoned_segments()
+    assert all(segment.exists() for segment in segments)
+
+    process.kill()
+    process.wait()
+    assert set(segments) <= set(abandoned_segments())
+    assert remove_abandoned_segments() >= sum(1 for _ in segments)
+    assert not any(segment.exists() or Path(f"{segment}_el").exists() for segment in segments)
+    assert not set(segments) & set(abandoned_segments())
+
+
+def test_what_is_young_or_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    names = ["fastrtps_0123456789abcdef", "fastrtps_port7400", "fastrtps_port7400_el", "mine", "mine_el"]
+    for name in [*names, f"{names[0]}_el"]:
+        (tmp_path / name).write_bytes(b"12345")
+    assert not abandoned_segments(tmp_path)
+    for file in tmp_path.iterdir():
+        os.utime(file, (0, 0))
+    assert abandoned_segments(tmp_path) == [tmp_path / names[0]]
+    assert remove_abandoned_segments(tmp_path) == 5
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names[1:])
+
+
+def test_without_shared_memory_there_is_nothing_to_give_back(tmp_path: Path) -> None:
+    assert not abandoned_segments(tmp_path / "none")
+    assert remove_abandoned_segments(tmp_path / "none") == 0
