@@ -9,6 +9,8 @@ import numpy as np
 # A class's mean counts in full from about so many segments on; before, it is drawn to that of all things, and that to
 # zero: what few objects have in common may be what tells them apart from others.
 PRIOR_SEGMENTS = 10.0
+# Without so many segments it is not known what all have in common: no distance can be trusted.
+RELIABLE_SEGMENTS = 100.0
 # Statistics forget at this rate: so many segments of a class, and so many pairs, are remembered.
 MEMORY_SEGMENTS, MEMORY_PAIRS = 2000.0, 20000.0
 # Cosine distances 0 to 2 of different objects, in so many bins.
@@ -35,6 +37,11 @@ class AppearanceStatistics:
         """Nothing seen yet."""
         return AppearanceStatistics(np.zeros(0, np.float32), np.zeros((0, dimension), np.float32),
                                     np.zeros(BINS, np.float32))
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether enough was seen to tell what things have in common."""
+        return bool(self.count.sum() >= RELIABLE_SEGMENTS)
 
     def centred(self, embedding: np.ndarray, class_share: np.ndarray) -> np.ndarray:
         """Embeddings (N, D) without what their classes have in common, of unit length.
@@ -75,6 +82,17 @@ class AppearanceStatistics:
         bins = np.bincount(np.clip(apart * (BINS / 2), 0, BINS - 1).astype(int), minlength=BINS)
         kept = max(1 - len(apart) / MEMORY_PAIRS, 0.0)
         return AppearanceStatistics(learned.count, mean, (self.distances * kept + bins).astype(np.float32))
+
+    def merged(self, other: AppearanceStatistics) -> AppearanceStatistics:
+        """Those of two streams together; of this one alone where the other's embeddings are of another dimension."""
+        if self.mean.shape[1] != other.mean.shape[1]:
+            return self
+        classes = max(len(self.count), len(other.count))
+        count, sums = np.zeros(classes, np.float32), np.zeros((classes, self.mean.shape[1]), np.float32)
+        for one in (self, other):
+            count[:len(one.count)] += one.count
+            sums[:len(one.count)] += one.count[:, None] * one.mean
+        return AppearanceStatistics(count, sums / np.maximum(count, 1)[:, None], self.distances + other.distances)
 
     def false_match_distance(self, rate: float) -> float:
         """The cosine distance that this share of the pairs of different objects of one class is below."""

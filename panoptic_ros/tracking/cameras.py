@@ -11,8 +11,7 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.tracking.settings import TrackerSettings
 from panoptic_ros.tracking.temporal_smoothing import smooth
-from panoptic_ros.tracking.tracker import Tracker, TrackIdAllocator
-from panoptic_ros.tracking.tracks import Tracks
+from panoptic_ros.tracking.tracker import OtherCameras, Tracker, TrackIdAllocator
 
 # Cross-camera re-identification: images of two cameras that are taken within this time show one moment.
 SIMULTANEOUS_NS = 250_000_000
@@ -99,21 +98,22 @@ class CameraTrackers:
                              "or is not one of tracks") from error
         self._track_ids, self._cameras = track_ids, cameras
 
-    def _in_sight_of_others(self, name: str, stamp_ns: int) -> Tracks | None:
+    def _in_sight_of_others(self, name: str, stamp_ns: int) -> OtherCameras | None:
         """Candidates for re-identification: confirmed tracks that other cameras see now; None where there are none.
 
         An object that several cameras see is there once.
         """
-        found: Tracks | None = None
+        found: OtherCameras | None = None
         for other, camera in self._cameras.items():
-            tracks = camera.tracker.tracks
+            tracks, statistics = camera.tracker.tracks, camera.tracker.statistics
             tracks = tracks.select((tracks.track_id > 0) & (abs(tracks.last_seen_ns - stamp_ns) <= SIMULTANEOUS_NS))
             if other == name or not len(tracks):
                 continue
             if found is None:
-                found = tracks
-            elif found.embedding.shape[1] == tracks.embedding.shape[1]:
-                classes = max(found.class_share.shape[1], tracks.class_share.shape[1])
-                tracks = tracks.select(~np.isin(tracks.track_id, found.track_id))
-                found = found.with_classes(classes).joined(tracks.with_classes(classes))
+                found = OtherCameras(tracks, statistics)
+            elif found.tracks.embedding.shape[1] == tracks.embedding.shape[1]:
+                classes = max(found.tracks.class_share.shape[1], tracks.class_share.shape[1])
+                tracks = tracks.select(~np.isin(tracks.track_id, found.tracks.track_id))
+                found = OtherCameras(found.tracks.with_classes(classes).joined(tracks.with_classes(classes)),
+                                     found.statistics.merged(statistics))
         return found

@@ -69,8 +69,9 @@ class TrackerSettings:
                        "boxes by it"})
 
     cross_camera_reid_distance: float = setting(
-        0.0, 0.0, 2.0, "cross-camera re-identification: largest cosine distance of embeddings at which a new "
-        "object gets the id of one that another camera sees now; 0 = off")
+        0.0, 0.0, 2.0, "cross-camera re-identification: largest cosine distance of embeddings, without what "
+        "their class has in common (different objects: about 1), at which a new object gets the id of one that another "
+        "camera sees now; not before 100 things were seen; 0 = off")
     temporal_smoothing: bool = field(default=False, metadata={
         "description": "temporal smoothing of the segmentation: a tracked object has the class of most of its past, a "
                        "new one with a low score is held back for a frame, one that is missed for up to 0.35 s is "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -48,6 +48,14 @@ class TrackIdAllocator:
         return np.arange(self.allocated - count + 1, self.allocated + 1, dtype=np.int32)
 
 
+@dataclass(frozen=True)
+class OtherCameras:
+    """Tracks that are in sight of other cameras, and the appearance statistics of those."""
+
+    tracks: Tracks
+    statistics: AppearanceStatistics
+
+
 class Tracker:
     """Gives thing segments their track ids; the same frames give the same ids."""
 
@@ -57,6 +65,11 @@ class Tracker:
         self._masks = Masks.none()
         self._statistics = AppearanceStatistics.none(0)
         self._stamp_ns = _NEVER_NS
+
+    @property
+    def statistics(self) -> AppearanceStatistics:
+        """Of the embeddings of all things so far."""
+        return self._statistics
 
     @property
     def tracks(self) -> Tracks:
@@ -81,13 +94,13 @@ class Tracker:
         return frame.image.stamp_ns not in (None, self._stamp_ns)
 
     def update(self, frame: PanopticFrame, settings: TrackerSettings,
-               other_cameras: Tracks | None = None) -> tuple[np.ndarray, np.ndarray]:
+               other_cameras: OtherCameras | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Track id and track age of each of the frame's N segments.
 
-        other_cameras: tracks in sight of other cameras, for re-identification: a new object of like appearance gets
-        their id. Returns track_id (N,) int32, 0 for stuff and for tracks that are not confirmed yet, and track_age (N,)
-        int32, frames since the track got its id, 1 in that frame. A frame older than the last one starts anew; one
-        that it cannot follow has no tracks and changes nothing.
+        other_cameras: for re-identification: a new object of like appearance gets their track's id.
+        Returns track_id (N,) int32, 0 for stuff and for tracks that are not confirmed yet, and track_age (N,) int32,
+        frames since the track got its id, 1 in that frame. A frame older than the last one starts anew; one that it
+        cannot follow has no tracks and changes nothing.
         """
         now = frame.image.stamp_ns
         if now is None or not self.can_follow(frame):
@@ -193,16 +206,19 @@ class Tracker:
         rows, columns = assign(closeness, 1.0, np.zeros(len(lost)))
         return lost[rows], fresh[columns]
 
-    def _confirmed(self, tracks: Tracks, earned: np.ndarray, other_cameras: Tracks | None,
+    def _confirmed(self, tracks: Tracks, earned: np.ndarray, other_cameras: OtherCameras | None,
                    settings: TrackerSettings) -> Tracks:
         """The tracks with ids for those that have earned one, re-identified in other cameras or new."""
         earned = np.flatnonzero(earned & (tracks.track_id == 0))
         track_id = tracks.track_id.copy()
         if other_cameras is not None:
-            other = other_cameras.select(~np.isin(other_cameras.track_id, self._tracks.track_id))
-            same, rows = other.match_appearance(tracks.select(earned), settings.cross_camera_reid_distance)
-            track_id[earned[rows]] = other.track_id[same]
-            earned = np.delete(earned, rows)
+            statistics = self._statistics.merged(other_cameras.statistics)
+            candidates = other_cameras.tracks.select(~np.isin(other_cameras.tracks.track_id, self._tracks.track_id))
+            if statistics.is_reliable:
+                same, rows = candidates.centred(statistics).match_appearance(
+                    tracks.select(earned).centred(statistics), settings.cross_camera_reid_distance)
+                track_id[earned[rows]] = candidates.track_id[same]
+                earned = np.delete(earned, rows)
         track_id[earned] = self._track_ids.allocate(len(earned))
         return replace(tracks, track_id=track_id)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from panoptic_ros.tracking.affinity import Cues, box_areas, embedding_variance
+from panoptic_ros.tracking.appearance import AppearanceStatistics
 from panoptic_ros.tracking.matching import assign
 from panoptic_ros.tracking.settings import TrackerSettings
 
@@ -141,6 +142,12 @@ class Tracks:
                        last_seen_ns=np.full_like(self.last_seen_ns, stamp_ns),
                        class_share=share.astype(np.float32), box_state=segments.box_state,
                        velocity=velocity.astype(np.float32), embedding=embedding.astype(np.float32))
+
+    def centred(self, statistics: AppearanceStatistics) -> Tracks:
+        """With embeddings without what their classes have in common."""
+        if not len(self) or self.embedding.shape[1] != statistics.mean.shape[1]:
+            return self
+        return replace(self, embedding=statistics.centred(self.embedding, self.class_share))
 
     def match_appearance(self, others: Tracks, distance: float) -> tuple[np.ndarray, np.ndarray]:
         """Appearance matching: rows of these and of the others, one to one, of one class and no further apart than this

@@ -16,7 +16,7 @@ from panoptic_ros.tracking import CameraTrackers, TrackerSettings
 FrameFactory = Callable[..., PanopticFrame]
 
 SETTINGS = TrackerSettings()
-RED, GREEN = [1.0, 0, 0], [0, 1.0, 0]
+RED, GREEN, BLUE = [1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]
 BOXES = [[10, 40, 30, 60], [100, 40, 120, 60]]
 
 
@@ -44,30 +44,52 @@ def test_one_camera_is_reset_alone(make_frame: FrameFactory) -> None:
     assert ids_of(trackers, make_frame(0.2, BOXES, [RED, GREEN], camera="right")) == [7, 8]
 
 
-def test_an_object_in_two_cameras_is_reidentified_where_that_is_on(make_frame: FrameFactory) -> None:
-    settings, trackers = TrackerSettings(cross_camera_reid_distance=0.1), CameraTrackers()
-    assert ids_of(trackers, make_frame(0, BOXES, [RED, GREEN], camera="left"), settings) == [1, 2]
+CROSS_CAMERA = TrackerSettings(cross_camera_reid_distance=0.2)
+
+
+def after_a_while(make_frame: FrameFactory, common: float = 0.0) -> CameraTrackers:
+    """Trackers of two cameras that have seen things of many kinds, all out of sight and mind by the time 0.
+
+    common: how much of a fourth dimension all have in common, as pooled features do.
+    """
+    trackers, rng = CameraTrackers(), np.random.default_rng(0)
+    for k in range(30):
+        for name in ("left", "right"):
+            looks = np.pad(rng.normal(size=(2, 3)), ((0, 0), (0, 1)), constant_values=common)
+            trackers.update(make_frame(0.1 * k - 100, BOXES, looks, camera=name), SETTINGS)
+    return trackers
+
+
+def looks(*vectors: list[float], common: float = 0.0) -> list[list[float]]:
+    return [[*vector, common] for vector in vectors]
+
+
+@pytest.mark.parametrize("common", [0.0, 10.0])
+def test_an_object_in_two_cameras_is_reidentified_where_that_is_on(make_frame: FrameFactory, common: float) -> None:
+    trackers = after_a_while(make_frame, common)
+    red, green = ids_of(trackers, make_frame(0, BOXES, looks(RED, GREEN, common=common), camera="left"), CROSS_CAMERA)
     elsewhere = [[50, 40, 70, 60], [150, 10, 190, 90], [0, 0, 9, 9]]
-    right = make_frame(0.02, elsewhere, [GREEN, RED, [0, 0, 1.0]], camera="right")
-    assert ids_of(trackers, right, settings) == [2, 1, 3]
+    three = looks(GREEN, RED, BLUE, common=common)
+    ids = ids_of(trackers, make_frame(0.02, elsewhere, three, camera="right"), CROSS_CAMERA)
+    assert ids == [green, red, max(red, green) + 1]
     # The ids stay when the other camera has lost them.
     trackers.reset("left")
-    right = make_frame(0.12, elsewhere, [GREEN, RED, [0, 0, 1.0]], camera="right")
-    assert ids_of(trackers, right, settings) == [2, 1, 3]
+    assert ids_of(trackers, make_frame(0.12, elsewhere, three, camera="right"), CROSS_CAMERA) == ids
 
 
-@pytest.mark.parametrize("what", ["another class", "seen too long ago", "no embedding", "two of one appearance"])
+@pytest.mark.parametrize("what", ["another class", "seen too long ago", "no embedding", "two of one appearance",
+                                  "too little is known"])
 def test_an_object_of_another_camera_lends_its_id_only_to_itself(make_frame: FrameFactory, what: str) -> None:
-    settings, trackers = TrackerSettings(cross_camera_reid_distance=0.1), CameraTrackers()
-    appearances = None if what == "no embedding" else [RED]
-    ids_of(trackers, make_frame(0, BOXES[:1], appearances, camera="left"), settings)
+    trackers = CameraTrackers() if what == "too little is known" else after_a_while(make_frame)
+    appearances = None if what == "no embedding" else looks(RED)
+    [red] = ids_of(trackers, make_frame(0, BOXES[:1], appearances, camera="left"), CROSS_CAMERA)
     if what == "two of one appearance":
-        right = make_frame(0, BOXES, [RED, RED], camera="right")
-        assert sorted(ids_of(trackers, right, settings)) == [1, 2]
+        right = make_frame(0, BOXES, looks(RED, RED), camera="right")
+        assert sorted(ids_of(trackers, right, CROSS_CAMERA)) == [red, red + 1]
         return
     right = make_frame(0.5 if what == "seen too long ago" else 0, BOXES[:1], appearances, camera="right",
                        class_ids=[11] if what == "another class" else None)
-    assert ids_of(trackers, right, settings) == [2]
+    assert ids_of(trackers, right, CROSS_CAMERA) == [red + 1]
 
 
 def test_a_restart_goes_on_from_a_saved_state(make_frame: FrameFactory) -> None:
