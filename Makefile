@@ -12,8 +12,9 @@ help: ## this text
 demo: ## watch a city drive segmented and tracked by the live node; INPUT=<bag, video or images> RATE=<speed> to choose
 	scripts/with_env scripts/demo
 
+# A process for each core, each of one thread; files are not split, for their tests share nodes and models.
 test: lint ## everything the continuous integration runs: lint, then the tests
-	scripts/with_env pytest
+	OMP_NUM_THREADS=1 scripts/with_env pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: ## ruff, mypy and the import contract
 	scripts/with_env ruff check .
