@@ -86,7 +86,7 @@ class Ablation:
             size = recipe.input_size if quick or self.size is None else self.size
             with torch.inference_mode():
                 tuned = open_dataset((QUICK_TUNED_ON if quick else TUNED_ON).format(*size))
-                images = tuning_images(perception, tuned, 24, 0)
+                images = tuning_images(perception, tuned, 24, 0, follow=False)  # the papers' tables are of PQ
                 perception.thresholds = search(perception.model, images, 5 if quick else 80)
             scored = open_dataset((QUICK_SCORED_ON if quick else SCORED_ON).format(*size))
             evaluated = evaluate(perception, scored, len(scored), 0)

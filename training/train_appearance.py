@@ -28,7 +28,7 @@ from panoptic_ros.decoding.appearance import appearance_features, appearance_vec
 from panoptic_ros.decoding.segment_pooling import pool_segments
 from panoptic_ros.decoding.segments import make_segments
 from panoptic_ros.errors import InputError
-from panoptic_ros.evaluation.overlap import overlap
+from panoptic_ros.evaluation.overlap import mask_iou, overlap
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
 from panoptic_ros.model import Model, save_appearance_head
 from panoptic_ros.networks.appearance_head import AppearanceHead
@@ -133,8 +133,7 @@ def _found_objects(perception: Perception, outputs: dict[str, Tensor],
     found = perception.model.decode(outputs, perception.thresholds, size)
     segment_map, rows = found.segment_map[0], found.segments[0]
     shared = overlap(segment_map.cpu().numpy(), truth.segment_map, len(rows), len(truth))
-    union = shared.sum(1)[1:, None] + shared.sum(0)[None, 1:] - shared[1:, 1:]
-    fits = (2 * shared[1:, 1:] > union) & _is_object(perception.model, truth)
+    fits = (mask_iou(shared) > 0.5) & _is_object(perception.model, truth)
     fits &= rows.class_id.cpu().numpy()[:, None] == truth.class_id
     row, of = np.nonzero(fits)
     # Rows that are left out keep their numbers in the map.

@@ -1,10 +1,11 @@
 """Tune the decode of a model: python -m training.tune --model runs/city/model
 
-Searches the thresholds that give the best panoptic quality (the segments' best mean IoU where the truth is of classes
-alone) on images that are not trained on, as HLE's authors did with Optuna on each dataset (section 4.2). It writes them
-into model.yaml, with a calibration of the scores of things on the same images (with it scores are probabilities, and
-the tracker's thresholds mean the same for every model), and with what `training.evaluate` measures on images that the
-search did not see either.
+Searches the thresholds that are best on images that are not trained on, as HLE's authors did with Optuna on each
+dataset (section 4.2): by the mean of PQ and STQ where the truth follows objects, by PQ where it is of single images, by
+the segments' mean IoU where it is of classes alone. It writes them into model.yaml, with a calibration of the scores of
+things on the same images (with it scores are probabilities, and the tracker's thresholds for births and for second
+matches mean the same for every model; STQ is of tracks with it), and with what `training.evaluate` measures on images
+that the search did not see either.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import groupby
 from operator import add
 from typing import Any
 
@@ -33,26 +35,35 @@ from panoptic_ros.decoding.score_calibration import ScoreCalibration
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.mean_iou import class_pixels
 from panoptic_ros.evaluation.metrics import METRICS
-from panoptic_ros.evaluation.overlap import overlap
+from panoptic_ros.evaluation.overlap import mask_iou, overlap
 from panoptic_ros.evaluation.panoptic_quality import match_overlap
 from panoptic_ros.evaluation.results import format_table
+from panoptic_ros.evaluation.segmentation_tracking_quality import SegmentationTrackingQuality
+from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labels import PanopticLabel
 from panoptic_ros.model import Model
 from panoptic_ros.paths import model_folder
 from panoptic_ros.perception import Perception, preprocess
+from panoptic_ros.segments import Segments
+from panoptic_ros.tracking import CameraTrackers, TrackerSettings
 
 from .evaluate import evaluate
 from .reading import read_ahead
 from .score_calibration import fit_calibration
 from .validation import headline_scores
 
+# Images of a clip, in which objects are followed, and how they are followed.
+CLIP_LENGTH, SETTINGS = 4, TrackerSettings()
+
 
 @dataclass(frozen=True)
 class TuningExample:
-    """Network outputs of one image, on the CPU, and its ground truth."""
+    """Network outputs of one image, on the CPU, with its ground truth, its time and the name of its clip."""
 
     outputs: dict[str, Tensor]
     truth: PanopticLabel
+    stamp_ns: int = 0
+    clip: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,76 +74,139 @@ class TuningImages:
     classes: ClassTable
     truth: frozenset[Truth]
 
+    @property
+    def has_clips(self) -> bool:
+        """Whether objects can be followed in them."""
+        return {Truth.PANOPTIC, Truth.TRACKS} <= self.truth
 
-def tuning_images(perception: Perception, dataset: Dataset, count: int, workers: int) -> TuningImages:
-    """Network outputs of `count` images of a dataset, evenly spread over it.
 
+def tuning_images(perception: Perception, dataset: Dataset, count: int, workers: int,
+                  follow: bool = True) -> TuningImages:
+    """Network outputs of about `count` images of a dataset, evenly spread over it; clips of CLIP_LENGTH consecutive
+    ones where its truth follows objects and sequences are so long.
+
+    follow: whether objects are followed at all; without, all images are single ones.
     Raises InputError where the dataset's truth says nothing of most pixels.
     """
     if not dataset.truth & {Truth.PANOPTIC, Truth.SEMANTIC}:
         raise InputError(f"{dataset.name} has objects alone as its truth: tuning needs a class for every pixel")
-    rows = np.linspace(0, len(dataset), min(count, len(dataset)), endpoint=False).astype(int).tolist()
+    kinds = dataset.truth if follow else dataset.truth - {Truth.TRACKS}
+    clips = [rows[k:k + CLIP_LENGTH] for _, rows in dataset.sequences()
+             for k in range(0, len(rows) - CLIP_LENGTH + 1, CLIP_LENGTH)]
+    if {Truth.PANOPTIC, Truth.TRACKS} <= kinds and clips:
+        clips = [clips[k] for k in _spread(len(clips), max(count // CLIP_LENGTH, 1))]
+    else:
+        clips = [[row] for row in _spread(len(dataset), count)]
     model, engine = perception.model, perception.engine
+    clip_of = {row: f"clip {k}" for k, rows in enumerate(clips) for row in rows}
 
     def examples() -> Iterator[TuningExample]:
-        for example in tqdm(read_ahead(dataset, rows, workers), total=len(rows), unit="image", disable=None):
+        read = read_ahead(dataset, list(clip_of), workers)
+        for example in tqdm(read, total=len(clip_of), unit="image", disable=None):
             batch = preprocess(model, [CameraImage(example.image, "rgb8")], engine.device)
-            yield TuningExample({name: output.cpu() for name, output in engine(batch).items()}, example.truth)
+            yield TuningExample({name: output.cpu() for name, output in engine(batch).items()}, example.truth,
+                                example.stamp_ns, clip_of[example.row])
 
-    images = TuningImages(list(examples()), dataset.classes, dataset.truth)
+    images = TuningImages(list(examples()), dataset.classes, frozenset(kinds))
     if not any(example.truth.segment_map.any() for example in images.examples):
-        raise InputError(f"{dataset.name} is void in every pixel of the {len(rows)} images that were read")
+        raise InputError(f"{dataset.name} is void in every pixel of the {len(clip_of)} images that were read")
     return images
 
 
-def quality(model: Model, thresholds: Any, images: TuningImages) -> float:
-    """PQ of the decode with these thresholds, or mean IoU where the truth is semantic; 0 to 1.
+def _spread(length: int, count: int) -> list[int]:
+    """`count` of so many indices, evenly spread, or all."""
+    rows: list[int] = np.linspace(0, length, min(count, length), endpoint=False).astype(int).tolist()
+    return rows
 
-    The mean IoU is that of the segments' classes: the semantic map is the same for all thresholds.
-    """
-    is_panoptic, classes = Truth.PANOPTIC in images.truth, images.classes
-    class_of = None if model.classes.names == classes.names else class_mapping(model.classes, classes)
 
-    def part(example: TuningExample) -> Any:
+@dataclass(frozen=True)
+class _Prediction:
+    """What was decoded of an example, with the network's own scores; label and shared pixels are in the truth's
+    classes."""
+
+    segment_map: np.ndarray
+    segments: Segments[np.ndarray]
+    label: PanopticLabel
+    shared: np.ndarray
+
+
+def _decoded(model: Model, thresholds: Any, images: TuningImages) -> list[_Prediction]:
+    decode = dataclasses.replace(model, calibration=None).decoder(torch.device("cpu"))
+    predictions = []
+    for example in images.examples:
         truth = example.truth
         height, width = truth.segment_map.shape
-        found = model.decode(example.outputs, thresholds, (height, width))
-        predicted = PanopticLabel.of(found.segment_map[0].numpy(), found.segments[0].class_id.numpy())
-        if class_of is not None:
-            predicted = predicted.translated(class_of, classes.thing_mask)
-        intersection = overlap(predicted.segment_map, truth.segment_map, len(predicted), len(truth))
-        if is_panoptic:
-            return match_overlap(intersection, predicted.class_id, truth.class_id, truth.is_crowd, len(classes))
-        return class_pixels(intersection, predicted.class_id, truth.class_id, len(classes))
+        found = decode(example.outputs, thresholds, (height, width), False)
+        segment_map, segments = found.segment_map[0].numpy(), found.segments[0].numpy()
+        label = _in_classes_of(images, model, PanopticLabel.of(segment_map, segments.class_id, score=segments.score))
+        predictions.append(_Prediction(segment_map, segments, label, overlap(
+            label.segment_map, truth.segment_map, len(label), len(truth))))
+    return predictions
 
-    total = reduce(add, map(part, images.examples))
-    if is_panoptic:
-        return float(np.nanmean(total.quality()))
-    return float(np.nanmean(total.iou()))
+
+def _in_classes_of(images: TuningImages, model: Model, label: PanopticLabel) -> PanopticLabel:
+    if model.classes.names == images.classes.names:
+        return label
+    return label.translated(class_mapping(model.classes, images.classes), images.classes.thing_mask)
+
+
+def quality(model: Model, thresholds: Any, images: TuningImages) -> float:
+    """What the search makes large, 0 to 1: the mean of PQ and of STQ with calibrated scores, PQ alone where no object
+    is followed, or the mean IoU of the segments' classes where the truth is semantic (the semantic map is the same for
+    all thresholds)."""
+    predictions, classes = _decoded(model, thresholds, images), images.classes
+    pairs = [(one.shared, one.label.class_id, example.truth)
+             for one, example in zip(predictions, images.examples, strict=True)]
+    if Truth.PANOPTIC not in images.truth:
+        pixels = reduce(add, (class_pixels(shared, class_id, truth.class_id, len(classes))
+                              for shared, class_id, truth in pairs))
+        return float(np.nanmean(pixels.iou()))
+    matches = reduce(add, (match_overlap(shared, class_id, truth.class_id, truth.is_crowd, len(classes))
+                           for shared, class_id, truth in pairs))
+    panoptic = float(np.nanmean(matches.quality()))
+    if not images.has_clips:
+        return panoptic
+    tracking = _tracking_quality(model, predictions, images)
+    return panoptic if tracking is None else (panoptic + tracking) / 2
+
+
+def _tracking_quality(model: Model, predictions: list[_Prediction], images: TuningImages) -> float | None:
+    """STQ of the tracker on what was decoded, with scores calibrated on it; None where no object is followed."""
+    calibrated = _calibration(predictions, images)
+    totals = []
+    for _, rows in groupby(range(len(predictions)), lambda k: images.examples[k].clip):
+        trackers, clip = CameraTrackers(), SegmentationTrackingQuality(images.classes.thing_mask)
+        for k in rows:
+            found, example = predictions[k], images.examples[k]
+            segments = found.segments
+            if calibrated is not None:
+                score = calibrated(torch.from_numpy(segments.score)).numpy()
+                segments = dataclasses.replace(segments, score=np.where(segments.is_thing, score, segments.score))
+            pixels = np.broadcast_to(np.uint8(0), (*found.segment_map.shape, 3))
+            frame = trackers.update(PanopticFrame(
+                CameraImage(pixels, stamp_ns=example.stamp_ns), found.segment_map, segments, model.classes), SETTINGS)
+            clip.add(_in_classes_of(images, model, PanopticLabel.of_frame(frame)), example.truth, found.shared)
+        totals.append(clip.totals())
+    return reduce(add, totals).result().get("stq")
 
 
 def calibration(model: Model, thresholds: Any, images: TuningImages) -> ScoreCalibration | None:
     """How many of the thing segments with a score fit an object of their class; None where there are few segments, or
     the truth has no objects."""
-    if Truth.PANOPTIC not in images.truth:
-        return None
-    model = dataclasses.replace(model, calibration=None)
-    mapping = class_mapping(model.classes, images.classes)
+    return _calibration(_decoded(model, thresholds, images), images) if Truth.PANOPTIC in images.truth else None
+
+
+def _calibration(predictions: list[_Prediction], images: TuningImages) -> ScoreCalibration | None:
     scores, real = [np.zeros(0)], [np.zeros(0, bool)]
-    for example in images.examples:
-        truth = example.truth
-        height, width = truth.segment_map.shape
-        found = model.decode(example.outputs, thresholds, (height, width))
-        rows = found.segments[0].numpy()
-        shared = overlap(found.segment_map[0].numpy(), truth.segment_map, len(rows), len(truth))
-        union = shared.sum(1)[1:, None] + shared.sum(0)[None, 1:] - shared[1:, 1:]
-        same_class = mapping[rows.class_id][:, None] == truth.class_id
-        fits = (2 * shared[1:, 1:] > union) & same_class & ~truth.is_crowd
+    for one, example in zip(predictions, images.examples, strict=True):
+        label, shared, truth = one.label, one.shared, example.truth
+        fits = ((mask_iou(shared) > 0.5) & (label.class_id[:, None] == truth.class_id) & ~truth.is_crowd).any(1)
         # What lies on void or on a crowd is neither right nor wrong.
         unknown = shared[1:, 0] + shared[1:, 1:][:, truth.is_crowd].sum(1)
-        asked = rows.is_thing & ((2 * unknown < shared.sum(1)[1:]) | fits.any(1))
-        scores.append(rows.score[asked])
-        real.append(fits.any(1)[asked])
+        is_thing = np.append(images.classes.thing_mask, False)[label.class_id]
+        asked = is_thing & ((2 * unknown < shared.sum(1)[1:]) | fits)
+        scores.append(label.score[asked])
+        real.append(fits[asked])
     return fit_calibration(np.concatenate(scores), np.concatenate(real))
 
 
@@ -195,8 +269,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"python -m {__package__}.tune", description=__doc__.splitlines()[0],
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--model", required=True, help="model folder; its model.yaml is rewritten")
-    parser.add_argument("--data", default="city:500-523x60", help="dataset to tune on")
-    parser.add_argument("--images", type=int, default=48, help="so many of its images, evenly spread")
+    parser.add_argument("--data", default="city:500-523x4/5", help="dataset to tune on")
+    parser.add_argument("--images", type=int, default=96, help="so many of its images, evenly spread, in clips of "
+                        f"{CLIP_LENGTH} where objects can be followed")
     parser.add_argument("--trials", type=int, default=120, help="thresholds that are tried")
     parser.add_argument("--score", default="city", metavar="DATA", help="dataset whose score goes into model.yaml")
     parser.add_argument("--workers", type=int, default=1, help="processes that read or render images ahead")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from panoptic_ros.evaluation.overlap import overlap
+from panoptic_ros.evaluation.overlap import mask_iou, overlap
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.tracking import Tracker, TrackerSettings
 
@@ -51,9 +51,7 @@ def match_mask_iou(frames: Sequence[PanopticFrame]) -> list[np.ndarray]:
         segments = frame.segments
         track = np.zeros(len(segments), np.int64)
         if last is not None:
-            intersection = overlap(last.segment_map, frame.segment_map, len(last.segments), len(segments))
-            union = intersection.sum(1)[1:, None] + intersection.sum(0)[None, 1:] - intersection[1:, 1:]
-            iou = intersection[1:, 1:] / np.maximum(union, 1)
+            iou = mask_iou(overlap(last.segment_map, frame.segment_map, len(last.segments), len(segments)))
             iou[(last.segments.class_id[:, None] != segments.class_id) | ~segments.is_thing] = 0
             rows, columns = linear_sum_assignment(iou, maximize=True)
             real = iou[rows, columns] > MIN_MASK_IOU

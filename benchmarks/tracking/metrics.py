@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.tracking.baselines import TrackFunction
 from panoptic_ros.evaluation.hota import HigherOrderTrackingAccuracy
 from panoptic_ros.evaluation.multi_object_tracking import MultiObjectTracking
-from panoptic_ros.evaluation.overlap import overlap
+from panoptic_ros.evaluation.overlap import mask_iou, overlap
 from panoptic_ros.evaluation.segmentation_tracking_quality import SegmentationTrackingQuality
 from panoptic_ros.evaluation.tracked_masks import tracked_masks
 from panoptic_ros.frame import PanopticFrame
@@ -87,8 +87,7 @@ def occlusions(pairs: Pairs, tracks: Sequence[np.ndarray], stamps_ns: Sequence[i
     for k, (truth, shared, track) in enumerate(zip(pairs.truth, pairs.shared, tracks, strict=True)):
         area = shared.sum(0)[1:]
         in_sight = is_thing[truth.class_id] & ~truth.is_crowd & (truth.object_id > 0) & (area >= SMALLEST_IN_SIGHT)
-        union = shared.sum(1)[1:, None] + area - shared[1:, 1:]
-        fits = shared[1:, 1:] * 2 > union  # IoU above a half: at most one
+        fits = mask_iou(shared) > 0.5
         for row in np.flatnonzero(in_sight).tolist():
             segment = np.flatnonzero(fits[:, row])
             has = int(track[segment[0]]) if len(segment) else None
@@ -199,7 +198,6 @@ def _segments_of_objects(pairs: Pairs, k: int, is_thing: np.ndarray, area: int =
     """Object id -> row of the segment that fits it by more than half, of truth masks with this area in image k."""
     truth, shared = pairs.truth[k], pairs.shared[k]
     size = shared.sum(0)[1:]
-    union = shared.sum(1)[1:, None] + size - shared[1:, 1:]
     counts = is_thing[truth.class_id] & ~truth.is_crowd & (truth.object_id > 0) & (size >= area)
-    rows, columns = np.nonzero((shared[1:, 1:] * 2 > union) & counts)
+    rows, columns = np.nonzero((mask_iou(shared) > 0.5) & counts)
     return dict(zip(truth.object_id[columns].tolist(), rows.tolist(), strict=True))

@@ -31,6 +31,13 @@ def overlap(predicted_map: np.ndarray, truth_map: np.ndarray, predicted_count: i
     return np.bincount(key[start], length, rows * columns).astype(np.int64).reshape(rows, columns)
 
 
+def mask_iou(shared: np.ndarray) -> np.ndarray:
+    """IoU (N, M) of every pair of segments, void in the unions, from `overlap`; above 1/2 for at most one of a row."""
+    pixels = shared[1:, 1:]
+    union = shared.sum(1)[1:, None] + shared.sum(0)[None, 1:] - pixels
+    return pixels / np.maximum(union, 1)
+
+
 def check_rows(segment_map: np.ndarray, count: int, whose: str) -> None:
     """Raise InputError where a segment map (H, W) names a segment beyond the `count` rows of its table."""
     highest, lowest = segment_map.max(initial=0), segment_map.min(initial=0)

@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -56,9 +57,51 @@ def test_where_the_truth_is_of_classes_alone_mean_iou_is_what_counts(model_folde
 
 def test_images_are_spread_over_the_dataset(model_folder: Path) -> None:
     dataset = open_dataset("city:500-501x4@64x128")
-    spread = tuning_images(Perception(load_model(model_folder), "torch", "cpu"), dataset, 4, 0)
+    perception = Perception(load_model(model_folder), "torch", "cpu")
+    spread = tuning_images(perception, dataset, 4, 0, follow=False)
     for example, row in zip(spread.examples, (0, 2, 4, 6), strict=True):
         assert (example.truth.segment_map == dataset.label(row).segment_map).all()
+    assert not spread.has_clips
+
+
+def test_where_objects_can_be_followed_images_are_consecutive(model_folder: Path) -> None:
+    dataset = open_dataset("city:500-502x9@64x128")  # two clips of four in each, one image left
+    clips = tuning_images(Perception(load_model(model_folder), "torch", "cpu"), dataset, 11, 0)
+    assert clips.has_clips
+    assert [example.clip for example in clips.examples] == ["clip 0"] * 4 + ["clip 1"] * 4
+    rows = [0, 1, 2, 3, 13, 14, 15, 16]
+    for example, row in zip(clips.examples, rows, strict=True):
+        assert (example.truth.segment_map == dataset.label(row).segment_map).all()
+        assert example.stamp_ns == dataset.entries[row].stamp_ns
+
+
+@torch.inference_mode()
+def test_following_objects_counts_as_much_as_finding_them(model_folder: Path) -> None:
+    perception = Perception(load_model(model_folder), "torch", "cpu")
+    model = perception.model
+    images = tuning_images(perception, open_dataset(CITY.replace("x2", "x4")), 4, 0)
+    first = images.examples[0]
+    decoded = model.decode(first.outputs, model.thresholds, (64, 128))
+    class_id, is_thing = decoded.segments[0].class_id.numpy(), decoded.segments[0].is_thing.numpy()
+    assert is_thing.any()
+    # A street that stands still: what this network says, four times, each thing with an id of its own.
+    object_id = np.cumsum(is_thing) * is_thing
+    truth = PanopticLabel.of(decoded.segment_map[0].numpy(), class_id, object_id)
+    still = dataclasses.replace(images, examples=[
+        dataclasses.replace(first, truth=truth, stamp_ns=example.stamp_ns) for example in images.examples])
+    assert quality(model, model.thresholds, still) == 1
+    other = [np.roll(object_id[is_thing], k) for k in range(4)]
+    swapped = dataclasses.replace(still, examples=[
+        dataclasses.replace(example, truth=dataclasses.replace(truth, object_id=_placed(ids, is_thing)))
+        for example, ids in zip(still.examples, other, strict=True)])
+    assert quality(model, model.thresholds, swapped) < 1
+    assert quality(model, model.thresholds, dataclasses.replace(swapped, truth=frozenset({Truth.PANOPTIC}))) == 1
+
+
+def _placed(ids: np.ndarray, is_thing: np.ndarray) -> np.ndarray:
+    placed = np.zeros(len(is_thing), np.int64)
+    placed[is_thing] = ids
+    return placed
 
 
 def test_the_command_writes_thresholds_and_what_the_evaluation_prints_into_the_model(
