@@ -412,3 +412,19 @@ def test_the_associative_variant_s_sigmas_learn_and_leave_the_embeddings_to_pull
                         for number in (4, 7, 9)])
     torch.testing.assert_close(terms["ins_sigma"], inside.mean(), atol=1e-5, rtol=1e-4)
     assert not {"seg_sigma", "ins_sigma"} & loss_terms(*make_outputs()).keys()
+
+
+def test_on_request_an_instance_s_sigma_is_held_below_that_of_its_class() -> None:
+    outputs, mean = make_outputs()
+    assert "hierarchy" not in loss_terms(outputs, mean)
+    of_class = {7: 2, 9: 2, 4: 3}
+    expected = []
+    for instance, class_id in of_class.items():
+        own = outputs["log_sigma"][0, 0][(INSTANCE_MAP[0] == instance) & (CLASS_MAP[0] != 255)].mean()
+        expected.append(max(float((own - outputs["class_log_sigma"][class_id]).detach()), 0)**2)
+    assert 0 in expected
+    assert sum(expected) > 0
+    terms = loss_terms(outputs, mean, Settings(hierarchy=2.0))
+    assert terms["hierarchy"].item() == pytest.approx(sum(expected) / 3, rel=1e-5)
+    others = loss_terms(outputs, mean)["total"]
+    assert (terms["total"] - others).item() == pytest.approx(2 * terms["hierarchy"].item(), abs=1e-5)
