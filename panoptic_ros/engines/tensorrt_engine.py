@@ -10,6 +10,7 @@ import copy
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import tensorrt as trt
@@ -67,7 +68,8 @@ class TensorRtEngine:
         """
         if (plan := self._kept(shape)) is None:
             try:
-                content = self._build(shape)
+                with self._on_device():
+                    content = self._build(shape)
                 self._cache.store({**self._key, "shape": shape}, content)
                 plan = self._loaded(content)
                 if plan is None:
@@ -96,9 +98,14 @@ class TensorRtEngine:
         outputs = {name: torch.empty(size, device=self.device) for name, size in plan.outputs.items()}
         for name, tensor in {INPUT: image, **outputs}.items():
             plan.context.set_tensor_address(name, tensor.data_ptr())
-        if not plan.context.execute_async_v3(torch.cuda.current_stream(self.device).cuda_stream):
-            raise RuntimeError("TensorRT could not run its plan; its log has the reason")
+        with self._on_device():
+            if not plan.context.execute_async_v3(torch.cuda.current_stream(self.device).cuda_stream):
+                raise RuntimeError("TensorRT could not run its plan; its log has the reason")
         return outputs
+
+    def _on_device(self) -> AbstractContextManager[Any]:
+        """TensorRT works on whatever device is the current one of the thread."""
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
     def _remember(self, shape: tuple[int, ...], plan: _Plan | None) -> None:
         self._plans[shape] = plan
@@ -116,8 +123,9 @@ class TensorRtEngine:
         return plan
 
     def _loaded(self, content: bytes) -> _Plan | None:
-        engine = self._runtime.deserialize_cuda_engine(content)
-        context = engine.create_execution_context() if engine is not None else None
+        with self._on_device():
+            engine = self._runtime.deserialize_cuda_engine(content)
+            context = engine.create_execution_context() if engine is not None else None
         if context is None:
             return None
         names = [engine.get_tensor_name(k) for k in range(engine.num_io_tensors)]
