@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from operator import index
 from typing import SupportsIndex
 
@@ -50,9 +51,10 @@ class PanopticFrame:
         rows, names = self.segments, self.classes.names
         columns = zip(rows.class_id.tolist(), rows.is_thing.tolist(), rows.score.tolist(), rows.area.tolist(),
                       rows.box.tolist(), rows.track_id.tolist(), rows.track_age.tolist(), strict=True)
+        depths = self.segment_depths
         for k, (class_id, is_thing, score, area, box, track_id, track_age) in enumerate(columns):
             embedding = None if rows.embedding is None else rows.embedding[k]
-            depth = math.nan if rows.depth is None else float(rows.depth[k])
+            depth = math.nan if depths is None else float(depths[k])
             yield Segment(k + 1, class_id, names[class_id], is_thing, score, area, tuple(box), track_id, track_age,
                           embedding, depth)
 
@@ -83,12 +85,13 @@ class PanopticFrame:
         table = np.concatenate([[VOID], self.segments.class_id]).astype(np.uint8)
         return table[self.segment_map]
 
-    def with_segment_depths(self) -> PanopticFrame:
-        """The same frame with the median depth of each segment, where it has a depth."""
-        if self.depth is None:
-            return self
-        medians = label_medians(self.segment_map, self.depth, len(self.segments))
-        return replace(self, segments=replace(self.segments, depth=medians))
+    @cached_property
+    def segment_depths(self) -> np.ndarray | None:
+        """Median depth (N,) of each segment's pixels, float32 metres, NaN where none is known; None where the frame has
+        none. It is computed when it is first asked for."""
+        if self.segments.depth is not None or self.depth is None:
+            return self.segments.depth
+        return label_medians(self.segment_map, self.depth, len(self.segments))
 
     def with_tracks(self, track_id: np.ndarray, track_age: np.ndarray) -> PanopticFrame:
         """The same frame with track ids and ages (N,)."""

@@ -119,10 +119,10 @@ def depth_image_message(frame: PanopticFrame, types: MessageTypes) -> Any:
 
 def segments_message(frame: PanopticFrame, model_id: str, types: MessageTypes) -> Any:
     """All segments of the frame as a PanopticSegmentArray; ids are the pixel values of the panoptic image."""
-    rows = frame.segments
+    rows, depths = frame.segments, frame.segment_depths
     columns = zip(rows.class_id.tolist(), rows.is_thing.tolist(), rows.score.tolist(), rows.area.tolist(),
                   rows.box.tolist(), rows.track_id.tolist(), rows.track_age.tolist(),
-                  repeat(math.nan, len(rows)) if rows.depth is None else rows.depth.tolist(), strict=True)
+                  repeat(math.nan, len(rows)) if depths is None else depths.tolist(), strict=True)
     segments = [
         types.create("panoptic_ros/msg/PanopticSegment", id=number, class_id=class_id,
                      class_name=frame.classes.names[class_id], is_thing=is_thing, score=score, area=area,

@@ -182,7 +182,7 @@ class Perception:
 
     def _track(self, frame: PanopticFrame) -> PanopticFrame:
         start = perf_counter()
-        tracked = self._trackers.update(frame, self.tracking).with_segment_depths()
+        tracked = self._trackers.update(frame, self.tracking)
         tracked.timings_ms["track"] = 1e3 * (perf_counter() - start)
         return tracked
 

@@ -55,8 +55,8 @@ class Segments(Generic[Array]):
     embedding: (N, D) float32 of unit length, zero for stuff that has none, or None where the method has none.
     track_id: (N,) int32, 0 = none.
     track_age: (N,) int32, frames since the track was born, 0 = none.
-    depth: (N,) float32 metres, the median of its pixels', NaN where none is known; None where the method predicts none,
-        and before a frame is complete.
+    depth: (N,) float32 metres, the median of its pixels', NaN where none is known, as a message has it; None where it
+        is not known, or is left to `PanopticFrame.segment_depths`.
     """
 
     class_id: Array
