@@ -18,8 +18,9 @@ from panoptic_ros.tracking.affinity import (
     yaw_invariant_log_affinity,
 )
 from panoptic_ros.tracking.appearance import BINS, AppearanceStatistics
+from panoptic_ros.tracking.camera_motion import estimate_camera_shift, scene_velocity
 from panoptic_ros.tracking.masks import Masks, mask_intersections, merges_and_splits
-from panoptic_ros.tracking.matching import assign, assign_in_stages, estimate_camera_shift
+from panoptic_ros.tracking.matching import assign, assign_in_stages
 from panoptic_ros.tracking.settings import TrackerSettings
 from panoptic_ros.tracking.tracks import Tracks
 
@@ -139,7 +140,11 @@ class Tracker:
             segments.select(segment_rows), now, settings, (merged | split)[segment_rows],
             _distances(expected, looks, track_rows, segment_rows))
         fresh_rows = np.setdiff1d(np.arange(len(things)), segment_rows)
-        fresh = Tracks.born(segments.select(fresh_rows), now, part[fresh_rows], _common_velocity(matched, settings))
+        moving = matched.hits > 1
+        velocity = None if settings.velocity_ema_weight == 0 else scene_velocity(
+            matched.box_state[moving], matched.velocity[moving], segments.box_state[fresh_rows],
+            (frame.image.width / frame.image.height / 2, 0.5))
+        fresh = Tracks.born(segments.select(fresh_rows), now, part[fresh_rows], velocity)
         present, rows = matched.joined(fresh), np.concatenate([segment_rows, fresh_rows])
         earned = (high_score[rows] & ~present.is_part) | (present.hits >= settings.min_hits)
         present = self._confirmed(present, earned, other_cameras, settings)
@@ -271,13 +276,3 @@ def _cues(frame: PanopticFrame, rows: np.ndarray, tracks: Tracks) -> Cues:
     classes = max(tracks.class_share.shape[1], int(class_id.max(initial=0)) + 1)
     return Cues(np.eye(classes, dtype=np.float32)[class_id], box_states(segments.box[rows], frame.image.height),
                 embedding)
-
-
-def _common_velocity(tracks: Tracks, settings: TrackerSettings) -> np.ndarray | None:
-    """Median velocity of the tracks, (4,), with which new ones begin: a scene that passes by passes by as a whole."""
-    valid = tracks.velocity[tracks.hits > 1]
-    if len(valid) < 3 or settings.velocity_ema_weight == 0:
-        return None
-    common = np.median(valid, axis=0)
-    common[1:] = 0
-    return common

@@ -64,12 +64,10 @@ class Tracks:
     @staticmethod
     def born(segments: Cues, stamp_ns: int, is_part: np.ndarray | None = None,
              velocity: np.ndarray | None = None) -> Tracks:
-        """One unconfirmed track per segment; velocity: (4,) that of the scene, until they show their own."""
+        """One unconfirmed track per segment; velocity: (N, 4) that of the scene, until they show their own."""
         count = len(segments)
         embedding = np.zeros((count, 0), np.float32) if segments.embedding is None else segments.embedding
-        motion = np.zeros((count, 4), np.float32)
-        if velocity is not None:
-            motion += velocity
+        motion = np.zeros((count, 4), np.float32) if velocity is None else velocity
         return Tracks(np.zeros(count, np.int32), np.zeros(count, np.int32), np.ones(count, np.int32),
                       np.zeros(count, bool) if is_part is None else is_part, np.zeros(count, np.int32),
                       np.full(count, stamp_ns, np.int64), segments.class_share, segments.box_state, motion, embedding)

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from panoptic_ros.tracking.matching import assign, assign_in_stages, estimate_camera_shift
+from panoptic_ros.tracking.matching import assign, assign_in_stages
 
 
 def none(count: int) -> np.ndarray:
@@ -59,19 +59,3 @@ def test_a_low_score_segment_takes_no_track_from_a_high_score_one_and_brings_non
     rows, columns = assign_in_stages(np.array([[-0.1, -1.0]]), np.exp(-2), none(1), np.array([False, True]),
                                      np.array([True]))
     assert columns.tolist() == [1]
-
-
-def test_the_camera_shift_is_that_on_which_most_segments_agree() -> None:
-    # Five tracks and their segments, shifted by 0.3, each a little more like its own than like the others.
-    x = np.array([0.1, 0.35, 0.8, 1.1, 1.7])
-    alike = np.where(np.eye(5, dtype=bool), 0.0, -1.5)
-    assert estimate_camera_shift(alike, (x + 0.3)[None] - x[:, None], 0.03) == pytest.approx(0.3, abs=0.005)
-    assert estimate_camera_shift(alike, x[None] - x[:, None], 0.03) == 0
-
-
-def test_one_object_that_moves_is_not_taken_for_camera_motion() -> None:
-    x = np.array([0.1, 0.35, 0.8, 1.1, 1.7])
-    moved = x + np.array([0, 0, 0.2, 0, 0])
-    same = np.where(np.eye(5, dtype=bool), 0.0, -9.0)
-    assert estimate_camera_shift(same, moved[None] - x[:, None], 0.03) == 0
-    assert estimate_camera_shift(same[2:3, 2:3], np.array([[0.2]]), 0.03) == 0
