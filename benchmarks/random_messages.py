@@ -21,8 +21,11 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from benchmarks.command import run_benchmark
 from benchmarks.soak import small_model
+from panoptic_ros.camera_image import CameraImage
+from panoptic_ros.messages import camera_image_message
 from panoptic_ros.msg import PanopticSegmentArray
 from panoptic_ros.ros.node_process import NODE, NodeProcess, Participant, private_network
+from panoptic_ros.ros.outputs import TYPES
 
 _ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8", "mono16", "8UC3", "bayer_rggb8", "bayer_gbrg16", "yuv422",
              "nv12", "nv21", "rgb16", "32FC1", "", "x" * 500, "rgb8\0", "ü")
@@ -51,6 +54,11 @@ def random_compressed(rng: random.Random, jpeg: bytes) -> CompressedImage:
             content[rng.randrange(len(content))] = rng.randint(0, 255)
     message = CompressedImage(format=rng.choice(_FORMATS).replace("\0", ""), data=array.array("B", bytes(content)))
     return _with_random_header(message, rng)
+
+
+def _good_image(jpeg: bytes) -> Image:
+    pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    return camera_image_message(CameraImage(pixels, "bgr8", 0, "cam"), TYPES)
 
 
 def _with_random_header(message: Any, rng: random.Random) -> Any:
@@ -114,15 +122,28 @@ class _Flood:
             images = node.node.create_publisher(kind, topic, 2 * _BATCH)
             node.wait_for(lambda: images.get_subscription_count() and self._number("publishers")
                           and self._number("subscribers: panoptic/segments"), "the node's topics", 120.0)
-            for number in range(1, count + 1):
-                images.publish(random_image(self._rng) if self._transport == "raw"
-                               else random_compressed(self._rng, jpeg))
-                time.sleep(0.002)  # so that most of them are looked at and not replaced by the next
-                if number % _BATCH == 0 or number == count:
-                    node.wait_for(lambda number=number: self._done() >= number,  # type: ignore[misc]
-                                  "each image to have a result or a reason", 120.0)
+            sent = 0
+
+            def is_answered() -> bool:
+                nonlocal sent
+                images.publish(_good_image(jpeg) if self._transport == "raw" else
+                               CompressedImage(format="jpeg", data=array.array("B", jpeg)))
+                sent += 1
+                time.sleep(0.2)
+                return self._results > 0
+
+            # The network is built for the first image: random ones would only wait, each replaced by the next.
+            node.wait_for(is_answered, "a result of a good image", 120.0)
+            while sent < count:
+                for _ in range(min(_BATCH, count - sent)):
+                    images.publish(random_image(self._rng) if self._transport == "raw"
+                                   else random_compressed(self._rng, jpeg))
+                    sent += 1
+                    time.sleep(0.005)  # so that most of them are looked at and not replaced by the next
+                node.wait_for(lambda sent=sent: self._done() >= sent,  # type: ignore[misc]
+                              "each image to have a result or a reason", 120.0)
             node.wait_for(lambda: self._results >= self._number("processed"), "the results")
-            self.totals = {"sent": count, "received": self._number("received"),
+            self.totals = {"sent": sent, "received": self._number("received"),
                            "processed": self._number("processed"), "results": self._results}
             self.dropped = self._drops()
             return int(not process.is_running() or "Traceback" in process.log())
