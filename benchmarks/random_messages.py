@@ -56,11 +56,6 @@ def random_compressed(rng: random.Random, jpeg: bytes) -> CompressedImage:
     return _with_random_header(message, rng)
 
 
-def _good_image(jpeg: bytes) -> Image:
-    pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    return camera_image_message(CameraImage(pixels, "bgr8", 0, "cam"), TYPES)
-
-
 def _with_random_header(message: Any, rng: random.Random) -> Any:
     message.header.stamp.sec = rng.choice([0, 5, rng.randint(-(1 << 31), (1 << 31) - 1)])
     message.header.stamp.nanosec = rng.choice([0, 999_999_999, 1_000_000_000, (1 << 32) - 1, rng.randint(0, 10 ** 9)])
@@ -110,7 +105,10 @@ class _Flood:
     def run(self, count: int) -> int:
         """Send them; returns 1 where the node ended or a callback of it failed, else 0."""
         topic, kind = ("/image", Image) if self._transport == "raw" else ("/image/compressed", CompressedImage)
-        jpeg = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (64, 128, 3), np.uint8))[1].tobytes()
+        pixels = np.random.default_rng(0).integers(0, 255, (64, 128, 3), np.uint8)
+        jpeg = cv2.imencode(".jpg", pixels)[1].tobytes()
+        good = camera_image_message(CameraImage(pixels, "bgr8", 0, "cam"), TYPES) if self._transport == "raw" else \
+            CompressedImage(format="jpeg", data=array.array("B", jpeg))
         # Reliable and deep, so that nothing is lost on the way; what is then too much is counted by the node.
         override = f"qos_overrides.{topic}.subscription"
         parameters = {"model": self._model, "transport": self._transport, "diagnostics_period": 0.1,
@@ -122,12 +120,11 @@ class _Flood:
             images = node.node.create_publisher(kind, topic, 2 * _BATCH)
             node.wait_for(lambda: images.get_subscription_count() and self._number("publishers")
                           and self._number("subscribers: panoptic/segments"), "the node's topics", 120.0)
-            sent = 0
+            sent, has_traceback = 0, False
 
             def is_answered() -> bool:
                 nonlocal sent
-                images.publish(_good_image(jpeg) if self._transport == "raw" else
-                               CompressedImage(format="jpeg", data=array.array("B", jpeg)))
+                images.publish(good)
                 sent += 1
                 time.sleep(0.2)
                 return self._results > 0
@@ -142,11 +139,12 @@ class _Flood:
                     time.sleep(0.005)  # so that most of them are looked at and not replaced by the next
                 node.wait_for(lambda sent=sent: self._done() >= sent,  # type: ignore[misc]
                               "each image to have a result or a reason", 120.0)
+                has_traceback |= "Traceback" in process.log()  # which has the last lines alone
             node.wait_for(lambda: self._results >= self._number("processed"), "the results")
             self.totals = {"sent": sent, "received": self._number("received"),
                            "processed": self._number("processed"), "results": self._results}
             self.dropped = self._drops()
-            return int(not process.is_running() or "Traceback" in process.log())
+            return int(not process.is_running() or has_traceback)
 
     def _number(self, name: str) -> int:
         return int(self._report.get(name, 0))
