@@ -21,8 +21,11 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from benchmarks.command import run_benchmark
 from benchmarks.soak import small_model
+from panoptic_ros.camera_image import CameraImage
+from panoptic_ros.messages import camera_image_message
 from panoptic_ros.msg import PanopticSegmentArray
 from panoptic_ros.ros.node_process import NODE, NodeProcess, Participant, private_network
+from panoptic_ros.ros.outputs import TYPES
 
 _ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8", "mono16", "8UC3", "bayer_rggb8", "bayer_gbrg16", "yuv422",
              "nv12", "nv21", "rgb16", "32FC1", "", "x" * 500, "rgb8\0", "ü")
@@ -102,7 +105,10 @@ class _Flood:
     def run(self, count: int) -> int:
         """Send them; returns 1 where the node ended or a callback of it failed, else 0."""
         topic, kind = ("/image", Image) if self._transport == "raw" else ("/image/compressed", CompressedImage)
-        jpeg = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (64, 128, 3), np.uint8))[1].tobytes()
+        pixels = np.random.default_rng(0).integers(0, 255, (64, 128, 3), np.uint8)
+        jpeg = cv2.imencode(".jpg", pixels)[1].tobytes()
+        good = camera_image_message(CameraImage(pixels, "bgr8", 0, "cam"), TYPES) if self._transport == "raw" else \
+            CompressedImage(format="jpeg", data=array.array("B", jpeg))
         # Reliable and deep, so that nothing is lost on the way; what is then too much is counted by the node.
         override = f"qos_overrides.{topic}.subscription"
         parameters = {"model": self._model, "transport": self._transport, "diagnostics_period": 0.1,
@@ -114,18 +120,31 @@ class _Flood:
             images = node.node.create_publisher(kind, topic, 2 * _BATCH)
             node.wait_for(lambda: images.get_subscription_count() and self._number("publishers")
                           and self._number("subscribers: panoptic/segments"), "the node's topics", 120.0)
-            for number in range(1, count + 1):
-                images.publish(random_image(self._rng) if self._transport == "raw"
-                               else random_compressed(self._rng, jpeg))
-                time.sleep(0.002)  # so that most of them are looked at and not replaced by the next
-                if number % _BATCH == 0 or number == count:
-                    node.wait_for(lambda number=number: self._done() >= number,  # type: ignore[misc]
-                                  "each image to have a result or a reason", 120.0)
+            sent, has_traceback = 0, False
+
+            def is_answered() -> bool:
+                nonlocal sent
+                images.publish(good)
+                sent += 1
+                time.sleep(0.2)
+                return self._results > 0
+
+            # The network is built for the first image: random ones would only wait, each replaced by the next.
+            node.wait_for(is_answered, "a result of a good image", 120.0)
+            while sent < count:
+                for _ in range(min(_BATCH, count - sent)):
+                    images.publish(random_image(self._rng) if self._transport == "raw"
+                                   else random_compressed(self._rng, jpeg))
+                    sent += 1
+                    time.sleep(0.005)  # so that most of them are looked at and not replaced by the next
+                node.wait_for(lambda sent=sent: self._done() >= sent,  # type: ignore[misc]
+                              "each image to have a result or a reason", 120.0)
+                has_traceback |= "Traceback" in process.log()  # which has the last lines alone
             node.wait_for(lambda: self._results >= self._number("processed"), "the results")
-            self.totals = {"sent": count, "received": self._number("received"),
+            self.totals = {"sent": sent, "received": self._number("received"),
                            "processed": self._number("processed"), "results": self._results}
             self.dropped = self._drops()
-            return int(not process.is_running() or "Traceback" in process.log())
+            return int(not process.is_running() or has_traceback)
 
     def _number(self, name: str) -> int:
         return int(self._report.get(name, 0))

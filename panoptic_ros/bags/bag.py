@@ -84,7 +84,25 @@ class Bag:
         if faults := [*self.damage, *(damage for opened in self._files for damage in opened.damage)]:
             self.notices.append(f"the bag is damaged or unfinished ({faults[0].detail}): what can be read of it is "
                                 "read")
+        self._promised_rates: dict[str, float] = {}
         self._compare_counts(metadata, bool(faults))
+
+    def rate(self, topic: str) -> float | None:
+        """Messages of a topic per second of recording, None where they tell of none.
+
+        Between those that are there, file by file, so that no lost file counts as time without messages. Where some are
+        lost inside a file that is too few; then the number and the time that metadata.yaml promises may tell of more.
+        """
+        intervals = nanoseconds = 0
+        for opened in self._files:
+            found = TopicCount("", "")
+            for key, count in opened.topics.items():
+                if key[0] == topic:
+                    found.add(count)
+            if found.count:
+                intervals, nanoseconds = intervals + found.count - 1, nanoseconds + found.last_ns - found.first_ns
+        found_rate = 1e9 * intervals / nanoseconds if nanoseconds > 0 else 0.0
+        return max(found_rate, self._promised_rates.get(topic, 0.0)) or None
 
     def messages(self, topics: set[str], first_ns: int = FIRST_NS,
                  last_ns: int = LAST_NS) -> Iterator[RawMessage | Damage]:
@@ -195,13 +213,18 @@ class Bag:
                                     f"whole, have {found}")
             elif promised > found:
                 max(mine, key=lambda count: count.count).count += promised - found
+                if metadata and promised > 1 and metadata["duration_ns"] > 0:
+                    self._promised_rates[name] = 1e9 * (promised - 1) / metadata["duration_ns"]
 
 
 def _metadata(folder: Path) -> dict[str, Any] | None:
-    """The files and the messages per topic of metadata.yaml; None where it is not there or cannot be read."""
+    """Files, duration (0: not told) and messages per topic by metadata.yaml; None where it cannot be read."""
     try:
         bag = yaml.safe_load((folder / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
-        return {"files": [re.split(r"[/\\]", str(name))[-1] for name in bag["relative_file_paths"]],
+        duration = bag.get("duration") if isinstance(bag, dict) else None
+        nanoseconds = duration.get("nanoseconds") if isinstance(duration, dict) else None
+        return {"duration_ns": nanoseconds if isinstance(nanoseconds, int) else 0,
+                "files": [re.split(r"[/\\]", str(name))[-1] for name in bag["relative_file_paths"]],
                 "counts": {str(row["topic_metadata"]["name"]): int(row["message_count"])
                            for row in bag["topics_with_message_count"]}}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError):

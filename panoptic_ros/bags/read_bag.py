@@ -33,8 +33,6 @@ class BagTopic:
     message_type: str
     count: int
     pixels: str = ""
-    first_ns: int = 0
-    last_ns: int = 0
     encoding: str = "cdr"
     is_image: bool = False
 
@@ -65,8 +63,8 @@ def open_bag(path: Path, topics: tuple[str, ...] = ()) -> Recording:
     found = topics_of(bag)
     chosen = _choose(path, found, topics)
     cameras, renamed = camera_names(_names_in_topics([topic.name for topic in chosen]))
-    streams = tuple(Stream(cameras[topic.name], topic.name, topic.message_type, topic.count, _frame_rate(topic))
-                    for topic in chosen)
+    streams = tuple(Stream(cameras[topic.name], topic.name, topic.message_type, topic.count,
+                           _frame_rate(bag, topic.name)) for topic in chosen)
 
     there = {topic.name for topic in found if topic.message_type == CAMERA_INFO}
     calibrated = {topic.name: info for topic in chosen if (info := camera_info_topic(topic.name)) in there}
@@ -228,7 +226,7 @@ def topics_of(bag: Bag) -> list[BagTopic]:
 
 
 def _topic(name: str, count: TopicCount) -> BagTopic:
-    return BagTopic(name, count.message_type, count.count, "", count.first_ns, count.last_ns, count.encoding)
+    return BagTopic(name, count.message_type, count.count, "", count.encoding)
 
 
 def _pixel_format(bag: Bag, topic: str) -> str:
@@ -282,7 +280,5 @@ def _names_in_topics(topics: list[str]) -> dict[str, str]:
     return whole if len(set(short.values())) < len(set(whole.values())) == len(topics) else short
 
 
-def _frame_rate(topic: BagTopic) -> float:
-    seconds = (topic.last_ns - topic.first_ns) / 1e9
-    rate = (topic.count - 1) / seconds if topic.count > 1 and seconds > 0 else DEFAULT_FRAME_RATE
-    return min(max(rate, 0.1), 1000.0)
+def _frame_rate(bag: Bag, topic: str) -> float:
+    return min(max(bag.rate(topic) or DEFAULT_FRAME_RATE, 0.1), 1000.0)

@@ -17,7 +17,7 @@ from pathlib import Path
 from panoptic_ros import __version__
 from panoptic_ros.errors import InputError
 from panoptic_ros.paths import shared_folder
-from panoptic_ros.ros.shared_memory import abandoned_segments
+from panoptic_ros.ros.shared_memory import WANTED, abandoned_segments
 
 # Module -> distribution. Without one of these nothing works.
 CORE_PACKAGES = {"numpy": "numpy", "cv2": "opencv-python-headless", "torch": "torch", "torchvision": "torchvision",
@@ -31,9 +31,6 @@ OPTIONAL_ROS_PACKAGES = {
     "launch_ros": "ros2 launch panoptic_ros city.launch.py",
     "rosbag2_py": "ros2 bag; panoptic-ros reads and writes bags without it",
 }
-# Our Fast DDS profile asks for one shared-memory segment of 128 MiB per process; a node, a camera and a recorder need
-# three, and Docker gives 64 MiB to all of them.
-SHARED_MEMORY_WANTED = 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -186,7 +183,7 @@ def _transport() -> Iterator[Finding]:
         yield Finding("transport", "abandoned segments", f"{abandoned / 2**20:.0f} MiB of processes that were killed",
                       "the next node gives them back, and so does the command fastdds shm clean")
     space = shutil.disk_usage(shared_memory)
-    too_small = space.total < SHARED_MEMORY_WANTED or space.free < SHARED_MEMORY_WANTED // 2
+    too_small = space.total < WANTED or space.free < WANTED // 2
     yield Finding("transport", "shared memory", f"{space.free / 2**20:.0f} of {space.total / 2**20:.0f} MiB free",
                   "too little for camera images: docker run --shm-size=1g, or mount -o remount,size=1g /dev/shm"
                   if too_small else "")

@@ -96,7 +96,7 @@ def _check_depth(dataset: Dataset, index: int, findings: Findings) -> None:
         findings.add("the depth has another size than the image",
                      f"{name}: {depth.shape[1]} x {depth.shape[0]}, not {size[1]} x {size[0]}")
     if not (np.isfinite(depth) & (depth > 0)).any():
-        findings.add("the depth is unknown in the whole image", name)
+        findings.remark("the depth is unknown in the whole image", name)
 
 
 def _camvid_findings(dataset: CamVid) -> Findings:

@@ -70,11 +70,11 @@ class CocoCheck:
         images = {image["id"]: image for image in content["images"]}
         pairs = [(images.pop(annotation["image_id"]), annotation) for annotation in content["annotations"]]
         for number, image in images.items():
-            self.tally.findings.add("an image has no annotation", str(image.get("file_name", number)))
+            self.tally.findings.remark("an image has no annotation", str(image.get("file_name", number)))
         pngs = {annotation["file_name"] for _, annotation in pairs}
         for file in sorted(self.png_folder.rglob("*.png")):
             if str(file.relative_to(self.png_folder)) not in pngs:
-                self.tally.findings.add("a PNG has no annotation", str(file))
+                self.tally.findings.remark("a PNG has no annotation", str(file))
         return pairs
 
     def _check_objects(self) -> None:
@@ -87,14 +87,14 @@ class CocoCheck:
             if "stamp_ns" in image:
                 moment = (video, image["stamp_ns"])
                 if moment in stamps:
-                    self.tally.findings.add("two images of a sequence have one time stamp",
+                    self.tally.findings.remark("two images of a sequence have one time stamp",
                                             f"{annotation['file_name']}: {image['stamp_ns']} ns")
                 stamps.add(moment)
             for segment in annotation["segments_info"]:
                 category = segment["category_id"]
                 known = class_of.setdefault((video, segment["id"]), category)
                 if known != category:
-                    self.tally.findings.add("an object changes its class", (
+                    self.tally.findings.remark("an object changes its class", (
                         f"{annotation['file_name']}: segment {segment['id']} was of category {known}, is of "
                         f"{category}"))
 
@@ -104,10 +104,10 @@ class CocoCheck:
                         if (category := segment["category_id"]) is not None and not self.is_thing[self._row[category]])
         for category, count in stuff.items():
             if count > 1:
-                findings.add("a stuff class has several segments in an image",
+                findings.remark("a stuff class has several segments in an image",
                              f"{annotation['file_name']}: {count} of {self.class_names[self._row[category]]}")
         if not annotation["segments_info"]:
-            findings.add("an image has no segments", annotation["file_name"])
+            findings.remark("an image has no segments", annotation["file_name"])
 
     def _check_png(self, png: Path, segments: Sequence[Mapping[str, Any]], tally: Tally) -> tuple[int, int] | None:
         """Ids, areas and boxes; returns the size (height, width), None where it cannot be read."""
@@ -132,17 +132,17 @@ class CocoCheck:
         for segment, pixels, (x0, y0, x1, y1) in zip(segments, areas.tolist(), boxes.tolist(), strict=True):
             where = f"{png.name}: segment {segment['id']}"
             if not pixels:
-                findings.add("a segment is in the JSON file, but not in the PNG", where)
+                findings.remark("a segment is in the JSON file, but not in the PNG", where)
                 continue
             if "area" in segment and segment["area"] != pixels:
-                findings.add("an area is wrong", f"{where}: {segment['area']} in the JSON file, {pixels} pixels")
+                findings.remark("an area is wrong", f"{where}: {segment['area']} in the JSON file, {pixels} pixels")
             box = [x0, y0, x1 - x0, y1 - y0]
             if "bbox" in segment and not _close(segment["bbox"], box):
-                findings.add("a box is wrong", f"{where}: {segment['bbox']} in the JSON file, it is {box}")
+                findings.remark("a box is wrong", f"{where}: {segment['bbox']} in the JSON file, it is {box}")
         class_id = np.array([self._row.get(segment["category_id"], -1) for segment in segments], np.int64)
         tally.count_segments(class_id, areas, ids.shape)
         if not areas.any():
-            findings.add("a label is void everywhere", png.name)
+            findings.remark("a label is void everywhere", png.name)
         return ids.shape[0], ids.shape[1]
 
     def _check_image_file(self, image: Mapping[str, Any], png_name: str, size: tuple[int, int] | None,

@@ -27,10 +27,10 @@ def check_lines(file: Path, findings: Findings) -> dict[int, list[ObjectMask]]:
         masks.setdefault(mask.frame, []).append(mask)
         known = class_of.setdefault(mask.object_id, mask.class_id)
         if known != mask.class_id:
-            findings.add("an object changes its class",
+            findings.remark("an object changes its class",
                          f"{file}:{number}: object {mask.object_id} was of class {known}, is of {mask.class_id}")
     if not masks:
-        findings.add("a file names no object at all", str(file))
+        findings.remark("a file names no object at all", str(file))
     return masks
 
 
@@ -67,7 +67,7 @@ def check_frame(dataset: KittiMots, index: int) -> Tally:
             findings.add("run lengths cannot be decoded", f"{where}: {error}")
             continue
         if not inside.any():
-            findings.add("a mask is empty", where)
+            findings.remark("a mask is empty", where)
         if mask.class_id != IGNORE_CLASS and mask.object_id in objects:
             findings.add("an object is twice in one frame", where)
         objects.add(mask.object_id)

@@ -87,12 +87,11 @@ def _categories(rows: list[Any], report: Report) -> list[dict[str, Any]]:
         else:
             ids.add(number)
             names.add(row["name"])
-            is_color = isinstance(color, list) and len(color) == 3 and all(
-                (value := whole_number(part)) is not None and 0 <= value < 256 for part in color)
+            rgb = [whole_number(part) for part in color] if isinstance(color, list) else []
+            is_color = len(rgb) == 3 and all(part is not None and 0 <= part < 256 for part in rgb)
             if color is not None and not is_color:
                 report("a category's color is not [red, green, blue]", f"{where}: {_short(color)}")
-            found.append({**row, "id": number, "isthing": is_thing,
-                          "color": [int(part) for part in color] if color and is_color else [0, 0, 0]})
+            found.append({**row, "id": number, "isthing": is_thing, "color": rgb if is_color else [0, 0, 0]})
     return found
 
 

@@ -1,4 +1,4 @@
-"""The outcome of a dataset check: faults by kind, and counts of pixels, segments and images."""
+"""The outcome of a dataset check: faults and remarks by kind, and counts of pixels, segments and images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,26 @@ SHOWN = 5  # examples that are named of each kind
 
 
 class Findings:
-    """Faults by their kind: how many there are, and the first of each."""
+    """What was found, by kind: how often, and the first of each.
+
+    A fault is what readers refuse, or what is lost when they read; of a remark they take the labels as they are.
+    """
 
     def __init__(self) -> None:
         self._count: Counter[str] = Counter()
         self._first: dict[str, list[str]] = {}
+        self._remarks: set[str] = set()
 
     def add(self, kind: str, place: str) -> None:
         """One fault. kind: what is wrong, the same words for all of its kind; place: where, with the numbers."""
+        self._add(kind, place)
+
+    def remark(self, kind: str, place: str) -> None:
+        """One remark, as `add` has it."""
+        self._remarks.add(kind)
+        self._add(kind, place)
+
+    def _add(self, kind: str, place: str) -> None:
         self._count[kind] += 1
         first = self._first.setdefault(kind, [])
         if len(first) < SHOWN:
@@ -30,16 +42,23 @@ class Findings:
     def merge(self, other: Findings) -> None:
         """Take over what was found elsewhere, after what is here already."""
         self._count.update(other._count)
+        self._remarks |= other._remarks
         for kind, places in other._first.items():
             first = self._first.setdefault(kind, [])
             first += places[:SHOWN - len(first)]
 
     def kinds(self) -> list[tuple[str, int, list[str]]]:
-        """Kind, number and first places, the most frequent first."""
-        return [(kind, count, self._first[kind]) for kind, count in self._count.most_common()]
+        """Kind, number and first places, the most frequent first: of faults, then of remarks."""
+        found = [(kind, count, self._first[kind]) for kind, count in self._count.most_common()]
+        return sorted(found, key=lambda row: row[0] in self._remarks)
 
     def total(self) -> int:
+        """The number of faults and remarks."""
         return self._count.total()
+
+    def faults(self) -> int:
+        """The number of faults."""
+        return sum(count for kind, count in self._count.items() if kind not in self._remarks)
 
 
 @dataclass
@@ -127,9 +146,14 @@ class Check:
         kinds = self.findings.kinds()
         if not kinds:
             return "\n".join([*lines, "nothing is wrong with it"])
-        total = self.findings.total()
-        lines.append(f"{total} {'faults' if total > 1 else 'fault'}:")
+        faults, remarks = self.findings.faults(), self.findings.total() - self.findings.faults()
+        counted = 0
         for kind, count, first in kinds:
+            if counted == 0 and faults:
+                lines.append(f"{faults} {'faults' if faults > 1 else 'fault'}:")
+            if counted == faults:
+                lines.append(f"{remarks} {'remarks' if remarks > 1 else 'remark'}; the labels are read as they are:")
+            counted += count
             lines += [f"{count:>7} x {kind}", *(f"{'':>10}{place}" for place in first)]
             if count > len(first):
                 lines.append(f"{'':>10}... and {count - len(first)} more")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -24,6 +26,8 @@ IGNORE_CLASS = 10  # a region that is left out of every score
 CLASSES = 2  # car 1, pedestrian 2: one more than the row in the class table
 # Larger numbers are no data but a fault, and would cost memory.
 _LAST_FRAME, _LAST_OBJECT = 1_000_000, 1 << 53
+# Of a file that may be anything, characters that are read of a line.
+_LONGEST_LINE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -147,9 +151,10 @@ class MotsSequence:
 def find_mots_sequences(path: Path) -> list[MotsSequence]:
     """The sequences at a path, none where it is no KITTI-MOTS.
 
-    A text file; a folder with instances.txt (and image_02); a folder of text files 0000.txt, 0001.txt ...; or the
-    official layout, instances_txt/0000.txt and image_02/0000 (in training/ or beside it). Depth is in depth_02 beside
-    image_02.
+    A text file; a folder with instances.txt (and image_02); a folder of text files 0000.txt, 0001.txt ..., or with
+    other names where they have lines of this kind; or the official layout, instances_txt/0000.txt and image_02/0000 (in
+    training/ or beside it). A sequence has the number that its file's name ends with: KITTI-MOTS-0000.txt is 0000.
+    Depth is in depth_02 beside image_02.
     """
     if path.is_file() and path.suffix == ".txt":
         return [MotsSequence(path.stem, path, None)]
@@ -157,13 +162,11 @@ def find_mots_sequences(path: Path) -> list[MotsSequence]:
         return [MotsSequence(path.name, path / "instances.txt", *(
             _first_folder([path / kind]) for kind in ("image_02", "depth_02")))]
     folders = (path / "instances_txt", path / "training" / "instances_txt", path)
-    folder = next((f for f in folders if _numbered(f)), None)
-    if folder is None:
-        return []
+    folder, names = next(((f, found) for f in folders if (found := _mots_files(f))), (path, {}))
     roots = (path, path / "training", folder.parent, folder.parent / "training")
-    return [MotsSequence(file.stem, file, *(
-        _first_folder([root / kind / file.stem for root in roots]) for kind in ("image_02", "depth_02")))
-        for file in _numbered(folder)]
+    return [MotsSequence(name, file, *(
+        _first_folder([root / kind / name for root in roots]) for kind in ("image_02", "depth_02")))
+        for name, file in sorted(names.items())]
 
 
 class KittiMots(Dataset):
@@ -271,10 +274,28 @@ class MotsWriter:
         self._opened.close()
 
 
-def _numbered(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(file for file in folder.glob("*.txt") if file.stem.isdigit())
+def _mots_files(folder: Path) -> dict[str, Path]:
+    """The text files of a folder by the names of their sequences: those that are numbers, else those of such lines."""
+    files = [file for file in folder.glob("*.txt") if not file.name.startswith(".")] if folder.is_dir() else []
+    if numbered := {file.stem: file for file in files if file.stem.isdigit()}:
+        return numbered
+    found = [file for file in files if _has_masks(file)]
+    short = {ending[0]: file for file in found if (ending := re.search(r"\d+$", file.stem))}
+    return short if len(short) == len(found) else {file.stem: file for file in found}
+
+
+def _has_masks(file: Path) -> bool:
+    """Whether one of the first lines is of an object."""
+    try:
+        with file.open(encoding="utf-8-sig") as opened:
+            lines = [opened.readline(_LONGEST_LINE) for _ in range(10)]
+    except (OSError, UnicodeDecodeError):
+        return False
+    for line in lines:
+        with suppress(ValueError):
+            ObjectMask.parse(line)
+            return True
+    return False
 
 
 def _first_folder(places: Sequence[Path]) -> Path | None:

@@ -11,7 +11,7 @@ from rclpy.qos import QoSCompatibility, qos_check_compatible
 from sensor_msgs.msg import CompressedImage, Image
 
 from panoptic_ros.messages import COMPRESSED_IMAGE, IMAGE
-from panoptic_ros.ros import qos
+from panoptic_ros.ros import qos, shared_memory
 
 _COMPRESSED = "/compressed"
 _CLASSES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}
@@ -61,7 +61,8 @@ class CameraInput:
         """Why no image comes, and which parameter or remapping mends it; empty where nothing is wrong to be seen."""
         others = sorted(set(self._published(self.topic)) - {self._message_type})
         if self._message_type in self._published(self.topic):
-            return self._incompatible()
+            return self._incompatible() or (f"images on {self.topic} may not arrive: {short}" if (
+                short := shared_memory.shortage()) else "")
         if COMPRESSED_IMAGE in others:
             remap = "" if not self.topic.endswith(_COMPRESSED) else (
                 f", or to compressed and remap '{self._name}' to {self.topic.removesuffix(_COMPRESSED)}")

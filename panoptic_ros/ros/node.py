@@ -328,10 +328,12 @@ class PanopticNode(LifecycleNode):
                  if f"thresholds.{name}" in changes}
         configured.thresholds = ParameterGroup(self, replace(model.thresholds, **given), "thresholds.")
         if self._worker:
+            # First here: the worker lets go of the other one, and gives back its memory, where nobody else holds it.
+            configured.perception = perception
             self._worker.replace_perception(perception)
         else:
             perception.continue_tracks_of(configured.perception)
-        configured.perception = perception
+            configured.perception = perception
         for outputs in configured.outputs.values():
             outputs.offer(model)
         self.get_logger().info(f"Model changed to {model.model_id}, from the next frame on")

@@ -148,6 +148,7 @@ class Participant:
         self._process = process
         self._changed = Condition()
         self._context = Context()
+        self._clients: dict[str, Any] = {}
         have_log_folder()
         remove_abandoned_segments()
         # rcl and Fast DDS read it when a context and a participant are made, and not after that.
@@ -198,14 +199,14 @@ class Participant:
 
     def call(self, service: Any, name: str, request: Any, patience: float = 60.0) -> Any:
         """Call a service of the node, given by its name below the node's, and return the response."""
-        client = self.node.create_client(service, f"{NODE}/{name}")
-        try:
-            self.wait_for(client.service_is_ready, f"the service {name}", patience)
-            future = client.call_async(request)
-            self.wait_for(future.done, f"an answer of the service {name}", patience)
-            return future.result()
-        finally:
-            self.node.destroy_client(client)
+        # Kept: of a client that it does not know for more than 0.1 s, Fast DDS's service loses the answer.
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(service, f"{NODE}/{name}")
+        client = self._clients[name]
+        self.wait_for(client.service_is_ready, f"the service {name}", patience)
+        future = client.call_async(request)
+        self.wait_for(future.done, f"an answer of the service {name}", patience)
+        return future.result()
 
     def state(self) -> str:
         """The node's lifecycle state."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,9 +16,23 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 FOLDER = Path("/dev/shm")
+# config/fastdds.xml asks for a segment of 128 MiB per process; a node, a camera and a recorder need three, and Docker
+# gives 64 MiB to all of them.
+WANTED = 512 * 2**20
 # Between making a lock file and locking it, a process looks like one that has ended.
 _YOUNGEST_S = 5.0
 _LOCK_OF_SEGMENT = re.compile("fastrtps_[0-9a-f]{16}_el")
+
+
+def shortage(folder: Path = FOLDER) -> str:
+    """Says that there is too little for images and how to get more; empty where there is enough."""
+    try:
+        total = shutil.disk_usage(folder).total
+    except OSError:
+        total = 0
+    return "" if total >= WANTED // 2 else (
+        f"{folder} has {total / 2**20:.0f} MiB, too little for camera images, which then travel over UDP and are lost "
+        f"where they are large: docker run --shm-size=1g, or mount -o remount,size=1g {folder}")
 
 
 def abandoned_segments(folder: Path = FOLDER) -> list[Path]:

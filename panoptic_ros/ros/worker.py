@@ -16,6 +16,7 @@ from panoptic_ros.errors import InputError
 from panoptic_ros.messages import focal_length
 from panoptic_ros.perception import Perception, PreparedImage
 from panoptic_ros.ros.conversions import camera_image
+from panoptic_ros.ros.free_memory import release_free_memory
 from panoptic_ros.ros.mailbox import Mailbox
 from panoptic_ros.ros.outputs import SEMANTIC, CameraOutputs, OverlaySettings
 from panoptic_ros.ros.statistics import StreamStatistics
@@ -105,7 +106,8 @@ class Worker:
 
         def replace() -> None:
             perception.continue_tracks_of(self.perception)
-            self.perception = perception
+            self.perception = perception  # by this the other one goes, and with it its engine
+            release_free_memory()
 
         self._requests.put(replace)
 

@@ -161,6 +161,14 @@ def test_of_a_split_recording_with_a_part_cut_the_others_and_the_rest_of_it_are_
     assert any("split_1.mcap.zstd" in item.detail for item in broken(split_bag))
 
 
+@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize("share", [0.5, 0.0])
+def test_the_rate_of_a_split_recording_is_that_of_the_parts_that_are_whole(
+        split_bag: Path, part: int, share: float) -> None:
+    compress(split_bag / f"split_{part}.mcap", share)
+    assert open_recording(split_bag).streams[0].frame_rate == pytest.approx(1e9 / STEP_NS)
+
+
 @pytest.mark.parametrize("content", [b"", b"nothing of a bag", b"\x28\xb5\x2f\xfdxxxxxxxxxxxxxxxxxxxxxx"])
 def test_of_a_split_recording_with_a_part_that_is_no_bag_the_others_are_read(split_bag: Path, content: bytes) -> None:
     (split_bag / "split_1.mcap").write_bytes(content)

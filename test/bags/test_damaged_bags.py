@@ -64,6 +64,23 @@ def test_the_images_that_a_cut_took_are_counted_where_metadata_tells_their_numbe
         ("bag damaged", 0), ("missing from the bag", 30 - len(numbers))]
 
 
+@pytest.mark.parametrize("place", ["middle", "end"])
+def test_the_rate_of_a_damaged_file_is_that_of_its_recording(
+        write_bag: Callable[..., Path], tmp_path: Path, place: str) -> None:
+    folder = write_bag(tmp_path / "drive", noisy_messages(30))
+    file = folder / "drive.mcap"
+    whole = open_recording(folder).streams[0].frame_rate
+    if place == "end":
+        cut(file, 0.5)
+    else:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 3:2 * len(content) // 3] = bytes(len(content) // 3)
+        file.write_bytes(content)
+    numbers, _ = numbers_and_reports(folder)
+    assert len(numbers) < 25
+    assert open_recording(folder).streams[0].frame_rate == pytest.approx(whole)
+
+
 def test_a_cut_at_any_byte_of_a_small_bag_neither_fails_nor_invents_images(
         write_bag: Callable[..., Path], numbered_image: Callable[..., CameraImage], tmp_path: Path) -> None:
     file = write_bag(tmp_path / "drive.mcap", [

@@ -11,6 +11,8 @@ import pytest
 
 from panoptic_ros.cli import main
 from panoptic_ros.datasets.check import check_dataset
+from panoptic_ros.datasets.open import open_dataset
+from panoptic_ros.errors import InputError
 
 
 def _kinds(path):
@@ -54,16 +56,51 @@ def _second(list_name, **columns):
     (_second("annotations", image_id=9), "two annotations have one PNG", "a.png"),
     (lambda c: c.json["images"][0].update(file_name="c.jpg"), "an image is missing", "c.jpg"),
 ])
-def test_faults_of_a_json_file_are_found(tiny_coco, capsys, change, kind, words):
+def test_what_is_wrong_with_a_json_file_is_found(tiny_coco, capsys, change, kind, words):
     change(tiny_coco)
     tiny_coco.write()
     count, first = _kinds(tiny_coco.folder)[kind]
     assert count == 1
     assert words in first[0]
-    assert main(["dataset", "check", str(tiny_coco.folder)]) == 1
+    assert main(["dataset", "check", "--strict", str(tiny_coco.folder)]) == 1
     printed = capsys.readouterr().out
     assert f"1 x {kind}" in printed
     assert first[0] in printed
+
+
+@pytest.mark.parametrize("change", [
+    _add_segment(),
+    lambda c: c.segments[1].update(area=5),
+    lambda c: c.segments[1].update(area=float("nan")),
+    lambda c: c.segments[1].update(bbox=None),
+    lambda c: c.segments[1].update(category_id=7),
+    _second("images", id=9, file_name="b.jpg"),
+    lambda c: c.segments.clear() or c.ids.fill(0),
+])
+def test_what_readers_take_as_it_is_is_a_remark_and_no_fault(tiny_coco, capsys, change):
+    change(tiny_coco)
+    folder = str(tiny_coco.write())
+    open_dataset(folder).label(0)
+    assert main(["dataset", "check", folder]) == 0
+    assert "the labels are read as they are:" in capsys.readouterr().out
+    assert main(["dataset", "check", "--strict", folder]) == 1
+
+
+@pytest.mark.parametrize("change", [
+    lambda c: c.ids.__setitem__((0, 0), 4711),
+    lambda c: c.json["images"][0].update(width=7),
+    lambda c: c.segments[1].update(category_id=34),
+])
+def test_what_readers_refuse_is_a_fault_and_told_before_the_remarks(tiny_coco, capsys, change):
+    change(tiny_coco)
+    for segment in tiny_coco.segments:
+        segment["area"] = 77
+    folder = str(tiny_coco.write())
+    with pytest.raises(InputError):
+        open_dataset(folder).label(0)
+    assert main(["dataset", "check", folder]) == 1
+    printed = capsys.readouterr().out
+    assert 0 < printed.index("1 fault:") < printed.index(" remarks; the labels") < printed.index("an area is wrong")
 
 
 @pytest.mark.parametrize(("change", "kind"), [

@@ -44,7 +44,7 @@ def _category(**values):
     lambda c: [segment.update(id=float(segment["id"])) for segment in c.segments],
     lambda c: [category.update(isthing=bool(category["isthing"])) for category in c.json["categories"]],
     lambda c: c.json["categories"][0].pop("color"),
-    _category(color=None),
+    _category(color=None), _category(color=["0", "0.0", 0.0]),
     lambda c: [segment.pop(key) for segment in c.segments for key in ("area", "bbox")],
     lambda c: c.json["images"][0].pop("height"),
     _annotation(file_name="a.jpg"), _annotation(file_name="/elsewhere/masks/a.png"),

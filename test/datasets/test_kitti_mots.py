@@ -11,7 +11,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from panoptic_ros.datasets import Truth, open_dataset
-from panoptic_ros.datasets.kitti_mots import MotsWriter, ObjectMask
+from panoptic_ros.datasets.kitti_mots import MotsWriter, ObjectMask, find_mots_sequences
 from panoptic_ros.errors import InputError
 from panoptic_ros.labels import NO_CLASS, PanopticLabel
 
@@ -172,3 +172,26 @@ def test_numbers_may_be_written_as_other_programs_write_them(tiny_mots):
 def test_run_lengths_without_end_cost_no_time():
     with pytest.raises(ValueError, match="larger than any image"):
         ObjectMask(0, 1, 1, 5, 8, "o" * 1_000_000).decode()
+
+
+@pytest.mark.parametrize(("names", "sequences"), [
+    (["KITTI-MOTS-0000", "KITTI-MOTS-0012"], ["0000", "0012"]),
+    (["MOTS20-02"], ["02"]),
+    (["drive", "0002"], ["0002"]),  # where there are numbers, others are something else
+    (["a_1", "b_1"], ["a_1", "b_1"]),
+    (["drive"], ["drive"]),
+])
+def test_a_folder_of_files_with_other_names_is_known_by_their_lines(tmp_path, make_mots_line, names, sequences):
+    for name in names:
+        (tmp_path / f"{name}.txt").write_text("a line that is no object\n" * (name == "drive") +
+                                              make_mots_line(0, 1000, 1, 0, 2, 1, 4))
+    (tmp_path / "README.txt").write_text("not of this kind\n")
+    (tmp_path / "._KITTI-MOTS-0000.txt").write_bytes(b"\0\5\x16\x07")
+    assert [sequence.name for sequence in find_mots_sequences(tmp_path)] == sequences
+
+
+def test_a_folder_of_other_text_files_is_no_kitti_mots(tmp_path):
+    (tmp_path / "train.txt").write_text("images/0.jpg\n1 2 3 4 5 6\n")
+    (tmp_path / "empty.txt").write_bytes(b"")
+    (tmp_path / "noise.txt").write_bytes(bytes(range(256)) * 10)
+    assert find_mots_sequences(tmp_path) == []

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from panoptic_ros.ros import shared_memory
+from panoptic_ros.ros import qos, shared_memory
+from panoptic_ros.ros.inputs import CameraInput
 from panoptic_ros.ros.node_process import private_network
-from panoptic_ros.ros.shared_memory import FOLDER, abandoned_segments, remove_abandoned_segments
+from panoptic_ros.ros.shared_memory import FOLDER, abandoned_segments, remove_abandoned_segments, shortage
 
 PARTICIPANT = """
 import os, time
@@ -68,3 +70,26 @@ def test_what_is_young_or_of_something_else_is_left_alone(tmp_path: Path) -> Non
 def test_without_shared_memory_there_is_nothing_to_give_back(tmp_path: Path) -> None:
     assert not abandoned_segments(tmp_path / "none")
     assert remove_abandoned_segments(tmp_path / "none") == 0
+
+
+@pytest.mark.parametrize(("mebibytes", "is_told"), [(8, True), (64, True), (512, False)])
+def test_too_little_shared_memory_is_told_with_what_mends_it(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mebibytes: int, is_told: bool) -> None:
+    monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda _: SimpleNamespace(total=mebibytes * 2**20))
+    assert ("--shm-size=1g" in shortage(tmp_path)) == is_told
+    assert (f"{mebibytes} MiB" in shortage(tmp_path)) == is_told
+
+
+def test_no_shared_memory_at_all_is_too_little(tmp_path: Path) -> None:
+    assert "has 0 MiB" in shortage(tmp_path / "none")
+
+
+def test_a_published_topic_of_which_no_image_comes_is_explained_by_too_little_shared_memory(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    fitting = SimpleNamespace(topic_type="sensor_msgs/msg/Image", qos_profile=qos.newest_image())
+    node = SimpleNamespace(resolve_topic_name=lambda _: "/image", get_publishers_info_by_topic=lambda _: [fitting],
+                           create_subscription=lambda *_, **__: SimpleNamespace(qos_profile=qos.newest_image()))
+    one = CameraInput(node, "image", "raw", print, None)
+    for short, told in (("", ""), ("8 MiB", "images on /image may not arrive: 8 MiB")):
+        monkeypatch.setattr(shared_memory, "shortage", lambda short=short: short)
+        assert one.problem() == told
