@@ -58,6 +58,7 @@ def measure(quick: bool, model: str, ray: str) -> dict[str, Any]:
         if ray:
             experiment.run("Ray, two workers", 2, on_ray=True)
             experiment.run("Ray, two workers, one killed", 2, on_ray=True, kill="worker")
+            experiment.run("Ray, the run killed and started again", 2, on_ray=True, kill="run")
         timing = json.loads((folder / "one worker" / "timing.json").read_text())
         seconds, start = list(timing["cpu_seconds"].values()), start_seconds(folder / "small")
         return {"recordings": len(seconds), "frames": experiment.frames, "runs": experiment.rows,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from panoptic_ros.errors import InputError
 from panoptic_ros.fleet.worker import FleetWorker
 from panoptic_ros.fleet.workers import Event
+
+_LOCAL_TRIES = 3
 
 
 class RayWorkers:
@@ -27,11 +30,7 @@ class RayWorkers:
             raise InputError("--ray needs Ray: pip install 'panoptic-ros[fleet]'; without --ray, processes of this "
                              "machine do the work") from error
         self._ray = ray
-        local: dict[str, Any] = {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
-        try:
-            ray.init(address=address, log_to_driver=False, **(local if address == "local" else {}))
-        except Exception as error:  # Ray raises just that where a machine is too busy to start one
-            raise InputError(f"no Ray cluster at {address}: {str(error).strip().splitlines()[0]}") from error
+        _connect(ray, address)
         room = ray.cluster_resources()
         fits = int(min([room.get("CPU", 0) / cpus if cpus else room.get("GPU", 0) / gpus,
                         *([room.get("GPU", 0) / gpus] if gpus else [])]))
@@ -72,6 +71,22 @@ class RayWorkers:
         for worker in list(self._actors):
             self.kill(worker)
         self._ray.shutdown()
+
+
+def _connect(ray: Any, address: str) -> None:
+    local: dict[str, Any] = {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
+    # Ray ends a cluster whose own processes have not started after 30 s, which nothing can lengthen. On a busy machine
+    # they have at the next try, when their files are in memory.
+    for tries_left in reversed(range(_LOCAL_TRIES if address == "local" else 1)):
+        try:
+            ray.init(address=address, log_to_driver=False, **(local if address == "local" else {}))
+            return
+        except Exception as error:  # Ray raises just that
+            ray.shutdown()
+            reason = str(error).strip().splitlines()[0]
+            if not tries_left:
+                raise InputError(f"no Ray cluster at {address}: {reason}") from error
+            print(f"again: no Ray cluster yet: {reason}", file=sys.stderr)
 
 
 class _Actor:

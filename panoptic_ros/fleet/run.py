@@ -108,7 +108,10 @@ def run_fleet(job: Job, recordings: Sequence[str], store: Store, workers: Worker
         # The largest first, so that not one of them is left alone at the end.
         for item, answer in scheduler.run("process", sorted(todo, key=lambda one: -one["bytes"])):
             if answer.get("worker_lost"):
-                _publish_loss(store, run, item, answer)
+                try:
+                    _publish_loss(store, run, item, answer)
+                except OSError as error:  # the disk that the worker failed of: the next run does the recording
+                    print(f"no row of {item['recording']} could be written: {error}", file=sys.stderr)
             progress.tell(item["recording"], answer)
             outcome.failed += "fault" in answer
             outcome.done += "fault" not in answer

@@ -1,4 +1,4 @@
-"""Workers of Ray against a stand-in for the module `ray`, as a busy machine cannot start a real cluster in time."""
+"""Workers of Ray against a stand-in for the module `ray`; test_processes.py has a real cluster."""
 
 from __future__ import annotations
 
@@ -42,8 +42,12 @@ class FakeRay:
         self.room = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
         self.options: dict[str, Any] = {}
         self.actors = self.killed = self.shut_down = 0
+        self.failing = 0  # so many times no local cluster starts
 
     def init(self, address: str, **_: Any) -> None:
+        if self.failing:
+            self.failing -= 1
+            raise Exception("The current node timed out during startup.")
         if address == "auto":
             raise ConnectionError("Could not find any running Ray instance.\nmore words")
 
@@ -114,7 +118,17 @@ def test_a_cluster_that_is_not_there_or_too_small_is_told(fake: FakeRay) -> None
         RayWorkers("auto", 0, Answering, 1.0, 0.0)
     with pytest.raises(InputError, match="has 5 CPUs and 1 GPUs: not enough for a worker with 6 and 0"):
         RayWorkers("local", 0, Answering, 6.0, 0.0)
-    assert fake.shut_down == 1
+    assert fake.shut_down == 2
+
+
+def test_a_local_cluster_that_did_not_start_in_time_is_tried_again(fake: FakeRay,
+                                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    fake.failing = 2
+    assert RayWorkers("local", 0, Answering, 1.0, 0.0).count == 5
+    assert capsys.readouterr().err.count("again: no Ray cluster yet: The current node timed out during startup.") == 2
+    fake.failing = 3
+    with pytest.raises(InputError, match="no Ray cluster at local: The current node timed out"):
+        RayWorkers("local", 0, Answering, 1.0, 0.0)
 
 
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
