@@ -59,7 +59,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
                         help="model folder that all machines see, or name of a shipped model")
     parser.add_argument("--topic", action="append", default=[], metavar="T",
                         help="image topic of the bags, or subfolder of the folders; once for each camera")
-    parser.add_argument("--engine", default="auto", help="auto, openvino, torch or onnxruntime")
+    parser.add_argument("--engine", default="auto", help="auto, openvino, torch, onnxruntime or tensorrt")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--precision", default="auto", help="auto, single, half or int8")
     parser.add_argument("--focal-length", type=float, metavar="PIXELS",

@@ -19,7 +19,6 @@ from panoptic_ros.fleet.job import Job
 from panoptic_ros.fleet.merge import read_fleet
 from panoptic_ros.fleet.run import parse_shard, write_merged
 from panoptic_ros.fleet.storage import Store, expand, recording_name
-from panoptic_ros.fleet.worker import FleetWorker
 
 Run = Callable[..., Any]
 DONE = 4  # of five bags one is damaged
@@ -312,19 +311,24 @@ def test_a_page_elsewhere_links_to_results_in_folders_of_any_name(bags: list[str
     assert 'href="../run%20%231%2050%25/recordings/drive_0-' in (tmp_path / "merged" / "report.html").read_text()
 
 
-def test_a_result_that_cannot_be_written_is_a_fault_of_the_system(bags: list[str], make_job: Callable[..., Job],
-                                                                  tmp_path: Path,
-                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+def test_a_result_that_a_worker_could_not_write_is_a_fault_of_the_system(
+        bags: list[str], make_job: Callable[..., Job], run_inline: Run, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    publish = Store.publish
 
-    store = Store(str(tmp_path))
-    worker = FleetWorker(make_job(truth="none"), store.place, store.begin_run())
-    worker.load()
-    item = {"recording": bags[0], **worker.identify({"recording": bags[0]})}
+    def full(store: Store, folder: Path, name: str, replace: bool = False) -> None:
+        if "fault" not in json.loads((folder / "result.json").read_text())["row"]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        publish(store, folder, name, replace)
+
     monkeypatch.setattr(Store, "publish", full)
-    answer = worker.process({**item, "folder": "recordings/a-1", "replace": False, "last": True})
-    assert answer == {"fault": "system", "reason": "OSError: [Errno 28] No space left on device"}
+    job = make_job(truth="none")
+    outcome, calls = run_inline(job, bags[:1], tmp_path)
+    assert (outcome.failed, len(calls)) == (1, 2)  # tried twice
+    (row,) = read_fleet([Store(str(tmp_path))]).rows
+    assert (row["fault"], row["reason"]) == ("system", "OSError: [Errno 28] No space left on device")
+    monkeypatch.undo()
+    assert run_inline(job, bags[:1], tmp_path)[0].done == 1
 
 
 def test_a_worker_without_a_processor_is_refused(bags: list[str], tmp_path: Path,
