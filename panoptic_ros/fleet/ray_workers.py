@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
+
+import cv2
 
 from panoptic_ros.errors import InputError
 from panoptic_ros.fleet.worker import FleetWorker
@@ -39,13 +42,13 @@ class RayWorkers:
             raise InputError(f"the Ray cluster has {room.get('CPU', 0):g} CPUs and {room.get('GPU', 0):g} GPUs: not "
                              f"enough for a worker with {cpus:g} and {gpus:g} (--cpus-per-worker, --gpus-per-worker)")
         self.count = count or fits
-        self._make = make
+        self._make, self._threads = make, max(1, int(cpus))
         self._actor_class: Any = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0)(_Actor)
         self._actors: dict[int, Any] = {}
         self._waiting: dict[Any, int] = {}  # reference to an answer -> worker
 
     def start(self, worker: int) -> None:
-        self._actors[worker] = self._actor_class.remote(self._make)
+        self._actors[worker] = self._actor_class.remote(self._make, self._threads)
 
     def submit(self, worker: int, method: str, *arguments: Any) -> None:
         self._waiting[self._actors[worker].call.remote(method, *arguments)] = worker
@@ -90,11 +93,25 @@ def _connect(ray: Any, address: str) -> None:
 
 
 class _Actor:
-    """A `FleetWorker` inside an actor."""
+    """A `FleetWorker` inside an actor, with so many threads as it was given processors."""
 
-    def __init__(self, make: Callable[[], FleetWorker]) -> None:
+    def __init__(self, make: Callable[[], FleetWorker], threads: int) -> None:
+        limit_threads(threads)
         self._worker = make()
 
     def call(self, method: str, *arguments: Any) -> dict[str, Any]:
         answer: dict[str, Any] = getattr(self._worker, method)(*arguments)
         return answer
+
+
+def limit_threads(threads: int) -> None:
+    """Of OpenCV and OpenVINO in this process; Ray tells OpenMP, and so torch.
+
+    With threads for all processors of a machine its workers wait for each other.
+    """
+    cv2.setNumThreads(threads)
+    if find_spec("openvino"):
+        from panoptic_ros.engines.openvino_core import openvino_core
+
+        # Not pinned, else all workers of a machine would be on its first processors.
+        openvino_core().set_property("CPU", {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False})
