@@ -58,6 +58,7 @@ def measure(quick: bool, model: str, ray: str) -> dict[str, Any]:
         if ray:
             experiment.run("Ray, two workers", 2, on_ray=True)
             experiment.run("Ray, two workers, one killed", 2, on_ray=True, kill="worker")
+            experiment.run("Ray, the run killed and started again", 2, on_ray=True, kill="run")
         timing = json.loads((folder / "one worker" / "timing.json").read_text())
         seconds, start = list(timing["cpu_seconds"].values()), start_seconds(folder / "small")
         return {"recordings": len(seconds), "frames": experiment.frames, "runs": experiment.rows,
@@ -111,14 +112,18 @@ def table(result: dict[str, Any]) -> str:
     lines = [f"{result['recordings']} recordings, {result['frames']} frames; CPU seconds per recording: "
              + ", ".join(f"{name} {value:.2f}" for name, value in result["cpu_seconds_per_recording"].items())
              + f"; to start a worker {result['cpu_seconds_to_start_a_worker']:.1f}"]
-    lines += [f"{row['name']:<46} {row['seconds']:7.1f} s  {row['ok']} ok, {row['failed']} failed, "
-              f"{row['skipped']} done before, {row['again']} tried again  "
-              f"{'the same bytes' if row['same'] else 'OTHER BYTES'}" for row in result["runs"]]
+    lines += [run_line(row) for row in result["runs"]]
     for count, by_machines in result["modelled"].items():
         one = by_machines["1"]
         lines.append(f"modelled, {count} recordings: " + ", ".join(
             f"{n} machines {seconds:.0f} s ({one / seconds:.1f}x)" for n, seconds in by_machines.items()))
     return "\n".join(lines)
+
+
+def run_line(row: dict[str, Any]) -> str:
+    """What one way of running came to."""
+    return (f"{row['name']:<46} {row['seconds']:7.1f} s  {row['ok']} ok, {row['failed']} failed, {row['skipped']} done "
+            f"before, {row['again']} tried again  {'the same bytes' if row['same'] else 'OTHER BYTES'}")
 
 
 class _Experiment:
@@ -132,7 +137,6 @@ class _Experiment:
 
     def run(self, name: str, workers: int, kill: str = "", shards: int = 1, on_ray: bool = False) -> None:
         """kill: `worker`, `run` or nothing, in the middle."""
-        print(f"{name} ...", file=sys.stderr)
         out = self._folder / name
         more = ["--ray", self._ray, "--cpus-per-worker", "1"] if on_ray else []
         begin, said = time.monotonic(), ""
@@ -148,10 +152,11 @@ class _Experiment:
         self._first = self._first or content
         result = json.loads(content)
         self.frames = result["frames"]["out"]
-        skipped = re.search(r"(\d+) done before", said)
+        skipped, again = re.search(r"(\d+) done before", said), re.findall("^again: /", said, re.MULTILINE)
         self.rows.append({"name": name, "seconds": round(seconds, 1), "same": content == self._first,
                           "ok": result["recordings"]["ok"], "failed": result["recordings"]["failed"],
-                          "skipped": int(skipped[1]) if skipped else 0, "again": said.count("again: ")})
+                          "skipped": int(skipped[1]) if skipped else 0, "again": len(again)})
+        print(run_line(self.rows[-1]), file=sys.stderr, flush=True)  # at once: all together take long
 
     def _command(self, out: Path, workers: int, more: Sequence[str], kill: str) -> str:
         bags = sorted(str(file) for file in (self._folder / "bags").iterdir())

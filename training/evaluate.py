@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scales", type=float, nargs="+", metavar="S",
                         help="average over the image at these scales, such as 0.75 1 1.25 (default: as the model's "
                              "recipe asks)")
-    parser.add_argument("--engine", default="auto", help="auto, openvino, torch or onnxruntime")
+    parser.add_argument("--engine", default="auto", help="auto, openvino, torch, onnxruntime or tensorrt")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="auto", help="auto, single, half or int8")
     parser.add_argument("--workers", type=int, default=1, help="processes that read or render images ahead")

@@ -117,13 +117,15 @@ def main(arguments: list[str] | None = None) -> int:
                                      epilog="Every other --KEY VALUE sets a key of the recipe.")
     parser.add_argument("--config", type=recipe_file, required=True,
                         help="recipe: a file, or the name of one in training/recipes, such as hle/city")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run there goes on")
+    parser.add_argument("--out", type=Path, help="folder of the run; an unfinished run there goes on")
     parser.add_argument("--workers", type=int, default=1, help="processes per device that read samples")
     parser.add_argument("--accelerator", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--devices", default=1, type=_device_count, metavar="N",
                         help="number of devices, or auto; under torchrun it is torchrun's")
     parser.add_argument("--print-recipe", action="store_true", help="print the recipe with all defaults, and end")
     args, overrides = parser.parse_known_args(arguments)
+    if args.out is None and not args.print_recipe:
+        parser.error("the following arguments are required: --out")
     try:
         stages = load_stages(args.config, overrides)
         if args.print_recipe:

@@ -59,7 +59,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
                         help="model folder that all machines see, or name of a shipped model")
     parser.add_argument("--topic", action="append", default=[], metavar="T",
                         help="image topic of the bags, or subfolder of the folders; once for each camera")
-    parser.add_argument("--engine", default="auto", help="auto, openvino, torch or onnxruntime")
+    parser.add_argument("--engine", default="auto", help="auto, openvino, torch, onnxruntime or tensorrt")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--precision", default="auto", help="auto, single, half or int8")
     parser.add_argument("--focal-length", type=float, metavar="PIXELS",
@@ -141,6 +141,10 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("--workers, --retries, --timeout and --allow-failed are numbers from 0 up")
     if args.ray is None and (args.cpus_per_worker is not None or args.gpus_per_worker is not None):
         raise InputError("--cpus-per-worker and --gpus-per-worker go with --ray; processes share what this machine has")
+    if args.cpus_per_worker is not None and not 0 < args.cpus_per_worker < float("inf"):
+        raise InputError(f"--cpus-per-worker is {args.cpus_per_worker:g}; it must be above 0")
+    if args.gpus_per_worker is not None and not 0 <= args.gpus_per_worker < float("inf"):
+        raise InputError(f"--gpus-per-worker is {args.gpus_per_worker:g}; it is a number from 0 up")
     if args.focal_length is not None and not 0 < args.focal_length < float("inf"):
         raise InputError(f"--focal-length is {args.focal_length:g}; it must be a number of pixels above 0")
     if args.device.startswith("cuda:"):
@@ -169,8 +173,9 @@ def _job(args: argparse.Namespace) -> Any:
     else:
         options = vars(LabelSettings(args.motion, args.novelty, args.count, args.min_score, args.min_left,
                                      not args.no_flip))
-    shipped = str(model_folder(args.model).resolve()) if Path(args.model).is_dir() else args.model
-    return Job(args.action, shipped, model.model_id, hash_path(model_folder(args.model)), args.engine, args.device,
+    # The path for workers anywhere; a shipped model is found by its name wherever this package is.
+    name = str(Path(args.model).resolve()) if Path(args.model).is_dir() else args.model
+    return Job(args.action, name, model.model_id, hash_path(model_folder(args.model)), args.engine, args.device,
                args.precision, tuple(args.topic), args.focal_length, options)
 
 

@@ -33,7 +33,7 @@ def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", action="append", default=[], metavar="T",
                         help="image topic of a bag, or subfolder of a folder of images; once for each camera")
     parser.add_argument("--model", default="city", help="model folder, or name of a shipped model")
-    parser.add_argument("--engine", default="auto", help="auto, openvino, torch or onnxruntime")
+    parser.add_argument("--engine", default="auto", help="auto, openvino, torch, onnxruntime or tensorrt")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="auto", help="auto, single, half or int8")
     parser.add_argument("--focal-length", type=float, metavar="PIXELS",

@@ -46,6 +46,7 @@ _HEADLINES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("video", ("stq.stq", "stq.aq", "stq.sq", "flicker")),
     ("VPQ by images", ("vpq.1", "vpq.5", "vpq.10", "vpq.15", "vpq.mean")),
     ("tracks", ("mots.smotsa", "mots.motsa", "mots.idf1", "mots.hota", "mots.id_switches")),
+    ("changes of class", ("class_change.predicted_change", "class_change.truth_change", "class_change.followed")),
     ("depth", ("depth.rmse", "depth.abs_rel", "depth.delta1", "depth.delta2", "depth.delta3")),
 )
 # Notes below the tables; earlier results have the first under the second name.

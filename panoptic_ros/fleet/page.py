@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -122,6 +122,9 @@ def _link(fleet: Fleet, key: str, file: str, out: str) -> str:
     if key not in fleet.places:
         return ""
     store, folder = fleet.places[key]
-    if is_url(store.place) or is_url(out):
-        return f"{folder}/{file}" if store.place == out else f"{store.place}/{folder}/{file}"
-    return Path(os.path.relpath(Path(store.place) / folder, out)).as_posix() + f"/{file}"
+    if store.place != out:
+        folder = f"{store.place}/{folder}"
+        if is_url(store.place) or is_url(out):
+            return f"{folder}/{file}"
+        folder = os.path.relpath(folder, out)
+    return f"{quote(folder, errors='surrogateescape')}/{file}"

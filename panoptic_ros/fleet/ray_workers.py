@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
+
+import cv2
 
 from panoptic_ros.errors import InputError
 from panoptic_ros.fleet.worker import FleetWorker
 from panoptic_ros.fleet.workers import Event
+
+_LOCAL_TRIES = 3
 
 
 class RayWorkers:
@@ -27,11 +33,7 @@ class RayWorkers:
             raise InputError("--ray needs Ray: pip install 'panoptic-ros[fleet]'; without --ray, processes of this "
                              "machine do the work") from error
         self._ray = ray
-        local: dict[str, Any] = {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
-        try:
-            ray.init(address=address, log_to_driver=False, **(local if address == "local" else {}))
-        except Exception as error:  # Ray raises just that where a machine is too busy to start one
-            raise InputError(f"no Ray cluster at {address}: {str(error).strip().splitlines()[0]}") from error
+        _connect(ray, address)
         room = ray.cluster_resources()
         fits = int(min([room.get("CPU", 0) / cpus if cpus else room.get("GPU", 0) / gpus,
                         *([room.get("GPU", 0) / gpus] if gpus else [])]))
@@ -40,13 +42,13 @@ class RayWorkers:
             raise InputError(f"the Ray cluster has {room.get('CPU', 0):g} CPUs and {room.get('GPU', 0):g} GPUs: not "
                              f"enough for a worker with {cpus:g} and {gpus:g} (--cpus-per-worker, --gpus-per-worker)")
         self.count = count or fits
-        self._make = make
+        self._make, self._threads = make, max(1, int(cpus))
         self._actor_class: Any = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0)(_Actor)
         self._actors: dict[int, Any] = {}
         self._waiting: dict[Any, int] = {}  # reference to an answer -> worker
 
     def start(self, worker: int) -> None:
-        self._actors[worker] = self._actor_class.remote(self._make)
+        self._actors[worker] = self._actor_class.remote(self._make, self._threads)
 
     def submit(self, worker: int, method: str, *arguments: Any) -> None:
         self._waiting[self._actors[worker].call.remote(method, *arguments)] = worker
@@ -74,12 +76,42 @@ class RayWorkers:
         self._ray.shutdown()
 
 
-class _Actor:
-    """A `FleetWorker` inside an actor."""
+def _connect(ray: Any, address: str) -> None:
+    local: dict[str, Any] = {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
+    # Ray ends a cluster whose own processes have not started after 30 s, which nothing can lengthen. On a busy machine
+    # they have at the next try, when their files are in memory.
+    for tries_left in reversed(range(_LOCAL_TRIES if address == "local" else 1)):
+        try:
+            ray.init(address=address, log_to_driver=False, **(local if address == "local" else {}))
+            return
+        except Exception as error:  # Ray raises just that
+            ray.shutdown()
+            reason = str(error).strip().splitlines()[0]
+            if not tries_left:
+                raise InputError(f"no Ray cluster at {address}: {reason}") from error
+            print(f"again: no Ray cluster yet: {reason}", file=sys.stderr)
 
-    def __init__(self, make: Callable[[], FleetWorker]) -> None:
+
+class _Actor:
+    """A `FleetWorker` inside an actor, with so many threads as it was given processors."""
+
+    def __init__(self, make: Callable[[], FleetWorker], threads: int) -> None:
+        limit_threads(threads)
         self._worker = make()
 
     def call(self, method: str, *arguments: Any) -> dict[str, Any]:
         answer: dict[str, Any] = getattr(self._worker, method)(*arguments)
         return answer
+
+
+def limit_threads(threads: int) -> None:
+    """Of OpenCV and OpenVINO in this process; Ray tells OpenMP, and so torch.
+
+    With threads for all processors of a machine its workers wait for each other.
+    """
+    cv2.setNumThreads(threads)
+    if find_spec("openvino"):
+        from panoptic_ros.engines.openvino_core import openvino_core
+
+        # Not pinned, else all workers of a machine would be on its first processors.
+        openvino_core().set_property("CPU", {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False})

@@ -107,8 +107,11 @@ def run_fleet(job: Job, recordings: Sequence[str], store: Store, workers: Worker
         progress = _Progress(len(todo))
         # The largest first, so that not one of them is left alone at the end.
         for item, answer in scheduler.run("process", sorted(todo, key=lambda one: -one["bytes"])):
-            if answer.get("worker_lost"):
-                _publish_loss(store, run, item, answer)
+            if "key" not in answer:  # no row of a worker
+                try:
+                    _publish_fault(store, run, item, answer)
+                except OSError as error:  # the disk that the worker failed of: the next run does the recording
+                    print(f"no row of {item['recording']} could be written: {error}", file=sys.stderr)
             progress.tell(item["recording"], answer)
             outcome.failed += "fault" in answer
             outcome.done += "fault" not in answer
@@ -160,12 +163,12 @@ def _identify(job: Job, scheduler: Scheduler, recordings: Sequence[dict[str, Any
     return list(unique.values()), sorted(unidentified, key=lambda item: str(item["recording"]))
 
 
-def _publish_loss(store: Store, run: str, item: dict[str, Any], answer: dict[str, Any]) -> None:
-    """The row of a recording whose worker cannot write it any more."""
+def _publish_fault(store: Store, run: str, item: dict[str, Any], answer: dict[str, Any]) -> None:
+    """The row of a recording whose worker has ended, or could not write it."""
     row = {"recording": item["recording"], "content": item["content"], "key": item["key"],
            "fault": answer["fault"], "reason": answer["reason"]}
     with store.workspace(run) as folder:
-        (folder / LOG).write_text(f"{answer['reason']}\n")
+        (folder / LOG).write_text(f"{answer.get('details', answer['reason'])}\n", errors="backslashreplace")
         timing = {"seconds": 0.0, "cpu_seconds": 0.0, "host": "", "latency": {}}
         publish_row(store, folder, row, timing, item["folder"], replace=True)
 

@@ -37,7 +37,7 @@ class Scheduler:
         """Call a method of `FleetWorker` with each item; yields item and answer as they come.
 
         The method also finds in the item: `last`, whether this is its last try. Where a worker ended or the time was
-        up, the answer is the scheduler's own, with `"worker_lost": True`.
+        up, the answer is the scheduler's own: `fault` and `reason` alone.
         Raises InterruptedRunError where `stop` was set, InputError where no worker can start.
         """
         queue, tries = deque(items), dict.fromkeys(range(len(items)), 0)
@@ -83,7 +83,7 @@ class Scheduler:
                 continue
             item, _ = self._busy.pop(worker)
             if answer is None:
-                yield item, {"fault": SYSTEM, "reason": reason, "worker_lost": True}
+                yield item, {"fault": SYSTEM, "reason": reason}
                 continue
             if answer.get("fault") == SYSTEM:
                 self._workers.kill(worker)  # after a fault of a GPU or of memory a new process is safer
@@ -95,8 +95,7 @@ class Scheduler:
             if self._timeout and now - begin > self._timeout:
                 self._workers.kill(worker)
                 del self._busy[worker]
-                yield item, {"fault": TIMEOUT, "reason": f"it took longer than {self._timeout:g} s",
-                             "worker_lost": True}
+                yield item, {"fault": TIMEOUT, "reason": f"it took longer than {self._timeout:g} s"}
 
     def _loaded(self, worker: int, answer: Answer | None, reason: str) -> None:
         if answer is not None and "fault" not in answer:

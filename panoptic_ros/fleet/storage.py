@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from panoptic_ros.bags.bag import is_bag_file
+from panoptic_ros.bags.read_video import VIDEO_SUFFIXES
 from panoptic_ros.errors import InputError
 from panoptic_ros.evaluation.content_hash import hash_path, hash_settings
 
@@ -57,6 +59,7 @@ class Store:
     def folders(self) -> dict[str, str]:
         """Key (16 digits) -> folder relative to OUT, of all that is done."""
         names = []
+        self._forget_listings()
         if self._fs is None:
             place = Path(self._root) / _RECORDINGS
             names = sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
@@ -118,9 +121,15 @@ class Store:
 
     def names(self, pattern: str) -> list[str]:
         """Names of the files directly in OUT that match."""
+        self._forget_listings()
         if self._fs is not None:
             return sorted(path.split("/")[-1] for path in self._fs.glob(f"{self._root}/{pattern}"))
         return sorted(file.name for file in Path(self._root).glob(pattern))
+
+    def _forget_listings(self) -> None:
+        """File systems of fsspec, such as S3's, keep what they once listed; workers elsewhere add to it."""
+        if self._fs is not None:
+            self._fs.invalidate_cache()
 
     @contextmanager
     def workspace(self, run: str) -> Iterator[Path]:
@@ -204,8 +213,10 @@ class Store:
 
 
 def recording_name(recording: str) -> str:
-    """The name of a recording without its folder and suffix."""
-    return Path(recording.rstrip("/").rpartition("/")[2] or recording).stem
+    """The name of a recording without its folder and the suffix of a file; what follows a dot in a folder's name stays.
+    """
+    path = Path(recording.rstrip("/").rpartition("/")[2] or recording)
+    return path.stem if is_bag_file(path) or path.suffix.lower() in VIDEO_SUFFIXES else path.name
 
 
 @contextmanager
@@ -225,12 +236,18 @@ def local_copy(path: str) -> Iterator[Path]:
 
 
 def expand(recordings: list[str]) -> list[str]:
-    """The recordings that paths and URLs with `*` name, each once, sorted; absolute, for workers anywhere."""
+    """The recordings that paths and URLs with `*` name, each once, sorted; absolute, for workers anywhere.
+
+    Raises InputError where a URL with `*` names none.
+    """
     found: list[str] = []
     for path in recordings:
         if is_url(path) and any(c in path for c in "*?["):
             fs, pattern = open_url(path)
-            found += [fs.unstrip_protocol(match) for match in sorted(fs.glob(pattern))]
+            matches = sorted(fs.glob(pattern))
+            if not matches:
+                raise InputError(f"nothing matches {path}")
+            found += [fs.unstrip_protocol(match) for match in matches]
         else:
             found.append(path if is_url(path) else os.path.abspath(os.path.expanduser(path)))
     return sorted(dict.fromkeys(found))

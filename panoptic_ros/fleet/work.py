@@ -18,6 +18,7 @@ from panoptic_ros.evaluation.metrics import METRICS
 from panoptic_ros.evaluation.replay_evaluation import ReplayEvaluation, evaluation_settings
 from panoptic_ros.evaluation.truth_sources import open_truth
 from panoptic_ros.fleet.job import Job
+from panoptic_ros.fleet.storage import recording_name
 from panoptic_ros.frame import PanopticFrame
 from panoptic_ros.labelling.label_recording import LabelSettings, label_recording, labelling_perception
 from panoptic_ros.latency import LatencyHistogram
@@ -71,7 +72,7 @@ def work_on(job: Job, place: Path, name: str, perception: Perception, out: Path,
 def _evaluate(job: Job, recording: Recording, name: str, perception: Perception, out: Path,
               facts: Mapping[str, Any]) -> Work:
     model, truth_name = perception.model, job.options["truth"]
-    truth = open_truth(truth_name and truth_name.replace("{name}", Path(name).stem), recording, model.classes,
+    truth = open_truth(truth_name and truth_name.replace("{name}", recording_name(name)), recording, model.classes,
                        job.options["match"])
     recording = recording if truth is None else truth.matched_recording()
     evaluation = ReplayEvaluation(out, recording, model.classes, model.model_id, truth, evaluation_settings(model),

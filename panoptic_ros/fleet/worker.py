@@ -73,6 +73,7 @@ class FleetWorker:
         truth_hash = self._store.content_hash(truth)[0] if truth and os.path.exists(truth) else ""
         return {"content": content, "truth": truth_hash, "bytes": size, "key": self._job.key(content, truth_hash)}
 
+    @_answers
     def process(self, item: dict[str, Any]) -> Answer:
         """Do the job with a recording that was identified, and put its result in place; returns its row.
 

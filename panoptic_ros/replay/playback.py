@@ -24,7 +24,7 @@ _LONGEST_PAUSE = 1.0  # seconds between two images
 
 
 class Playback:
-    """A folder that `panoptic-ros replay` or `evaluate` wrote. Raises InputError where it has no result or no video."""
+    """A folder that `panoptic-ros replay` wrote. Raises InputError where it has no result or no video."""
 
     def __init__(self, folder: Path) -> None:
         self._bag, summary = folder / "result.mcap", folder / "summary.json"

@@ -79,6 +79,8 @@ def test_a_recipe_is_found_by_its_name_and_a_file_comes_first(tmp_path: Path, mo
 @pytest.mark.timeout(600)
 def test_the_tutorial_can_be_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    assert cli.main(["city", "--seed", "4", "--frames", "3", "--size", "128x256", "--bag", "--out", "own"]) == 0
+    next(tmp_path.glob("own/*.mcap")).rename("my_drive.mcap")
     done = []
     for command in commands_of(ROOT / "docs" / "tutorial.md"):
         if command[:2] == ["panoptic-ros", "view"]:
@@ -89,8 +91,9 @@ def test_the_tutorial_can_be_followed(tmp_path: Path, monkeypatch: pytest.Monkey
         else:
             assert importlib.import_module(command[2]).main(command[3:]) == 0, command
         done.append(command)
-    assert len(done) == 6
-    for file in ("replay/overlay.mp4", "before/report.html", "after/evaluation.json", "mine/result.mcap"):
+    assert len(done) == 8
+    for file in ("replay/overlay.mp4", "before/report.html", "after/evaluation.json", "my_numbers/report.html",
+                 "mine/result.mcap"):
         assert (tmp_path / "out" / file).is_file(), file
 
 

@@ -142,6 +142,13 @@ def test_what_was_not_measured_is_not_there(report: Report) -> None:
     assert not re.search(r"\b0\.0\b", page.text)
 
 
+def test_without_truth_the_numbers_are_how_often_classes_change(report: Report) -> None:
+    page = WellFormed(written(report, {"input": "a.mcap", "class_change": {"predicted_change": 0.059}}))
+    assert "numbers" in page.ids
+    assert "Changes predicted" in page.text
+    assert "5.9" in page.text
+
+
 @pytest.mark.parametrize("frames", [0, 1])
 def test_a_page_is_written_of_no_frame_or_one(report: Report, frames: int) -> None:
     for k in range(frames):

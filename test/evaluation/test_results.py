@@ -135,3 +135,8 @@ def test_notes_of_earlier_results_are_shown_too() -> None:
     for key, words in (("unmapped_classes", "unmapped classes"),
                        ("classes_without_counterpart", "classes without counterpart")):
         assert format_table({**result(), key: ["boat", "cow"]}).splitlines()[-1] == f"{words}: boat; cow"
+
+
+def test_without_truth_the_table_has_how_often_classes_change() -> None:
+    assert format_table({"class_change": {"predicted_change": 0.059}}).split() == [
+        "changes", "of", "class", "predicted", "5.9", "of", "the", "truth", "-", "followed", "-"]

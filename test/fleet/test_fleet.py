@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from panoptic_ros.evaluation.results import numbers
 from panoptic_ros.fleet.job import Job
 from panoptic_ros.fleet.merge import read_fleet
 from panoptic_ros.fleet.run import parse_shard, write_merged
-from panoptic_ros.fleet.storage import Store, expand
+from panoptic_ros.fleet.storage import Store, expand, recording_name
 
 Run = Callable[..., Any]
 DONE = 4  # of five bags one is damaged
@@ -253,3 +254,85 @@ def test_a_url_is_a_place_for_recordings_and_for_results(bags: list[str], run_in
     (local,) = evaluated.glob("recordings/drive_0-*/evaluation.json")
     assert numbers(result) == numbers(json.loads(local.read_text()))
     assert "recordings/drive_0-" in memory.cat("/results/first/report.html").decode()
+
+
+def test_results_that_other_machines_uploaded_meanwhile_are_seen(tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class Listing(MemoryFileSystem):  # type: ignore[misc]
+        """Keeps what it once listed, as S3's file system does."""
+
+        protocol = "listing"
+        listed: dict[str, Any] = {}
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> str:
+            return str(super()._strip_protocol(path.removeprefix("listing:/")))
+
+        def ls(self, path: str, detail: bool = True, **kwargs: Any) -> Any:
+            key = self._strip_protocol(path)
+            if key not in self.listed:
+                self.listed[key] = super().ls(path, detail=True, **kwargs)
+            return self.listed[key] if detail else [entry["name"] for entry in self.listed[key]]
+
+        def invalidate_cache(self, path: str | None = None) -> None:
+            self.listed.clear()
+
+    fsspec.register_implementation("listing", Listing, clobber=True)
+    store = Store("listing://fleet/out")
+    other = fsspec.filesystem("memory")
+    other.pipe_file("/fleet/out/recordings/a-1111/result.json", b"{}")
+    other.pipe_file("/fleet/out/work-1-of-2.json", b"{}")
+    assert list(store.folders()) == ["1111"]
+    assert store.names("work-*.json") == ["work-1-of-2.json"]
+    other.pipe_file("/fleet/out/recordings/b-2222/result.json", b"{}")
+    other.pipe_file("/fleet/out/work-2-of-2.json", b"{}")
+    assert list(store.folders()) == ["1111", "2222"]
+    assert store.names("work-*.json") == ["work-1-of-2.json", "work-2-of-2.json"]
+
+
+def test_a_url_with_a_star_that_names_nothing_is_an_error() -> None:
+    pytest.importorskip("fsspec")
+    with pytest.raises(InputError, match="nothing matches memory://no_such_bags/"):
+        expand(["memory://no_such_bags/*.mcap"])
+
+
+def test_the_suffix_of_a_file_is_no_part_of_its_name_and_a_dot_in_a_folder_is() -> None:
+    names = {"/bags/drive.v2.mcap": "drive.v2", "s3://bags/drive.mp4": "drive", "/bags/rosbag2_10.15": "rosbag2_10.15",
+             "/bags/rosbag2_10.16/": "rosbag2_10.16"}
+    assert {path: recording_name(path) for path in names} == names
+
+
+def test_a_page_elsewhere_links_to_results_in_folders_of_any_name(bags: list[str], run_inline: Run,
+                                                                  make_job: Callable[..., Job], tmp_path: Path) -> None:
+    run_inline(make_job(truth="none"), bags[:1], tmp_path / "run #1 50%")
+    merged(tmp_path / "run #1 50%", out=tmp_path / "merged")
+    assert 'href="../run%20%231%2050%25/recordings/drive_0-' in (tmp_path / "merged" / "report.html").read_text()
+
+
+def test_a_result_that_a_worker_could_not_write_is_a_fault_of_the_system(
+        bags: list[str], make_job: Callable[..., Job], run_inline: Run, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    publish = Store.publish
+
+    def full(store: Store, folder: Path, name: str, replace: bool = False) -> None:
+        if "fault" not in json.loads((folder / "result.json").read_text())["row"]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        publish(store, folder, name, replace)
+
+    monkeypatch.setattr(Store, "publish", full)
+    job = make_job(truth="none")
+    outcome, calls = run_inline(job, bags[:1], tmp_path)
+    assert (outcome.failed, len(calls)) == (1, 2)  # tried twice
+    (row,) = read_fleet([Store(str(tmp_path))]).rows
+    assert (row["fault"], row["reason"]) == ("system", "OSError: [Errno 28] No space left on device")
+    monkeypatch.undo()
+    assert run_inline(job, bags[:1], tmp_path)[0].done == 1
+
+
+def test_a_worker_without_a_processor_is_refused(bags: list[str], tmp_path: Path,
+                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    for more in (["--cpus-per-worker", "0"], ["--gpus-per-worker", "-1"]):
+        assert main(["fleet", "evaluate", bags[0], "--out", str(tmp_path), "--ray", "local", *more]) == 2
+        assert f"{more[0]} is {more[1]}; it " in capsys.readouterr().err

@@ -148,7 +148,7 @@ def test_a_ray_cluster_survives_a_killed_worker_with_the_same_bytes(bags: list[s
     try:
         workers = KillingRay("local", 1, worker_factory(job, store, run), 1.0, 0.0)
     except InputError as error:
-        # Ray gives its own processes 30 s to start.
+        # Ray gives its own processes 30 s to start, three times.
         pytest.skip(str(error))
     outcome = run_fleet(job, bags, store, workers, Event(), run)
     assert workers.killed == 1

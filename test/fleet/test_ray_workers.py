@@ -1,8 +1,10 @@
-"""Workers of Ray against a stand-in for the module `ray`, as a busy machine cannot start a real cluster in time."""
+"""Workers of Ray against a stand-in for the module `ray`; test_processes.py has a real cluster."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 from threading import Event as ThreadEvent
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,8 @@ import pytest
 from panoptic_ros.errors import InputError
 from panoptic_ros.fleet.ray_workers import RayWorkers
 from panoptic_ros.fleet.scheduler import Scheduler
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class RayError(Exception):
@@ -42,8 +46,13 @@ class FakeRay:
         self.room = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
         self.options: dict[str, Any] = {}
         self.actors = self.killed = self.shut_down = 0
+        self.limits: list[int] = []  # of the threads of each actor
+        self.failing = 0  # so many times no local cluster starts
 
     def init(self, address: str, **_: Any) -> None:
+        if self.failing:
+            self.failing -= 1
+            raise Exception("The current node timed out during startup.")
         if address == "auto":
             raise ConnectionError("Could not find any running Ray instance.\nmore words")
 
@@ -81,6 +90,8 @@ class FakeRay:
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
     ray = FakeRay(cpus=5, gpus=1)
     monkeypatch.setitem(sys.modules, "ray", ray)
+    # Its actors live in this process, which other tests share.
+    monkeypatch.setattr("panoptic_ros.fleet.ray_workers.limit_threads", ray.limits.append)
     return ray
 
 
@@ -98,6 +109,7 @@ def test_an_actor_that_dies_is_replaced_and_its_recording_tried_again(fake: Fake
     assert {item["recording"]: answer for item, answer in run} == {
         "deadly": {"recording": "deadly"}, "b": {"recording": "b"}}
     assert (Answering.died, fake.actors, fake.killed) == (1, 2, 1)
+    assert fake.limits == [1, 1]
     workers.close()
     assert (fake.killed, fake.shut_down) == (2, 1)
 
@@ -114,7 +126,28 @@ def test_a_cluster_that_is_not_there_or_too_small_is_told(fake: FakeRay) -> None
         RayWorkers("auto", 0, Answering, 1.0, 0.0)
     with pytest.raises(InputError, match="has 5 CPUs and 1 GPUs: not enough for a worker with 6 and 0"):
         RayWorkers("local", 0, Answering, 6.0, 0.0)
-    assert fake.shut_down == 1
+    assert fake.shut_down == 2
+
+
+def test_a_local_cluster_that_did_not_start_in_time_is_tried_again(fake: FakeRay,
+                                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    fake.failing = 2
+    assert RayWorkers("local", 0, Answering, 1.0, 0.0).count == 5
+    assert capsys.readouterr().err.count("again: no Ray cluster yet: The current node timed out during startup.") == 2
+    fake.failing = 3
+    with pytest.raises(InputError, match="no Ray cluster at local: The current node timed out"):
+        RayWorkers("local", 0, Answering, 1.0, 0.0)
+
+
+def test_openvino_and_opencv_have_as_many_threads_as_a_worker_has_processors() -> None:
+    pytest.importorskip("openvino")
+    program = ("import cv2\n"
+               "from panoptic_ros.engines.openvino_core import openvino_core\n"
+               "from panoptic_ros.fleet.ray_workers import limit_threads\n"
+               "limit_threads(3)\n"
+               "print(cv2.getNumThreads(), openvino_core().get_property('CPU', 'INFERENCE_NUM_THREADS'))")
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.stdout.split() == ["3", "3"], done.stderr
 
 
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def test_a_worker_that_is_lost_is_replaced_and_its_recording_tried_again() -> No
 def test_a_recording_that_takes_every_worker_down_fails_and_the_others_go_on() -> None:
     workers = MadeUpWorkers(behaviour(b=["killed", "killed again"]))
     found = results(workers, "abc", retries=1)
-    assert found["b"] == {"fault": "system", "reason": "killed again", "worker_lost": True}
+    assert found["b"] == {"fault": "system", "reason": "killed again"}
     assert (found["a"], found["c"]) == (OK, OK)
 
 
@@ -106,7 +106,7 @@ def test_the_last_try_is_told_to_the_worker() -> None:
 def test_a_recording_that_takes_too_long_ends_with_its_worker_and_is_not_tried_again() -> None:
     workers = MadeUpWorkers(behaviour(a=[None]))
     found = results(workers, "ab", timeout=1e-3)
-    assert found["a"] == {"fault": "timeout", "reason": "it took longer than 0.001 s", "worker_lost": True}
+    assert found["a"] == {"fault": "timeout", "reason": "it took longer than 0.001 s"}
     assert found["b"] == OK
     assert (workers.killed, workers.started) == (1, 2)
 

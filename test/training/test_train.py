@@ -356,3 +356,12 @@ def test_a_checkpoint_of_an_earlier_version_is_not_continued(tiny: Recipe, tmp_p
     torch.save({"step": 1, "network": {}, "recipe": {}}, tmp_path / "checkpoint.pt")
     with pytest.raises(InputError, match="a run of an earlier version, which cannot go on: .*--initial_model"):
         Run(tiny, tmp_path, cpu()).resume()
+
+
+def test_a_recipe_is_printed_without_a_folder_and_a_run_needs_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", "hle/city", "--print-recipe", "--steps", "12345"]) == 0
+    printed = capsys.readouterr().out
+    assert "steps: 12345" in printed
+    with pytest.raises(SystemExit):
+        main(["--config", "hle/city"])
+    assert "required: --out" in capsys.readouterr().err

@@ -91,11 +91,11 @@ def template(name: str) -> Template:
 def cards(evaluation: Mapping[str, Any]) -> Iterator[Card]:
     """The headline numbers that were measured."""
     for keys in _CARDS:
-        first, *rest = (METRICS[key] for key in keys)
-        if (value := first.value(evaluation)) is not None:
-            values = ((metric, metric.value(evaluation)) for metric in rest)
+        measured = [(METRICS[key], value) for key in keys if (value := METRICS[key].value(evaluation)) is not None]
+        if measured:
+            (first, value), *rest = measured
             yield Card(first.name, first.format(value), first.unit,
-                       tuple((metric.label, metric.format(v)) for metric, v in values if v is not None))
+                       tuple((metric.label, metric.format(v)) for metric, v in rest))
 
 
 def facts(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
