@@ -81,10 +81,14 @@ def images(tmp_path: Path) -> Path:
 
 def test_a_live_replay_has_the_depth_of_every_frame(
         images: Path, depth_model: Path, predicted_depth: Callable[..., np.ndarray], tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    command = ["replay", str(images), "--live", "--rate", "0.2", "--model", str(depth_model), "--engine", "torch"]
-    assert main([*command, "--out", str(out)]) == 0
-    summary = json.loads((out / "summary.json").read_text())
+    command = ["replay", str(images), "--live", "--model", str(depth_model), "--engine", "torch"]
+    # Images go to the node best effort: how low a rate is low enough depends on what else the machine does.
+    for rate in ("0.2", "0.1", "0.02"):
+        out = tmp_path / f"at {rate}"
+        assert main([*command, "--rate", rate, "--out", str(out)]) == 0
+        summary = json.loads((out / "summary.json").read_text())
+        if summary["frames_out"] == 6:
+            break
     assert (summary["frames_out"], summary["dropped"]) == (6, {})
     assert summary["files"] == ["depth.mp4", "overlay.mp4", "result.mcap", "summary.json"]
     with AnyReader([out / "result.mcap"]) as reader:

@@ -48,7 +48,7 @@ def test_without_haste_the_node_scores_what_a_replay_in_process_does(bag: Path, 
         return result
 
     # Images go to the node best effort: on a machine that is busy with other things one may be lost, however slow.
-    for rate in ("0.5", "0.2", "0.1"):
+    for rate in ("0.5", "0.2", "0.05"):
         live = evaluated("live", "--live", "--rate", rate)
         if live["frames"]["scored"] == FRAMES:
             break
