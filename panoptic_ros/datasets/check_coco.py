@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from panoptic_ros.datasets.coco_format import read_ids, read_panoptic_json
-from panoptic_ros.datasets.coco_layout import image_places
+from panoptic_ros.datasets.coco_format import class_table_of, read_ids, read_panoptic_json
+from panoptic_ros.datasets.coco_layout import image_names, image_places
 from panoptic_ros.datasets.findings import Findings, Tally
 from panoptic_ros.errors import InputError
 from panoptic_ros.geometry.numpy_label_maps import label_areas_and_boxes
@@ -39,6 +39,7 @@ class CocoCheck:
         self.tally = Tally.of_classes(len(self.class_names))
         self.tally.findings.merge(findings)
         self.pairs = self._pairs(content)
+        self._check_whole(content)
         self._check_objects()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -76,6 +77,20 @@ class CocoCheck:
             if str(file.relative_to(self.png_folder)) not in pngs:
                 self.tally.findings.remark("a PNG has no annotation", str(file))
         return pairs
+
+    def _check_whole(self, content: Mapping[str, Any]) -> None:
+        """What readers refuse of the file as a whole: its classes, names that two images have, no annotation."""
+        try:
+            class_table_of(content["categories"], self.name)
+        except InputError as error:
+            self.tally.findings.add("the categories cannot be used", str(error))
+        if not self.pairs:
+            self.tally.findings.add("there is no annotation", str(self.json_file))
+        names = Counter(image_names([Path(str(image.get("file_name", annotation["file_name"])))
+                                     for image, annotation in self.pairs]))
+        for name, count in names.items():
+            if count > 1:
+                self.tally.findings.add("two images have one name", name)
 
     def _check_objects(self) -> None:
         """Of a video: an object keeps its class, a moment is there once."""

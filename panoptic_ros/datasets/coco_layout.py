@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -71,6 +71,14 @@ def image_places(json_file: Path, png_folder: Path, png_name: str, file_name: st
 def bare_name(stem: str) -> str:
     """The stem of a file without what converters appended: frankfurt_000000_000294 of ..._gtFine_leftImg8bit."""
     return _LABEL_ENDING.sub("", stem)
+
+
+def image_names(files: Sequence[Path]) -> list[str]:
+    """A name for each image file, its bare stem: with its folders where two have the same, 000000 of each folder."""
+    stems = [bare_name(file.stem) for file in files]
+    if len(set(stems)) < len(stems):
+        stems = ["_".join((*file.parent.parts, stem)) for file, stem in zip(files, stems, strict=True)]
+    return stems
 
 
 def _png_folder(json_file: Path) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from panoptic_ros.atomic_write import write_atomically
 from panoptic_ros.classes import ClassTable
 from panoptic_ros.datasets.coco_content import MAX_ID
 from panoptic_ros.datasets.coco_format import class_table_of, encode_ids, read_ids, read_panoptic_json
-from panoptic_ros.datasets.coco_layout import bare_name, image_places
+from panoptic_ros.datasets.coco_layout import bare_name, image_names, image_places
 from panoptic_ros.datasets.dataset import Dataset, Entry, Truth
 from panoptic_ros.errors import InputError
 from panoptic_ros.geometry.numpy_label_maps import label_areas_and_boxes
@@ -239,11 +240,10 @@ def _entries(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], video
     video_names = {v["id"]: str(v.get("name", v["id"])) for v in videos if "id" in v}
     files = [Path(str(image.get("file_name", annotation["file_name"]))) for image, annotation in pairs]
     several = len({file.parent for file in files}) > 1
-    stems = [bare_name(file.stem) for file in files]
-    if len(set(stems)) < len(stems):  # 000000 of each folder
-        stems = ["_".join((*file.parent.parts, stem)) for file, stem in zip(files, stems, strict=True)]
+    stems = image_names(files)
     if len(set(stems)) < len(stems):
-        raise InputError(f"the image {next(stem for stem in stems if stems.count(stem) > 1)} is annotated twice")
+        raise InputError(f"two images have one name: {Counter(stems).most_common(1)[0][0]}; see `panoptic-ros dataset "
+                         "check`")
     first_seen: dict[str, int] = {}
     entries = []
     for (image, _), file, stem in zip(pairs, files, stems, strict=True):

@@ -31,6 +31,7 @@ from panoptic_ros.messages import camera_info_topic, focal_length
 from panoptic_ros.perception import Perception
 from panoptic_ros.ros import bond, qos
 from panoptic_ros.ros.diagnostics import NodeReport, camera_status, node_status
+from panoptic_ros.ros.free_memory import share_one_arena
 from panoptic_ros.ros.inputs import CameraInput
 from panoptic_ros.ros.outputs import CameraOutputs, OverlaySettings
 from panoptic_ros.ros.parameters import NodeSettings, ParameterGroup, TracksFileSettings
@@ -418,6 +419,7 @@ def _reason(error: Exception) -> str:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; 0 when it ended as asked, 2 when a parameter given at start is wrong, or
     ROS cannot make a node, as where security is enforced and there is no keystore."""
+    share_one_arena()
     try:
         spin_until_signal(PanopticNode, PanopticNode.close, args)
     except _EXPECTED as error:

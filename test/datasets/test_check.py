@@ -90,6 +90,9 @@ def test_what_readers_take_as_it_is_is_a_remark_and_no_fault(tiny_coco, capsys, 
     lambda c: c.ids.__setitem__((0, 0), 4711),
     lambda c: c.json["images"][0].update(width=7),
     lambda c: c.segments[1].update(category_id=34),
+    lambda c: (c.json["images"].append({"id": 9, "file_name": "a.png"}), c.write_png("b.png", c.ids),
+               c.json["annotations"].append({**c.json["annotations"][0], "image_id": 9, "file_name": "b.png"})),
+    lambda c: c.json["categories"].extend({"id": k, "name": str(k), "isthing": 0} for k in range(1000, 1300)),
 ])
 def test_what_readers_refuse_is_a_fault_and_told_before_the_remarks(tiny_coco, capsys, change):
     change(tiny_coco)
@@ -101,6 +104,15 @@ def test_what_readers_refuse_is_a_fault_and_told_before_the_remarks(tiny_coco, c
     assert main(["dataset", "check", folder]) == 1
     printed = capsys.readouterr().out
     assert 0 < printed.index("1 fault:") < printed.index(" remarks; the labels") < printed.index("an area is wrong")
+
+
+@pytest.mark.parametrize("name", ["annotations", "categories"])
+def test_a_file_with_an_empty_list_is_refused_by_reader_and_check(tiny_coco, name):
+    tiny_coco.json[name].clear()
+    folder = str(tiny_coco.write())
+    with pytest.raises(InputError):
+        open_dataset(folder)
+    assert main(["dataset", "check", folder]) == 1
 
 
 @pytest.mark.parametrize(("change", "kind"), [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +36,38 @@ def test_what_another_thread_allocated_and_freed_is_given_back() -> None:
         release_free_memory()
         assert resident_mib() < before - 150
     assert len(kept) == 1
+
+
+THREADS = """
+import sys, re
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from panoptic_ros.ros.free_memory import share_one_arena
+if sys.argv[1] == "share":
+    share_one_arena()
+barrier = Barrier(6)
+def allocate(_):
+    barrier.wait()
+    return [bytearray(1 << 16) for _ in range(200)], barrier.wait()
+with ThreadPoolExecutor(6) as threads:
+    list(threads.map(allocate, range(6)))
+# A heap of an arena other than the first is mapped at a multiple of 64 MiB.
+print(sum(int(row.split("-")[0], 16) % (1 << 26) == 0 and row.split()[1] == "rw-p" for row in open("/proc/self/maps")))
+"""
+
+
+def arenas_of_threads(how: str, **environment: str) -> int:
+    variables = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    return int(subprocess.run([sys.executable, "-c", THREADS, how], env=variables | environment, check=True,
+                              capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone keeps an arena per thread")
+def test_all_threads_share_one_arena_unless_the_user_has_set_how_many() -> None:
+    alone = arenas_of_threads("alone")
+    assert alone > 2
+    assert arenas_of_threads("share") < 2
+    assert arenas_of_threads("share", MALLOC_ARENA_MAX="8") > 2
 
 
 class Perception:
