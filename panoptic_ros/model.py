@@ -124,8 +124,7 @@ class Model:
                 segments = [dataclasses.replace(rows, embedding=appearance_vectors(maps, segment_map, rows, head))
                             for maps, segment_map, rows in zip(features, found.segment_map, segments, strict=True)]
             if self.calibration is not None:
-                segments = [dataclasses.replace(rows, score=torch.where(
-                    rows.is_thing, self.calibration(rows.score), rows.score)) for rows in segments]
+                segments = [self.calibration.calibrated(rows) for rows in segments]
             return dataclasses.replace(found, segments=segments)
 
         return decode

@@ -52,8 +52,8 @@ from .reading import read_ahead
 from .score_calibration import fit_calibration
 from .validation import headline_scores
 
-# Images of a clip, in which objects are followed, and how they are followed.
-CLIP_LENGTH, SETTINGS = 4, TrackerSettings()
+# Images of a clip, in which objects are followed.
+CLIP_LENGTH = 4
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,13 @@ def tuning_images(perception: Perception, dataset: Dataset, count: int, workers:
     """
     if not dataset.truth & {Truth.PANOPTIC, Truth.SEMANTIC}:
         raise InputError(f"{dataset.name} has objects alone as its truth: tuning needs a class for every pixel")
-    kinds = dataset.truth if follow else dataset.truth - {Truth.TRACKS}
     clips = [rows[k:k + CLIP_LENGTH] for _, rows in dataset.sequences()
              for k in range(0, len(rows) - CLIP_LENGTH + 1, CLIP_LENGTH)]
-    if {Truth.PANOPTIC, Truth.TRACKS} <= kinds and clips:
+    kinds = dataset.truth
+    if follow and clips and {Truth.PANOPTIC, Truth.TRACKS} <= kinds:
         clips = [clips[k] for k in _spread(len(clips), max(count // CLIP_LENGTH, 1))]
     else:
+        kinds -= {Truth.TRACKS}
         clips = [[row] for row in _spread(len(dataset), count)]
     model, engine = perception.model, perception.engine
     clip_of = {row: f"clip {k}" for k, rows in enumerate(clips) for row in rows}
@@ -107,7 +108,7 @@ def tuning_images(perception: Perception, dataset: Dataset, count: int, workers:
             yield TuningExample({name: output.cpu() for name, output in engine(batch).items()}, example.truth,
                                 example.stamp_ns, clip_of[example.row])
 
-    images = TuningImages(list(examples()), dataset.classes, frozenset(kinds))
+    images = TuningImages(list(examples()), dataset.classes, kinds)
     if not any(example.truth.segment_map.any() for example in images.examples):
         raise InputError(f"{dataset.name} is void in every pixel of the {len(clip_of)} images that were read")
     return images
@@ -125,7 +126,7 @@ class _Prediction:
     classes."""
 
     segment_map: np.ndarray
-    segments: Segments[np.ndarray]
+    segments: Segments[Tensor]
     label: PanopticLabel
     shared: np.ndarray
 
@@ -137,8 +138,9 @@ def _decoded(model: Model, thresholds: Any, images: TuningImages) -> list[_Predi
         truth = example.truth
         height, width = truth.segment_map.shape
         found = decode(example.outputs, thresholds, (height, width), False)
-        segment_map, segments = found.segment_map[0].numpy(), found.segments[0].numpy()
-        label = _in_classes_of(images, model, PanopticLabel.of(segment_map, segments.class_id, score=segments.score))
+        segment_map, segments = found.segment_map[0].numpy(), found.segments[0]
+        label = _in_classes_of(images, model, PanopticLabel.of(
+            segment_map, segments.class_id.numpy(), score=segments.score.numpy()))
         predictions.append(_Prediction(segment_map, segments, label, overlap(
             label.segment_map, truth.segment_map, len(label), len(truth))))
     return predictions
@@ -178,13 +180,11 @@ def _tracking_quality(model: Model, predictions: list[_Prediction], images: Tuni
         trackers, clip = CameraTrackers(), SegmentationTrackingQuality(images.classes.thing_mask)
         for k in rows:
             found, example = predictions[k], images.examples[k]
-            segments = found.segments
-            if calibrated is not None:
-                score = calibrated(torch.from_numpy(segments.score)).numpy()
-                segments = dataclasses.replace(segments, score=np.where(segments.is_thing, score, segments.score))
+            segments = found.segments if calibrated is None else calibrated.calibrated(found.segments)
             pixels = np.broadcast_to(np.uint8(0), (*found.segment_map.shape, 3))
             frame = trackers.update(PanopticFrame(
-                CameraImage(pixels, stamp_ns=example.stamp_ns), found.segment_map, segments, model.classes), SETTINGS)
+                CameraImage(pixels, stamp_ns=example.stamp_ns), found.segment_map, segments.numpy(), model.classes),
+                TrackerSettings())
             clip.add(_in_classes_of(images, model, PanopticLabel.of_frame(frame)), example.truth, found.shared)
         totals.append(clip.totals())
     return reduce(add, totals).result().get("stq")

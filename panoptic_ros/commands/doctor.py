@@ -17,7 +17,7 @@ from pathlib import Path
 from panoptic_ros import __version__
 from panoptic_ros.errors import InputError
 from panoptic_ros.paths import shared_folder
-from panoptic_ros.ros.shared_memory import WANTED, abandoned_segments
+from panoptic_ros.ros.shared_memory import FOLDER, REMEDY, WANTED, abandoned_segments
 
 # Module -> distribution. Without one of these nothing works.
 CORE_PACKAGES = {"numpy": "numpy", "cv2": "opencv-python-headless", "torch": "torch", "torchvision": "torchvision",
@@ -174,19 +174,16 @@ def _transport() -> Iterator[Finding]:
     middleware = os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
     if "fastrtps" in middleware:
         yield _fastdds_profile()
-    shared_memory = Path("/dev/shm")
-    if not shared_memory.is_dir():
-        yield Finding("transport", "shared memory", "no /dev/shm", "images then travel over UDP, which is slower")
+    if not FOLDER.is_dir():
+        yield Finding("transport", "shared memory", f"no {FOLDER}", "images then travel over UDP, which is slower")
         return
-    abandoned = sum(segment.stat().st_size for segment in abandoned_segments())
-    if abandoned:
+    if abandoned := sum(abandoned_segments().values()):
         yield Finding("transport", "abandoned segments", f"{abandoned / 2**20:.0f} MiB of processes that were killed",
                       "the next node gives them back, and so does the command fastdds shm clean")
-    space = shutil.disk_usage(shared_memory)
+    space = shutil.disk_usage(FOLDER)
     too_small = space.total < WANTED or space.free < WANTED // 2
     yield Finding("transport", "shared memory", f"{space.free / 2**20:.0f} of {space.total / 2**20:.0f} MiB free",
-                  "too little for camera images: docker run --shm-size=1g, or mount -o remount,size=1g /dev/shm"
-                  if too_small else "")
+                  f"too little for camera images: {REMEDY}" if too_small else "")
 
 
 def _fastdds_profile() -> Finding:

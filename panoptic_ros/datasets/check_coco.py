@@ -103,7 +103,7 @@ class CocoCheck:
                 moment = (video, image["stamp_ns"])
                 if moment in stamps:
                     self.tally.findings.remark("two images of a sequence have one time stamp",
-                                            f"{annotation['file_name']}: {image['stamp_ns']} ns")
+                                               f"{annotation['file_name']}: {image['stamp_ns']} ns")
                 stamps.add(moment)
             for segment in annotation["segments_info"]:
                 category = segment["category_id"]
@@ -120,7 +120,7 @@ class CocoCheck:
         for category, count in stuff.items():
             if count > 1:
                 findings.remark("a stuff class has several segments in an image",
-                             f"{annotation['file_name']}: {count} of {self.class_names[self._row[category]]}")
+                                f"{annotation['file_name']}: {count} of {self.class_names[self._row[category]]}")
         if not annotation["segments_info"]:
             findings.remark("an image has no segments", annotation["file_name"])
 

@@ -28,7 +28,7 @@ def check_lines(file: Path, findings: Findings) -> dict[int, list[ObjectMask]]:
         known = class_of.setdefault(mask.object_id, mask.class_id)
         if known != mask.class_id:
             findings.remark("an object changes its class",
-                         f"{file}:{number}: object {mask.object_id} was of class {known}, is of {mask.class_id}")
+                            f"{file}:{number}: object {mask.object_id} was of class {known}, is of {mask.class_id}")
     if not masks:
         findings.remark("a file names no object at all", str(file))
     return masks

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from panoptic_ros.errors import InputError
+from panoptic_ros.segments import Segments
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class ScoreCalibration:
     def pairs(self) -> list[list[float]]:
         """The pairs that `of` takes."""
         return [[score, precision] for score, precision in zip(self.scores, self.precisions, strict=True)]
+
+    def calibrated(self, segments: Segments[Tensor]) -> Segments[Tensor]:
+        """The segments with calibrated scores of things; those of stuff stay as they are."""
+        return replace(segments, score=torch.where(segments.is_thing, self(segments.score), segments.score))
 
     def __call__(self, score: Tensor) -> Tensor:
         """(N,) scores -> (N,) precisions."""

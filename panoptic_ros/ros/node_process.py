@@ -199,7 +199,7 @@ class Participant:
 
     def call(self, service: Any, name: str, request: Any, patience: float = 60.0) -> Any:
         """Call a service of the node, given by its name below the node's, and return the response."""
-        # Kept: of a client that it does not know for more than 0.1 s, Fast DDS's service loses the answer.
+        # Kept: the service waits 0.1 s for a client that it has not discovered yet, and then drops the answer.
         if name not in self._clients:
             self._clients[name] = self.node.create_client(service, f"{NODE}/{name}")
         client = self._clients[name]

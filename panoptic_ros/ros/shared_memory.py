@@ -19,6 +19,8 @@ FOLDER = Path("/dev/shm")
 # config/fastdds.xml asks for a segment of 128 MiB per process; a node, a camera and a recorder need three, and Docker
 # gives 64 MiB to all of them.
 WANTED = 512 * 2**20
+# How to have more.
+REMEDY = f"docker run --shm-size=1g, or mount -o remount,size=1g {FOLDER}"
 # Between making a lock file and locking it, a process looks like one that has ended.
 _YOUNGEST_S = 5.0
 _LOCK_OF_SEGMENT = re.compile("fastrtps_[0-9a-f]{16}_el")
@@ -32,41 +34,39 @@ def shortage(folder: Path = FOLDER) -> str:
         total = 0
     return "" if total >= WANTED // 2 else (
         f"{folder} has {total / 2**20:.0f} MiB, too little for camera images, which then travel over UDP and are lost "
-        f"where they are large: docker run --shm-size=1g, or mount -o remount,size=1g {folder}")
+        f"where they are large: {REMEDY}")
 
 
-def abandoned_segments(folder: Path = FOLDER) -> list[Path]:
-    """The shared-memory segments of Fast DDS whose process has ended, as nobody holds their lock any more.
+def abandoned_segments(folder: Path = FOLDER) -> dict[Path, int]:
+    """The shared-memory segments of Fast DDS whose process has ended, as nobody holds their lock any more, and their
+    bytes.
 
     Only those that are ours to remove, and that are older than a few seconds.
     """
-    return [segment for segment, _ in _abandoned(folder)]
+    return {segment: size for segment, _, size in _abandoned(folder)}
 
 
 def remove_abandoned_segments(folder: Path = FOLDER) -> int:
     """Give the memory of processes that have ended back; returns how many bytes that is."""
     freed = 0
-    for segment, lock in _abandoned(folder):
+    for segment, lock, size in _abandoned(folder):
         with suppress(OSError):  # another process that starts now does the same
-            size = segment.stat().st_size
             segment.unlink()
             freed += size
             lock.unlink()
     return freed
 
 
-def _abandoned(folder: Path) -> Iterator[tuple[Path, Path]]:
+def _abandoned(folder: Path) -> Iterator[tuple[Path, Path, int]]:
+    """Segment, lock and bytes; the lock is held until the next is asked for."""
     try:
         names = sorted(os.listdir(folder))
     except OSError:
         return
     for name in filter(_LOCK_OF_SEGMENT.fullmatch, names):
-        lock = folder / name
-        segment = folder / name.removesuffix("_el")
+        lock, segment = folder / name, folder / name.removesuffix("_el")
         with suppress(OSError), lock.open("rb") as file:  # held by its process, gone by now, or not ours
             status = os.fstat(file.fileno())
-            if status.st_uid != os.geteuid() or time.time() - status.st_mtime < _YOUNGEST_S:
-                continue
-            flock(file, LOCK_EX | LOCK_NB)
-            if segment.exists():
-                yield segment, lock
+            if status.st_uid == os.geteuid() and time.time() - status.st_mtime >= _YOUNGEST_S:
+                flock(file, LOCK_EX | LOCK_NB)
+                yield segment, lock, segment.stat().st_size

@@ -33,13 +33,13 @@ def estimate_camera_shift(log_phi: np.ndarray, shift: np.ndarray, sigma: float) 
 
 
 def scene_velocity(box_state: np.ndarray, velocity: np.ndarray, new_box_state: np.ndarray,
-                   centre: tuple[float, float]) -> np.ndarray | None:
+                   focus_of_expansion: tuple[float, float]) -> np.ndarray | None:
     """How boxes move because the camera does, where they have not moved yet: (N, 4) of `new_box_state`, per second.
 
-    box_state, velocity: (M, 4) of tracks that are in sight, see `Cues.box_state`. centre: (x, y) in image heights, of
-    which the camera moves in the direction. None where there are fewer than FEWEST_TRACKS.
+    box_state, velocity: (M, 4) of tracks that are in sight, see `Cues.box_state`. focus_of_expansion: (x, y) in image
+    heights, the point that the camera moves towards. None where there are fewer than FEWEST_TRACKS.
 
-    A point at a depth Z, an offset r from the centre, moves with r V / Z as a camera moves forward with V, and what is
+    A point at a depth Z, an offset r from that focus, moves with r V / Z as a camera moves forward with V, and what is
     around it grows at the rate V / Z. Objects of the street are about equally high, so that V / Z is proportional to
     the height of the box, with one factor for all: the median of the tracks'. Yaw, and what moves along, adds one
     horizontal velocity for all: the median of what is left.
@@ -48,9 +48,9 @@ def scene_velocity(box_state: np.ndarray, velocity: np.ndarray, new_box_state: n
         return None
     height = np.exp(box_state[:, 3])
     factor = np.median(velocity[:, 2:].mean(1) / height)
-    yaw = np.median(velocity[:, 0] - factor * height * (box_state[:, 0] - centre[0]))
+    yaw = np.median(velocity[:, 0] - factor * height * (box_state[:, 0] - focus_of_expansion[0]))
     growth = factor * np.exp(new_box_state[:, 3:])
-    offset = new_box_state[:, :2] - np.array(centre, np.float32)
+    offset = new_box_state[:, :2] - np.array(focus_of_expansion, np.float32)
     result = np.concatenate([growth * offset, growth, growth], axis=1)
     result[:, 0] += yaw
     return result.astype(np.float32)

@@ -62,7 +62,7 @@ def test_what_is_young_or_of_something_else_is_left_alone(tmp_path: Path) -> Non
     assert not abandoned_segments(tmp_path)
     for file in tmp_path.iterdir():
         os.utime(file, (0, 0))
-    assert abandoned_segments(tmp_path) == [tmp_path / names[0]]
+    assert abandoned_segments(tmp_path) == {tmp_path / names[0]: 5}
     assert remove_abandoned_segments(tmp_path) == 5
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names[1:])
 

@@ -62,6 +62,8 @@ def test_images_are_spread_over_the_dataset(model_folder: Path) -> None:
     for example, row in zip(spread.examples, (0, 2, 4, 6), strict=True):
         assert (example.truth.segment_map == dataset.label(row).segment_map).all()
     assert not spread.has_clips
+    too_short = tuning_images(perception, open_dataset("city:500-501x3@64x128"), 4, 0)
+    assert (len(too_short.examples), too_short.has_clips) == (4, False)
 
 
 def test_where_objects_can_be_followed_images_are_consecutive(model_folder: Path) -> None:
