@@ -17,6 +17,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
+from scipy.stats import theilslopes
 from sensor_msgs.msg import Image
 
 from benchmarks.command import run_benchmark
@@ -56,7 +57,7 @@ class Look:
 
 
 def measure(quick: bool, model: str, minutes: float, plot: str) -> dict[str, Any]:
-    """The figures at the beginning (after warming up) and at the end, and what went wrong."""
+    """The figures after warming up, and what went wrong. Growth of memory is the median slope over the images."""
     with TemporaryDirectory() as folder:
         models = [small_model(model, Path(folder) / name) for name in ("first", "second")]
         environment = private_network()
@@ -122,14 +123,19 @@ class _Soak:
         steady = [look for look in self.looks if look.seconds >= _WARM_UP * self.looks[-1].seconds]
         part = max(1, len(steady) // 10)
         first, last = steady[:part], steady[-part:]
-        before, after = (float(np.median([look.memory_mib for look in looks])) for looks in (first, last))
+        memory = [look.memory_mib for look in steady]
+        # A trend, not two moments: memory goes up and down with each change of the model.
+        thinned = steady[::1 + len(steady) // 2000]  # it looks at all pairs
+        slope, _, lowest, highest = theilslopes([look.memory_mib for look in thinned],
+                                                [look.images for look in thinned])
+        share = (steady[-1].images - steady[0].images) / float(np.median(memory))
         reports = [self._report[f"{NODE}/{camera}"] for camera in CAMERAS]
         drops = sum(int(value) for report in reports for key, value in report.items() if key.startswith("dropped: "))
         received = sum(int(report["received"]) for report in reports)
         return {"images": self._sent * len(CAMERAS), "received": received,
                 "results": sum(int(report["processed"]) for report in reports), "dropped": drops,
-                "memory_mib_at_start": round(before, 1), "memory_mib_at_end": round(after, 1),
-                "memory_growth": f"{after / before - 1:.2%}",
+                "memory_mib": f"{min(memory):.1f} to {max(memory):.1f}, median {np.median(memory):.1f}",
+                "memory_growth": f"{slope * share:.2%} (95 %: {lowest * share:.2%} to {highest * share:.2%})",
                 "threads": f"{max(look.threads for look in first)} -> {max(look.threads for look in last)}",
                 "file_handles": f"{max(look.files for look in first)} -> {max(look.files for look in last)}",
                 "ids_given_twice": len(self._repeated_ids), **{f"changes_of_{k}": n for k, n in self._changes.items()}}
