@@ -2,7 +2,8 @@
 
 Searches the thresholds that are best on images that are not trained on, as HLE's authors did with Optuna on each
 dataset (section 4.2): by the mean of PQ and STQ where the truth follows objects, by PQ where it is of single images, by
-the segments' mean IoU where it is of classes alone. It writes them into model.yaml, with a calibration of the scores of
+the segments' mean IoU where it is of classes alone. Of the things that are found, a share of `--min_precision` has to be
+right: while few objects are found at all, PQ gains by segments of which one in six is. It writes them into model.yaml, with a calibration of the scores of
 things on the same images (with it scores are probabilities, and the tracker's thresholds for births and for second
 matches mean the same for every model; STQ is of tracks with it), and with what `training.evaluate` measures on images
 that the search did not see either.
@@ -152,10 +153,10 @@ def _in_classes_of(images: TuningImages, model: Model, label: PanopticLabel) -> 
     return label.translated(class_mapping(model.classes, images.classes), images.classes.thing_mask)
 
 
-def quality(model: Model, thresholds: Any, images: TuningImages) -> float:
-    """What the search makes large, 0 to 1: the mean of PQ and of STQ with calibrated scores, PQ alone where no object
+def quality(model: Model, thresholds: Any, images: TuningImages, min_precision: float = 0.0) -> float:
+    """What the search makes large, at most 1: the mean of PQ and of STQ with calibrated scores, PQ alone where no object
     is followed, or the mean IoU of the segments' classes where the truth is semantic (the semantic map is the same for
-    all thresholds)."""
+    all thresholds); less by what the share of right ones among the things is below `min_precision`."""
     predictions, classes = _decoded(model, thresholds, images), images.classes
     pairs = [(one.shared, one.label.class_id, example.truth)
              for one, example in zip(predictions, images.examples, strict=True)]
@@ -166,15 +167,17 @@ def quality(model: Model, thresholds: Any, images: TuningImages) -> float:
     matches = reduce(add, (match_overlap(shared, class_id, truth.class_id, truth.is_crowd, len(classes))
                            for shared, class_id, truth in pairs))
     panoptic = float(np.nanmean(matches.quality()))
+    score, is_right = _found_things(predictions, images)
+    shortfall = max(0.0, min_precision - float(is_right.mean())) if len(is_right) else 0.0
+    tracking = _tracking_quality(model, predictions, images, fit_calibration(score, is_right))
+    return (panoptic if tracking is None else (panoptic + tracking) / 2) - shortfall
+
+
+def _tracking_quality(model: Model, predictions: list[_Prediction], images: TuningImages,
+                      calibrated: ScoreCalibration | None) -> float | None:
+    """STQ of the tracker on what was decoded; None where no object is followed."""
     if not images.has_clips:
-        return panoptic
-    tracking = _tracking_quality(model, predictions, images)
-    return panoptic if tracking is None else (panoptic + tracking) / 2
-
-
-def _tracking_quality(model: Model, predictions: list[_Prediction], images: TuningImages) -> float | None:
-    """STQ of the tracker on what was decoded, with scores calibrated on it; None where no object is followed."""
-    calibrated = _calibration(predictions, images)
+        return None
     totals = []
     for _, rows in groupby(range(len(predictions)), lambda k: images.examples[k].clip):
         trackers, clip = CameraTrackers(), SegmentationTrackingQuality(images.classes.thing_mask)
@@ -193,11 +196,14 @@ def _tracking_quality(model: Model, predictions: list[_Prediction], images: Tuni
 def calibration(model: Model, thresholds: Any, images: TuningImages) -> ScoreCalibration | None:
     """How many of the thing segments with a score fit an object of their class; None where there are few segments, or
     the truth has no objects."""
-    return _calibration(_decoded(model, thresholds, images), images) if Truth.PANOPTIC in images.truth else None
+    return (fit_calibration(*_found_things(_decoded(model, thresholds, images), images))
+            if Truth.PANOPTIC in images.truth else None)
 
 
-def _calibration(predictions: list[_Prediction], images: TuningImages) -> ScoreCalibration | None:
-    scores, real = [np.zeros(0)], [np.zeros(0, bool)]
+def _found_things(predictions: list[_Prediction], images: TuningImages) -> tuple[np.ndarray, np.ndarray]:
+    """Score of each thing that was found, and whether it fits an object of its class, (N,) each; without those of which
+    nobody knows."""
+    scores, is_right = [np.zeros(0)], [np.zeros(0, bool)]
     for one, example in zip(predictions, images.examples, strict=True):
         label, shared, truth = one.label, one.shared, example.truth
         fits = ((mask_iou(shared) > 0.5) & (label.class_id[:, None] == truth.class_id) & ~truth.is_crowd).any(1)
@@ -206,11 +212,11 @@ def _calibration(predictions: list[_Prediction], images: TuningImages) -> ScoreC
         is_thing = np.append(images.classes.thing_mask, False)[label.class_id]
         asked = is_thing & ((2 * unknown < shared.sum(1)[1:]) | fits)
         scores.append(label.score[asked])
-        real.append(fits[asked])
-    return fit_calibration(np.concatenate(scores), np.concatenate(real))
+        is_right.append(fits[asked])
+    return np.concatenate(scores), np.concatenate(is_right)
 
 
-def search(model: Model, images: TuningImages, trials: int, seed: int = 0) -> Any:
+def search(model: Model, images: TuningImages, trials: int, seed: int = 0, min_precision: float = 0.0) -> Any:
     """Random search of the thresholds: trials over the whole ranges first, then closer and closer to the best.
 
     Searched is each field that has a search range, see `panoptic_ros.settings.setting`: whole numbers (areas)
@@ -219,7 +225,7 @@ def search(model: Model, images: TuningImages, trials: int, seed: int = 0) -> An
     random = np.random.default_rng(seed)
     searched = [(f.name, f.metadata["search"], isinstance(getattr(model.thresholds, f.name), int))
                 for f in dataclasses.fields(model.thresholds) if "search" in f.metadata]
-    best, best_quality = model.thresholds, quality(model, model.thresholds, images)
+    best, best_quality = model.thresholds, quality(model, model.thresholds, images, min_precision)
     progress = tqdm(range(trials), unit="trial", disable=None)
     for trial in progress:
         progress.set_postfix(best=f"{100 * best_quality:.2f}")
@@ -233,7 +239,7 @@ def search(model: Model, images: TuningImages, trials: int, seed: int = 0) -> An
             value = float(np.clip(centre + random.normal() * spread * (high - low) / 4, low, high))
             changes[name] = round(np.exp(value)) if is_whole else round(value, 3)
         candidate = dataclasses.replace(best, **changes)
-        reached = quality(model, candidate, images)
+        reached = quality(model, candidate, images, min_precision)
         if reached > best_quality:
             best, best_quality = candidate, reached
     return best
@@ -246,7 +252,7 @@ def run(args: argparse.Namespace) -> int:
     perception = Perception(folder)
     with torch.inference_mode():
         images = tuning_images(perception, seen, args.images, args.workers)
-        perception.thresholds = search(perception.model, images, args.trials)
+        perception.thresholds = search(perception.model, images, args.trials, min_precision=args.min_precision)
         calibrated = calibration(perception.model, perception.thresholds, images)
     result = evaluate(perception, scored, len(scored), args.workers)
     description = folder / "model.yaml"
@@ -273,6 +279,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=96, help="so many of its images, evenly spread, in clips of "
                         f"{CLIP_LENGTH} where objects can be followed")
     parser.add_argument("--trials", type=int, default=120, help="thresholds that are tried")
+    parser.add_argument("--min_precision", type=float, default=0.6, metavar="SHARE",
+                        help="of the things that are found so many are to be right")
     parser.add_argument("--score", default="city", metavar="DATA", help="dataset whose score goes into model.yaml")
     parser.add_argument("--workers", type=int, default=1, help="processes that read or render images ahead")
     args = parser.parse_args(arguments)

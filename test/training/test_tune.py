@@ -42,6 +42,20 @@ def test_the_search_finds_thresholds_that_explain_the_truth(model_folder: Path) 
 
 
 @torch.inference_mode()
+def test_things_that_are_mostly_wrong_cost_what_precision_they_lack(model_folder: Path) -> None:
+    perception = Perception(load_model(model_folder), "torch", "cpu")
+    model = perception.model
+    images = tuning_images(perception, open_dataset(CITY), 2, 0, follow=False)
+    # A network without training finds things, and none of them is right.
+    found = dataclasses.replace(model.thresholds, seed=0.01, stuff=0.99)
+    nothing = dataclasses.replace(model.thresholds, seed=0.99, stuff=0.99)
+    assert any(bool(model.decode(example.outputs, found, (64, 128)).segments[0].is_thing.any())
+               for example in images.examples)
+    assert quality(model, found, images, 0.6) == pytest.approx(quality(model, found, images) - 0.6)
+    assert quality(model, nothing, images, 0.6) == quality(model, nothing, images)
+
+
+@torch.inference_mode()
 def test_where_the_truth_is_of_classes_alone_mean_iou_is_what_counts(model_folder: Path) -> None:
     perception = Perception(load_model(model_folder), "torch", "cpu")
     model = perception.model
