@@ -279,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=96, help="so many of its images, evenly spread, in clips of "
                         f"{CLIP_LENGTH} where objects can be followed")
     parser.add_argument("--trials", type=int, default=120, help="thresholds that are tried")
-    parser.add_argument("--min_precision", type=float, default=0.6, metavar="SHARE",
+    parser.add_argument("--min_precision", type=float, default=0.75, metavar="SHARE",
                         help="of the things that are found so many are to be right")
     parser.add_argument("--score", default="city", metavar="DATA", help="dataset whose score goes into model.yaml")
     parser.add_argument("--workers", type=int, default=1, help="processes that read or render images ahead")

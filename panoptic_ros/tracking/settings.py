@@ -45,7 +45,7 @@ class TrackerSettings:
     class_mismatch_factor: float = setting(
         0.03, 0.0, 1.0, "class mismatch penalty: factor on the affinity when the class differs; 0 = never matched")
     high_score_threshold: float = setting(
-        0.7, 0.0, 1.0, "high-score threshold (ByteTrack's track_high_thresh): such segments are matched first "
+        0.4, 0.0, 1.0, "high-score threshold (ByteTrack's track_high_thresh): such segments are matched first "
         "and start confirmed tracks; one with a lower score does not bring a lost track back")
     min_hits: int = setting(
         2, 1, 100, "min_hits (SORT) or n_init (DeepSORT): frames in a row in which a track that began with a "

@@ -43,7 +43,7 @@ def test_a_low_score_object_is_shown_from_its_second_frame_on_and_a_high_score_o
     trackers = CameraTrackers()
     assert shown(trackers.update(street(make_frame, 0.0, [[50, 40, 80, 60]], [RED]), SMOOTHED)) == [1]
     trackers = CameraTrackers()
-    frames = [trackers.update(street(make_frame, 0.1 * k, [[50, 40, 80, 60]], [RED], score=0.5), SMOOTHED)
+    frames = [trackers.update(street(make_frame, 0.1 * k, [[50, 40, 80, 60]], [RED], score=0.3), SMOOTHED)
               for k in range(3)]
     assert [shown(frame) for frame in frames] == [[], [1], [1]]
     assert (frames[0].segment_map[40:60, 50:80] == 0).all()
@@ -57,7 +57,7 @@ def test_a_low_score_object_of_a_single_frame_is_shown_only_without_temporal_smo
         for k in range(8):
             boxes = [[20 * k, 10 * k, 20 * k + 12, 10 * k + 12]] if k % 2 else []
             appearances = [[1.0, 0.5 * k, 0.0]][:len(boxes)]
-            seen |= set(shown(trackers.update(street(make_frame, 0.1 * k, boxes, appearances, score=0.5), settings)))
+            seen |= set(shown(trackers.update(street(make_frame, 0.1 * k, boxes, appearances, score=0.3), settings)))
         assert seen == expected
 
 

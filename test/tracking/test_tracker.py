@@ -42,7 +42,7 @@ def test_stuff_has_no_track(make_frame: FrameFactory) -> None:
 def test_a_low_score_object_gets_its_id_when_it_was_seen_three_times_in_a_row(make_frame: FrameFactory) -> None:
     tracker = Tracker()
     settings = TrackerSettings(high_score_threshold=0.6, min_hits=3)
-    seen = [tracker.update(make_frame(0.1 * k, [square(10)], [RED], scores=[0.4]), settings) for k in range(4)]
+    seen = [tracker.update(make_frame(0.1 * k, [square(10)], [RED], scores=[0.3]), settings) for k in range(4)]
     assert [int(ids[0]) for ids, _ in seen] == [0, 0, 1, 1]
     assert [int(age[0]) for _, age in seen] == [0, 0, 1, 2]
 
@@ -52,7 +52,7 @@ def test_a_low_score_object_that_is_missed_once_starts_anew(make_frame: FrameFac
     settings = TrackerSettings(high_score_threshold=0.6, min_hits=3)
     for k in range(10):
         boxes = [square(10)] if k % 3 < 2 else []
-        ids, _ = tracker.update(make_frame(0.1 * k, boxes, [RED] * len(boxes), scores=[0.4] * len(boxes)), settings)
+        ids, _ = tracker.update(make_frame(0.1 * k, boxes, [RED] * len(boxes), scores=[0.3] * len(boxes)), settings)
         assert not ids.any()
 
 
@@ -63,7 +63,7 @@ def test_a_low_score_segment_continues_a_track_missed_for_a_moment_and_brings_no
         for k in range(4):
             tracker.update(make_frame(0.1 * k, [square(10)], [RED]), SETTINGS)
         tracker.update(make_frame(0.4), SETTINGS)
-        ids, _ = tracker.update(make_frame(0.3 + missed, [square(10)], [RED], scores=[0.4]), SETTINGS)
+        ids, _ = tracker.update(make_frame(0.3 + missed, [square(10)], [RED], scores=[0.3]), SETTINGS)
         assert ids.tolist() == [expected]
 
 
