@@ -160,13 +160,13 @@ def test_dense_detections_start_on_every_format_and_leave_a_model_with_its_class
 SMALL_CITY = {"data__train": "city:1000000x2/12@64x128", "data__validation": "city:500x1@64x128"}
 
 
-def test_hle_learns_the_city_in_two_stages(elsewhere: Path) -> None:
+def test_hle_learns_the_city_in_three_stages(elsewhere: Path) -> None:
     assert train("city", "run", **SMALL_CITY) == 0
     assert len(list(Path("runs/cache/city").rglob("*.jpg"))) == 2
     model = load_model("run/model")
     assert (model.method, model.classes) == ("hle", load_class_table("cityscapes"))
     assert model.training["score"]["on"].startswith("city:500-500x1")
-    assert {path.parent.name for path in Path("run").glob("*/checkpoint.pt")} == {"coarse", "full"}
+    assert {path.parent.name for path in Path("run").glob("*/checkpoint.pt")} == {"coarse", "full", "whole"}
 
 
 def test_dense_detections_learn_the_city_from_the_backbone_of_hle_s_model(elsewhere: Path) -> None:
