@@ -104,11 +104,11 @@ def test_depth_alone_is_learned_and_selected_on_a_dataset_without_labels(elsewhe
     assert score.keys() == {"depth_rmse", "depth_abs_rel", "on"}
 
 
-def test_the_city_is_learned_in_two_stages_for_one_camera(elsewhere: Path) -> None:
+def test_the_city_is_learned_in_three_stages_for_one_camera(elsewhere: Path) -> None:
     assert train("city", "run", data__train="city:1000000x2/12@64x128", data__validation="city:500x1@64x128",
                  initial_backbone="") == 0
     model = load_model("run/model")
-    assert {path.parent.name for path in Path("run").glob("*/checkpoint.pt")} == {"crops", "whole"}
+    assert {path.parent.name for path in Path("run").glob("*/checkpoint.pt")} == {"crops", "longer", "whole"}
     assert (model.method, model.classes) == ("centroid_embedding", load_class_table("cityscapes"))
     assert model.focal_length == 667.25
     assert model.training["score"].keys() >= {"pq", "depth_abs_rel"}
