@@ -2,11 +2,11 @@
 
 Searches the thresholds that are best on images that are not trained on, as HLE's authors did with Optuna on each
 dataset (section 4.2): by the mean of PQ and STQ where the truth follows objects, by PQ where it is of single images, by
-the segments' mean IoU where it is of classes alone. Of the things that are found, a share of `--min_precision` has to be
-right: while few objects are found at all, PQ gains by segments of which one in six is. It writes them into model.yaml, with a calibration of the scores of
-things on the same images (with it scores are probabilities, and the tracker's thresholds for births and for second
-matches mean the same for every model; STQ is of tracks with it), and with what `training.evaluate` measures on images
-that the search did not see either.
+the segments' mean IoU where it is of classes alone. Of the things that are found a share of `--min_precision` is to be
+right: where few objects are found at all, PQ gains by a segment of which one in six is. It writes them into model.yaml,
+with a calibration of the scores of things on the same images (with it scores are probabilities, and the tracker's
+thresholds for births and for second matches mean the same for every model; STQ is of tracks with it), and with what
+`training.evaluate` measures on images that the search did not see either.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _in_classes_of(images: TuningImages, model: Model, label: PanopticLabel) -> 
 
 
 def quality(model: Model, thresholds: Any, images: TuningImages, min_precision: float = 0.0) -> float:
-    """What the search makes large, at most 1: the mean of PQ and of STQ with calibrated scores, PQ alone where no object
+    """What the search makes large, at most 1: the mean of PQ and of STQ with calibrated scores, PQ alone where nothing
     is followed, or the mean IoU of the segments' classes where the truth is semantic (the semantic map is the same for
     all thresholds); less by what the share of right ones among the things is below `min_precision`."""
     predictions, classes = _decoded(model, thresholds, images), images.classes
