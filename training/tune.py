@@ -169,15 +169,14 @@ def quality(model: Model, thresholds: Any, images: TuningImages, min_precision: 
     panoptic = float(np.nanmean(matches.quality()))
     score, is_right = _found_things(predictions, images)
     shortfall = max(0.0, min_precision - float(is_right.mean())) if len(is_right) else 0.0
-    tracking = _tracking_quality(model, predictions, images, fit_calibration(score, is_right))
+    tracking = (_tracking_quality(model, predictions, images, fit_calibration(score, is_right))
+                if images.has_clips else None)
     return (panoptic if tracking is None else (panoptic + tracking) / 2) - shortfall
 
 
 def _tracking_quality(model: Model, predictions: list[_Prediction], images: TuningImages,
                       calibrated: ScoreCalibration | None) -> float | None:
-    """STQ of the tracker on what was decoded; None where no object is followed."""
-    if not images.has_clips:
-        return None
+    """STQ of the tracker on what was decoded; None where the clips show no object."""
     totals = []
     for _, rows in groupby(range(len(predictions)), lambda k: images.examples[k].clip):
         trackers, clip = CameraTrackers(), SegmentationTrackingQuality(images.classes.thing_mask)
@@ -247,6 +246,8 @@ def search(model: Model, images: TuningImages, trials: int, seed: int = 0, min_p
 
 def run(args: argparse.Namespace) -> int:
     """Tune, write and print the score."""
+    if not 0 <= args.min_precision <= 1:
+        raise InputError(f"--min_precision is {args.min_precision}, a share from 0 to 1")
     folder = model_folder(args.model)
     seen, scored = open_dataset(args.data), open_dataset(args.score)
     perception = Perception(folder)

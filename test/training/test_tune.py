@@ -69,6 +69,11 @@ def test_where_the_truth_is_of_classes_alone_mean_iou_is_what_counts(model_folde
     assert quality(model, model.thresholds, dataclasses.replace(images, examples=[merged])) == 1
 
 
+def test_a_precision_that_is_no_share_is_refused(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--model", str(model_folder), "--min_precision", "75"]) == 2
+    assert "--min_precision is 75.0, a share from 0 to 1" in capsys.readouterr().err
+
+
 def test_images_are_spread_over_the_dataset(model_folder: Path) -> None:
     dataset = open_dataset("city:500-501x4@64x128")
     perception = Perception(load_model(model_folder), "torch", "cpu")
