@@ -10,6 +10,8 @@ from panoptic_ros.tracking.settings import TrackerSettings
 
 # A lost track's object is not so many standard deviations from where it is predicted.
 LARGEST_DEVIATION = 4.0
+# Side of a box, image heights, that is left at least of one that leaves the image.
+SMALLEST_VISIBLE = 0.02
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,17 @@ def box_states(box: np.ndarray, image_height: int) -> np.ndarray:
     corners = box.astype(np.float32) / image_height
     size = np.maximum(corners[:, 2:] - corners[:, :2], 1e-4)
     return np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, np.log(size)], axis=1)
+
+
+def visible_box_states(box_state: np.ndarray, aspect_ratio: float) -> np.ndarray:
+    """Of predicted boxes, box states (M, 4), the part inside an image of this width in image heights: what a segment
+    can show of an object that leaves the image. Boxes that lie outside of it stay as they are."""
+    half = np.exp(box_state[:, 2:]) / 2
+    border = np.array([aspect_ratio, 1.0], np.float32)
+    low, high = np.maximum(box_state[:, :2] - half, 0), np.minimum(box_state[:, :2] + half, border)
+    size = high - low
+    visible = np.concatenate([(low + high) / 2, np.log(np.maximum(size, SMALLEST_VISIBLE))], axis=1)
+    return np.where((size > 0).all(1, keepdims=True), visible, box_state)
 
 
 def yaw_invariant_log_affinity(tracks: Cues, segments: Cues, elapsed: np.ndarray, missed: np.ndarray,

@@ -77,7 +77,8 @@ class AppearanceStatistics:
         learned = AppearanceStatistics(count + seen, mean, self.distances)
 
         centred = learned.centred(embedding, class_share)
-        pairs = np.triu(class_share @ class_share.T > 0.5, 1)
+        class_id, row = class_share.argmax(1), np.arange(len(centred))
+        pairs = np.equal.outer(class_id, class_id) & np.less.outer(row, row)
         apart = (1 - centred @ centred.T)[pairs]
         bins = np.bincount(np.clip(apart * (BINS / 2), 0, BINS - 1).astype(int), minlength=BINS)
         kept = max(1 - len(apart) / MEMORY_PAIRS, 0.0)

@@ -18,14 +18,14 @@ def estimate_camera_shift(log_phi: np.ndarray, shift: np.ndarray, sigma: float) 
     Every pair votes for its shift with Phi, shared between the pairs of a segment: few objects in one place say as much
     as many. A shift must be worth more than none, so that a single object that moves is not taken for camera motion.
     """
-    likely = (log_phi > -6) & (np.abs(shift) < _MAX_SHIFT)
-    if not likely.any():
+    rows, columns = np.nonzero((log_phi > -6) & (np.abs(shift) < _MAX_SHIFT))
+    if not len(rows):
         return 0.0
-    weight = np.where(likely, np.exp(np.minimum(log_phi, 0)), 0)
-    weight /= np.maximum(weight.sum(0, keepdims=True), 0.5)
+    weight = np.exp(np.minimum(log_phi[rows, columns], 0))
+    weight /= np.maximum(np.bincount(columns, weight, log_phi.shape[1]), 0.5)[columns]
     half = round(_MAX_SHIFT / _SHIFT_STEP)
-    bins = np.rint(shift[likely] / _SHIFT_STEP).astype(int) + half
-    votes = np.bincount(bins, weight[likely], 2 * half + 1)
+    bins = np.rint(shift[rows, columns] / _SHIFT_STEP).astype(int) + half
+    votes = np.bincount(bins, weight, 2 * half + 1)
     reach = np.arange(-half, half + 1) * _SHIFT_STEP
     votes = np.convolve(votes, np.exp(-reach**2 / (2 * sigma**2)), "same")
     best = int(votes.argmax())

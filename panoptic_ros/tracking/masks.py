@@ -61,8 +61,11 @@ class MaskIntersections:
     def iou(self, expected: np.ndarray, box_state: np.ndarray) -> np.ndarray:
         """Mask IoU (M, N); box IoU where a mask is too small, or out of sight. expected: (M, 4), box_state: (N, 4)."""
         union = self.track_area[:, None] + self.segment_area - self.intersection
-        valid = np.minimum.outer(self.track_area, self.segment_area) >= FEWEST_PIXELS
-        return np.where(valid, self.intersection / np.maximum(union, 1), box_iou(expected, box_state))
+        result = self.intersection / np.maximum(union, 1)
+        tracks, segments = (np.flatnonzero(area < FEWEST_PIXELS) for area in (self.track_area, self.segment_area))
+        result[tracks] = box_iou(expected[tracks], box_state)
+        result[:, segments] = box_iou(expected, box_state[segments])
+        return result
 
 
 def mask_intersections(masks: Masks, expected: np.ndarray, segment_map: np.ndarray,

@@ -36,7 +36,13 @@ def assign_in_stages(log_phi: np.ndarray, min_affinity: float, log_gate_area: np
     second = columns[second]
     if high_score.all():
         return first, second
-    rows, columns = np.flatnonzero(in_sight), np.flatnonzero(~high_score)
-    rows = np.setdiff1d(rows, first)
+    rows, columns = unmatched(in_sight, first), np.flatnonzero(~high_score)
     third, fourth = assign(log_phi[np.ix_(rows, columns)], min_affinity, log_gate_area[rows])
     return np.concatenate([first, rows[third]]), np.concatenate([second, columns[fourth]])
+
+
+def unmatched(candidates: np.ndarray, matched: np.ndarray) -> np.ndarray:
+    """The rows of `candidates`, (M,) bool, that are not among the rows `matched`."""
+    left = candidates.copy()
+    left[matched] = False
+    return np.flatnonzero(left)

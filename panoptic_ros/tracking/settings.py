@@ -27,19 +27,19 @@ class TrackerSettings:
     sigma_iou: float = setting(
         1.0, 0.01, 2.0, "mask IoU noise: sigma of 1 - IoU between predicted mask and segment; larger trusts IoU less")
     sigma_position: float = setting(
-        0.042, 0.005, 1.0, "position noise: sigma of an object's centre around its predicted box, image heights")
+        0.06, 0.005, 1.0, "position noise: sigma of an object's centre around its predicted box, image heights")
     sigma_position_relative: float = setting(
         0.7, 0.0, 2.0, "position noise relative to the box: sigma in widths and heights of the object; one that is "
         "partly occluded jumps")
     sigma_velocity_x: float = setting(
-        0.12, 0.0, 5.0, "horizontal velocity noise: growth of the position's sigma with the time since the track was "
+        0.28, 0.0, 5.0, "horizontal velocity noise: growth of the position's sigma with the time since the track was "
         "seen, image heights per second")
     sigma_velocity_y: float = setting(
         0.04, 0.0, 5.0, "vertical velocity noise: the same for y; a camera on a vehicle yaws, but hardly pitches")
     sigma_size: float = setting(
-        0.55, 0.05, 5.0, "size noise: sigma of the logarithm of a box's width and height around the predicted ones")
+        0.7, 0.05, 5.0, "size noise: sigma of the logarithm of a box's width and height around the predicted ones")
     sigma_size_rate: float = setting(
-        0.38, 0.0, 5.0, "size rate noise: growth of that sigma with the time since the track was seen, per second")
+        0.3, 0.0, 5.0, "size rate noise: growth of that sigma with the time since the track was seen, per second")
     min_affinity: float = setting(
         0.006, 1e-6, 1.0, "match threshold: a segment and a track with a lower affinity are never matched")
     class_mismatch_factor: float = setting(
@@ -51,7 +51,7 @@ class TrackerSettings:
         2, 1, 100, "min_hits (SORT) or n_init (DeepSORT): frames in a row in which a track that began with a "
         "lower score must be seen to be confirmed and get an id")
     lost_half_life: float = setting(
-        0.1, 0.01, 60.0, "affinity decay of lost tracks: seconds out of sight after which it is a half; after twice as "
+        0.2, 0.01, 60.0, "affinity decay of lost tracks: seconds out of sight after which it is a half; after twice as "
         "long a third, then a quarter ..")
     max_lost: float = setting(
         10.0, 0.0, 60.0, "lost-track buffer (ByteTrack's track_buffer, SORT's max_age), seconds: a track that is lost "

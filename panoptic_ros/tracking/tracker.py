@@ -15,12 +15,13 @@ from panoptic_ros.tracking.affinity import (
     is_possible_motion,
     log_gate_area,
     position_log_affinity,
+    visible_box_states,
     yaw_invariant_log_affinity,
 )
 from panoptic_ros.tracking.appearance import BINS, AppearanceStatistics
 from panoptic_ros.tracking.camera_motion import estimate_camera_shift, scene_velocity
 from panoptic_ros.tracking.masks import Masks, mask_intersections, merges_and_splits
-from panoptic_ros.tracking.matching import assign, assign_in_stages
+from panoptic_ros.tracking.matching import assign, assign_in_stages, unmatched
 from panoptic_ros.tracking.settings import TrackerSettings
 from panoptic_ros.tracking.tracks import Tracks
 
@@ -117,14 +118,18 @@ class Tracker:
         in_sight = elapsed <= interval + 1e-6
         self._statistics = self._statistics_with(segments)
         looks = replace(segments, embedding=self._centred(segments))
-        expected = replace(expected, embedding=self._centred(expected))
+        aspect_ratio = frame.image.width / frame.image.height
+        whole_box_state = expected.box_state
+        expected = replace(expected, embedding=self._centred(expected),
+                           box_state=visible_box_states(whole_box_state, aspect_ratio))
         log_phi = yaw_invariant_log_affinity(expected, looks, elapsed, np.maximum(elapsed - interval, 0), settings)
         camera_shift = 0.0
         if settings.camera_motion_compensation:
             shift = np.subtract.outer(-expected.box_state[in_sight, 0], -segments.box_state[:, 0])
             camera_shift = estimate_camera_shift(log_phi[in_sight], shift, settings.sigma_position)
             expected.box_state[:, 0] += camera_shift
-        overlaps = mask_intersections(self._masks, expected.box_state, frame.segment_map, things)
+            whole_box_state[:, 0] += camera_shift
+        overlaps = mask_intersections(self._masks, whole_box_state, frame.segment_map, things)
         log_gate = log_gate_area(expected.box_state, elapsed, interval, settings)
         iou = overlaps.iou(expected.box_state, segments.box_state)
         log_phi += position_log_affinity(expected, segments, elapsed, iou, log_gate, settings)
@@ -139,11 +144,11 @@ class Tracker:
         matched = tracks.select(track_rows).updated(
             segments.select(segment_rows), now, settings, (merged | split)[segment_rows],
             _distances(expected, looks, track_rows, segment_rows))
-        fresh_rows = np.setdiff1d(np.arange(len(things)), segment_rows)
+        fresh_rows = unmatched(np.ones(len(things), bool), segment_rows)
         moving = matched.hits > 1
         velocity = None if settings.velocity_ema_weight == 0 else scene_velocity(
             matched.box_state[moving], matched.velocity[moving], segments.box_state[fresh_rows],
-            (frame.image.width / frame.image.height / 2, 0.5))
+            (aspect_ratio / 2, 0.5))
         fresh = Tracks.born(segments.select(fresh_rows), now, part[fresh_rows], velocity)
         present, rows = matched.joined(fresh), np.concatenate([segment_rows, fresh_rows])
         earned = (high_score[rows] & ~present.is_part) | (present.hits >= settings.min_hits)
@@ -197,8 +202,8 @@ class Tracker:
         nobody = np.zeros(0, np.int64)
         if expected.embedding is None or segments.embedding is None or not settings.reid_false_match_rate:
             return nobody, nobody
-        lost = np.setdiff1d(np.flatnonzero((tracks.track_id > 0) & (elapsed > SHORT_GAP)), track_rows)
-        fresh = np.setdiff1d(np.flatnonzero(high_score), segment_rows)
+        lost = unmatched((tracks.track_id > 0) & (elapsed > SHORT_GAP), track_rows)
+        fresh = unmatched(high_score, segment_rows)
         if not len(lost) or not len(fresh):
             return nobody, nobody
         before, now, elapsed = expected.select(lost), segments.select(fresh), elapsed[lost]

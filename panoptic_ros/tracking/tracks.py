@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -13,8 +14,8 @@ from panoptic_ros.tracking.settings import TrackerSettings
 
 # A track that is out of sight moves on for this long, seconds, and then waits: velocities are not known any better.
 COAST_SECONDS = 1.0
-# The largest change of the logarithm of a size that is predicted: a factor of two.
-MAX_LOG_SIZE_CHANGE = 0.7
+# The largest change of a size that is predicted, or taken for a velocity: a factor of two.
+MAX_SIZE_FACTOR = 2.0
 # EMA weight of the newest class in a track's `class_share`: a wrong one must be seen in four frames in a row to win.
 CLASS_EMA_WEIGHT = 0.2
 # `velocity_ema_weight` is for a displacement over this time, seconds; one over a longer time weighs more, as it is
@@ -38,7 +39,8 @@ class Tracks:
     last_seen_ns: (M,) int64.
     class_share: (M, C) float32, EMA of the classes it was seen as, one-hot.
     box_state: (M, 4) float32, see `Cues.box_state`, as last seen, then shifted by camera-motion compensation.
-    velocity: (M, 4) float32, change of `box_state` per second.
+    velocity: (M, 4) float32, at that time: of the centre in image heights per second, of width and height relative to
+        them, per second.
     embedding: (M, D) float32 of unit length, the appearance as EMA; D = 0 where the method has none.
     """
 
@@ -96,9 +98,14 @@ class Tracks:
         return ((stamp_ns - self.last_seen_ns) * 1e-9).astype(np.float32)
 
     def predicted(self, stamp_ns: int) -> Cues:
-        """Predicted box states at this time (constant velocity, for COAST_SECONDS at most) with the other cues."""
+        """Predicted box states at this time with the other cues; tracks move for COAST_SECONDS at most.
+
+        As an object moves at constant velocity against the camera: with a depth that falls from Z to Z - V t its size,
+        and with it its offset from where the camera moves to, grow by 1 / (1 - V t / Z), not by equal steps.
+        """
         step = self.velocity * np.minimum(self.elapsed(stamp_ns), COAST_SECONDS)[:, None]
-        step[:, 2:] = step[:, 2:].clip(-MAX_LOG_SIZE_CHANGE, MAX_LOG_SIZE_CHANGE)
+        step[:, 2:] = -np.log1p(-step[:, 2:].clip(1 - MAX_SIZE_FACTOR, 1 - 1 / MAX_SIZE_FACTOR))
+        step[:, :2] *= np.exp(step[:, 2:].mean(1, keepdims=True))
         return Cues(self.class_share, self.box_state + step, self.embedding if self.embedding.shape[1] else None)
 
     def shifted(self, camera_shift: float) -> Tracks:
@@ -114,7 +121,12 @@ class Tracks:
         """
         elapsed = self.elapsed(stamp_ns)
         alone = np.ones(len(self), bool) if merged is None else ~merged
-        measured = (segments.box_state - self.box_state) / np.maximum(elapsed, 1e-6)[:, None]
+        # Velocity at the end of the interval: the inverse of `predicted`.
+        change = segments.box_state - self.box_state
+        limit = math.log(MAX_SIZE_FACTOR)
+        change[:, 2:] = np.expm1(change[:, 2:].clip(-limit, limit))
+        change[:, :2] *= 1 + change[:, 2:].mean(1, keepdims=True)
+        measured = change / np.maximum(elapsed, 1e-6)[:, None]
         # The first displacement is all that is known of the velocity, unless the user wants none.
         weight = 1 - (1 - settings.velocity_ema_weight)**(elapsed / VELOCITY_INTERVAL)
         weight = np.where((self.hits == 1) & (settings.velocity_ema_weight > 0), 1, weight)

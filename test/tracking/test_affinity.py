@@ -13,6 +13,7 @@ from panoptic_ros.tracking.affinity import (
     box_states,
     log_gate_area,
     position_log_affinity,
+    visible_box_states,
     yaw_invariant_log_affinity,
 )
 from panoptic_ros.tracking.settings import TrackerSettings
@@ -34,6 +35,13 @@ def affinity(track: Cues, segment: Cues, elapsed: float = 0.0, missed: float = 0
     table += position_log_affinity(track, segment, seconds, np.array([[iou]]), np.array([log_gate]), settings)
     assert table.shape == (1, 1)
     return float(table[0, 0])
+
+
+def test_of_a_box_that_leaves_the_image_the_part_inside_is_visible() -> None:
+    boxes = [[-20, 40, 10, 90], [150, 60, 260, 140], [-30, 10, -10, 20], [50, 10, 60, 20]]
+    seen = [[0, 40, 10, 90], [150, 60, 200, 100], [-30, 10, -10, 20], [50, 10, 60, 20]]
+    predicted, visible = (box_states(np.array(some), 100) for some in (boxes, seen))
+    np.testing.assert_allclose(visible_box_states(predicted, 2.0), visible, atol=1e-6)
 
 
 def test_a_box_becomes_its_centre_and_log_size_in_image_heights() -> None:

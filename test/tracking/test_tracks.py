@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -42,7 +43,19 @@ def test_a_lost_track_moves_on_for_a_second_and_then_waits() -> None:
 
 def test_a_size_is_predicted_to_grow_to_twice_at_most() -> None:
     track = Tracks.born(cue(0.0, log_width=-3), 0).updated(cue(0.0, log_width=-2), SECOND // 10, TrackerSettings())
-    assert track.predicted(SECOND // 5).box_state[0, 2] == pytest.approx(-2 + 0.7)
+    assert track.predicted(SECOND // 5).box_state[0, 2] == pytest.approx(-2 + math.log(2))
+
+
+def test_what_the_camera_drives_towards_is_predicted_where_a_pinhole_camera_will_see_it() -> None:
+    def seen_from(depth: float) -> Cues:  # 2 m beside the way and 1 m below the camera, 1.8 m wide and 1.5 m high
+        row = [0.9 + 2 / depth, 0.5 + 1 / depth, math.log(1.8 / depth), math.log(1.5 / depth)]
+        return Cues(np.array([[1, 0]], np.float32), np.array([row], np.float32), None)
+
+    for speed in (8.0, -8.0):
+        track = Tracks.born(seen_from(20), 0).updated(seen_from(20 - speed / 2), SECOND // 2, TrackerSettings())
+        for seconds in (0.6, 1.0):
+            predicted = track.predicted(round(seconds * SECOND)).box_state
+            np.testing.assert_allclose(predicted, seen_from(20 - speed * seconds).box_state, rtol=1e-5)
 
 
 def test_a_repeated_stamp_leaves_the_velocity_as_it_is() -> None:
