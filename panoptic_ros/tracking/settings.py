@@ -18,7 +18,7 @@ class TrackerSettings:
         0.31, 0.01, 2.0, "appearance noise: sigma of an object's embedding from frame to frame (Eq. 7); larger trusts "
         "appearance less")
     embedding_noise_size: float = setting(
-        0.04, 0.0, 1.0, "appearance noise of small objects: side of a box, image heights, of which the variance of the "
+        0.05, 0.0, 1.0, "appearance noise of small objects: side of a box, image heights, of which the variance of the "
         "embedding is twice that of a large one, and four times as much more at half of it; smaller ones are not "
         "re-identified by appearance alone")
     embedding_drift_time: float = setting(
@@ -51,7 +51,7 @@ class TrackerSettings:
         2, 1, 100, "min_hits (SORT) or n_init (DeepSORT): frames in a row in which a track that began with a "
         "lower score must be seen to be confirmed and get an id")
     lost_half_life: float = setting(
-        0.3, 0.01, 60.0, "affinity decay of lost tracks: seconds out of sight after which it is a half; after twice as "
+        0.2, 0.01, 60.0, "affinity decay of lost tracks: seconds out of sight after which it is a half; after twice as "
         "long a third, then a quarter ..")
     max_lost: float = setting(
         10.0, 0.0, 60.0, "lost-track buffer (ByteTrack's track_buffer, SORT's max_age), seconds: a track that is lost "
