@@ -55,6 +55,17 @@ def test_thing_pixels_go_to_the_nearest_centroid_embedding_of_their_own_class() 
     assert segments.is_thing.tolist() == [True, True, True, False, False]
 
 
+def test_offsets_tell_apart_what_looks_the_same() -> None:
+    outputs = scene(["1111111100"], dict.fromkeys(ROW, A), {(0, 0, 1): 0.9, (0, 0, 6): 0.8})
+    assert run(outputs)[0] == [[1] * 8 + [2] * 2]
+    # To cell 1 from the first three, to cell 6 from the others, in quarters; y is the same for all.
+    outputs["offset"] = torch.zeros(1, 2, 1, 10)
+    outputs["offset"][0, 0, 0] = torch.tensor([((1 if x < 3 else 6) - x) / 4 for x in range(10)])
+    segment_map, segments = run(outputs)
+    assert segment_map == [[1] * 3 + [2] * 5 + [3] * 2]
+    torch.testing.assert_close(segments.embedding[:2], torch.tensor([[1.0, 0, 0]] * 2))  # it says nothing of the place
+
+
 def test_a_score_is_the_peak_times_the_mean_class_probability_and_the_best_comes_first() -> None:
     outputs = scene(["1111111111"], {c: A if c[1] < 5 else B for c in ROW}, {(0, 0, 2): 0.9, (0, 0, 8): 0.8})
     outputs["class_logits"][0, 1, 0, :5] = torch.tensor([1.0, 1, 1, 3, 3])

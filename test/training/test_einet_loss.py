@@ -321,6 +321,26 @@ def test_eq_8_compares_the_mean_with_the_embedding_at_the_centroid() -> None:
     assert number(loss_terms(outputs, heads)["cen"]) == pytest.approx(sum(expected) / 4, abs=1e-5)
 
 
+def test_with_offsets_instances_are_told_apart_by_where_they_are_as_well_and_classes_are_not() -> None:
+    outputs, heads = make()
+    offset = torch.randn(2, 2, 3, 4)
+    found = loss_terms({**outputs, "offset": offset}, heads)
+    # By hand: the embedding with two more dimensions, the offset and the cell's own x and y in quarters.
+    position = torch.tensor([[[x / 4 for x in range(4)]] * 3, [[y / 4] * 4 for y in range(3)]])
+    located = {**outputs, "embedding": torch.cat([outputs["embedding"], offset + position], 1)}
+    mean, cells = instance_means(located), [(0, 2, 0), (0, 0, 1), (0, 0, 3), (1, 0, 2)]
+    expected = [number((e - located["embedding"][b, :, y, x]).square().sum())
+                for e, (b, y, x) in zip(mean, cells, strict=True)]
+    assert number(found["cen"]) == pytest.approx(sum(expected) / 4, abs=1e-5)
+    instances, plain = instances_of(CLASS_MAP, INSTANCE_MAP), loss_terms(outputs, heads)
+    before, after = (instance_regularisation(
+        some["embedding"].permute(0, 2, 3, 1).flatten(0, 2), torch.stack(instance_means(some)), instances.of_cell,
+        instances.image, 0.5, 1.5) for some in (outputs, located))
+    assert number(found["reg"] - plain["reg"]) == pytest.approx(number(after - before), abs=1e-5)
+    for name in ("ins", "sem", "hm"):
+        torch.testing.assert_close(found[name], plain[name])
+
+
 def test_instances_have_their_image_class_area_and_box() -> None:
     found = instances_of(CLASS_MAP, INSTANCE_MAP)
     assert list(zip(found.image.tolist(), found.class_id.tolist(), strict=True)) == [(b, g) for b, _, g in INSTANCES]

@@ -207,3 +207,21 @@ def test_einet_averages_probabilities_heatmaps_and_embeddings_before_the_peaks(i
     torch.testing.assert_close(averaged["embedding"], torch.full((2, 1, 16, 24), -1.0))
     # Half and nearly one; of the logits themselves the mean would be 10, which is as good as sure.
     torch.testing.assert_close(averaged["class_logits"].softmax(1)[:, 1], torch.full((2, 16, 24), 0.75))
+
+
+def test_einets_offsets_point_to_the_same_place_from_every_size_and_from_the_mirror_image(image: Tensor) -> None:
+    class PointsAtBright(PixelNetwork):
+        """Offsets, x and y in cells, from every cell to the brightest one."""
+
+        def __call__(self, image: Tensor) -> dict[str, Tensor]:
+            brightness = F.avg_pool2d(image, 4).mean(1)
+            batch, height, width = brightness.shape
+            at = brightness.flatten(1).argmax(1)[:, None, None]
+            x, y = at % width - torch.arange(width), at // width - torch.arange(height)[:, None]
+            return {"offset": torch.stack([t.expand(batch, height, width) for t in (x, y)], 1).float()}
+
+    one = torch.zeros_like(image)
+    one[:, :, 16:24, 64:72] = 1.0  # a cell of 4 pixels and its neighbours, which at any size is the brightest
+    once = PointsAtBright()(one)["offset"]
+    averaged = AugmentedEngine(PointsAtBright(), "einet", TestTime(scales=(1.0, 2.0), flip=True), 32)(one)["offset"]
+    assert (averaged - once).abs().max() <= 1.0

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from panoptic_ros.classes import VOID
 from panoptic_ros.errors import InputError
+from panoptic_ros.methods.einet.positions import located_embedding
 
 from ..ground_truth import ground_truth_objects
 from ..losses.cross_entropy import bootstrapped_cross_entropy
@@ -124,14 +125,20 @@ class EINetObjective(Objective):
         embedding = _pixels(outputs["embedding"])
         mean = extract_and_summarise(embedding, outputs["attention"].flatten(), instances.of_cell,
                                      len(instances.class_id))
+        # Positions tell instances apart; they have no part in what embeddings say of classes.
+        located, center = embedding, mean
+        if "offset" in outputs:
+            located = _pixels(located_embedding(outputs["embedding"], outputs["offset"]))
+            center = extract_and_summarise(located, outputs["attention"].flatten(), instances.of_cell,
+                                           len(instances.class_id))
         terms["reg"] = terms["reg"] + instance_regularisation(
-            embedding, mean, instances.of_cell, instances.image, settings.pull_margin, settings.push_margin)
+            located, center, instances.of_cell, instances.image, settings.pull_margin, settings.push_margin)
         if settings.instance_augmentation:
             present = torch.bincount(class_id, minlength=VOID + 1)[:classes] > 0
             terms["ins"] = consistency_loss(mean, instances.class_id, centre.detach(), present,
                                             settings.consistency_margin)
         if settings.centroid_regularisation:
-            terms["cen"] = _mean((mean - embedding[instances.centroid]).square().sum(1), mean)  # Eq. 8
+            terms["cen"] = _mean((center - located[instances.centroid]).square().sum(1), center)  # Eq. 8
         target = heatmap_target(instances, self.is_thing, class_map.shape)
         # Of a crowd nobody knows where the centroids are, and of void not what is there.
         thing_classes = self.is_thing.nonzero()[:, 0]

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from panoptic_ros.decoding.peaks import greedy_suppression
 from panoptic_ros.decoding.segments import Decoded, DecodedImage, segments_of_cells
+from panoptic_ros.methods.einet.positions import located_embedding
 from panoptic_ros.settings import check_ranges, setting
 
 # Window of the max-pooling. The paper's 8 is even, which has no centre and would shift peaks.
@@ -73,7 +74,8 @@ def _decode_one(outputs: dict[str, Tensor], class_center: Tensor, is_thing: Tens
         order = instance_class.argsort(stable=True)
         peak, instance_class, height = peak[order], instance_class[order], height[order]
         centroid = embedding[:, peak].T.contiguous()
-        instance = nearest_centroid(embedding, class_id, centroid, instance_class, len(is_thing))
+        located = located_embedding(outputs["embedding"], outputs.get("offset")).flatten(1)
+        instance = nearest_centroid(located, class_id, located[:, peak].T.contiguous(), instance_class, len(is_thing))
         # Score: objectness times the mean class probability in the mask (section 4).
         rows = len(peak) + 1
         pixels = torch.bincount(instance, minlength=rows)[1:].clamp(min=1)

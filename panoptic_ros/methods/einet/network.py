@@ -26,6 +26,7 @@ class Hyperparameters:
     decoder_channels: of the decoders' convolutions; None takes 256, or 128 and a separable ASPP for a light backbone,
         one whose last map has fewer than 1024 channels. Convolutions of 5 x 5 are separable for all, as those of
         Panoptic-DeepLab, on which the network builds: whole ones would cost several times the encoder.
+    semi_convolutional: whether positions stand beside the instance embedding, see `positions`. The paper's have none.
     """
 
     backbone: str = "resnet50"
@@ -33,6 +34,7 @@ class Hyperparameters:
     embedding_dimension: int = 256
     atrous_rates: tuple[int, ...] = (6, 12, 18)
     decoder_channels: int | None = None
+    semi_convolutional: bool = False
 
     def __post_init__(self) -> None:
         if self.embedding_dimension < 1:
@@ -67,12 +69,13 @@ class Network(PanopticNetwork):
             self.instance_decoder = InstanceDecoder(encoder, (eighth, quarter), channels)
             self.attention = nn.Conv2d(channels, 1, 1)
             self.embedding = embedding_head(channels, h.embedding_dimension)
+            self.offset = embedding_head(channels, 2) if h.semi_convolutional else None
             # From the decoder's features and not from the embedding: one that is the same all over an object, as Eq. 1
             # wants it, cannot say where its centroid is.
             score = nn.Conv2d(32, things, 1)
             nn.init.constant_(score.bias, -2.19)  # type: ignore[arg-type]  # a score of 0.1 (Zhou et al. 2019)
             self.heatmap = nn.Sequential(convolution(channels, 32, 5, separable=True), score)
-            self.pixel_outputs |= {"heatmap", "embedding"}
+            self.pixel_outputs |= {"heatmap", "embedding"} | ({"offset"} if h.semi_convolutional else set())
         self.register_buffer("center", F.normalize(torch.randn(classes, h.embedding_dimension), dim=1))
         self.register_buffer("center_seen", torch.zeros(classes, dtype=torch.bool))
 
@@ -80,8 +83,8 @@ class Network(PanopticNetwork):
         """
         image: (B, 3, H, W) float, normalised; H and W multiples of 32.
 
-        Returns class_logits (B, C, H/4, W/4) and, where there are T things, heatmap (B, T, H/4, W/4) in [0, 1] and
-        embedding (B, D, H/4, W/4), which is not normalised.
+        Returns class_logits (B, C, H/4, W/4) and, where there are T things, heatmap (B, T, H/4, W/4) in [0, 1],
+        embedding (B, D, H/4, W/4), which is not normalised, and, if semi-convolutional, offset (B, 2, H/4, W/4).
         """
         return {name: output for name, output in self.training_outputs(image).items() if name in self.pixel_outputs}
 
@@ -100,6 +103,8 @@ class Network(PanopticNetwork):
             instance = self.instance_decoder(features, eighth, quarter)
             outputs["heatmap"] = self.heatmap(instance).float().sigmoid()
             outputs["embedding"] = self.embedding(instance).float()
+            if self.offset is not None:
+                outputs["offset"] = self.offset(instance).float()
             outputs["attention"] = self.attention(instance).float().sigmoid()
         return outputs
 

@@ -11,7 +11,7 @@ from panoptic_ros.networks.test_time_augmentation import augmented
 
 def test_time_augmentation(network: Callable[[Tensor], dict[str, Tensor]], image: Tensor, scales: Sequence[float],
                            flip: bool, stride: int) -> dict[str, Tensor]:
-    """See `panoptic_ros.methods.AugmentedNetwork`; class probabilities, heatmaps and embeddings are averaged.
+    """See `panoptic_ros.methods.AugmentedNetwork`; class probabilities, heatmaps, embeddings and offsets are averaged.
 
     class_logits are the logarithms of the mean probabilities.
     """
@@ -20,6 +20,9 @@ def test_time_augmentation(network: Callable[[Tensor], dict[str, Tensor]], image
     count = 0
     for one in augmented(network, image, scales, flip, stride):
         for name, output in one.outputs.items():
+            if name == "offset":  # in cells of this size, and x in the mirror image points the other way
+                x_scale, y_scale = (whole / side for whole, side in zip(size[::-1], one.size[::-1], strict=True))
+                output = output * output.new_tensor([-x_scale if one.mirrored else x_scale, y_scale])[:, None, None]
             output = one.aligned(output.softmax(1) if name == "class_logits" else output, size)
             totals[name] = totals[name] + output if name in totals else output
         count += 1
