@@ -79,6 +79,8 @@ class _Soak:
     def __init__(self, process: NodeProcess, participant: Participant, models: list[str]) -> None:
         self._process, self._participant, self._models = process, participant, models
         self.looks: list[Look] = []
+        # Just before one of the two models leaves: what is compared with each other is the same model at rest.
+        self.at_rest: list[Look] = []
         self._sent = 0
         self._results = dict.fromkeys(CAMERAS, 0)
         self._last_seen: dict[tuple[str, int], int] = {}
@@ -113,7 +115,7 @@ class _Soak:
             except InputError:
                 if not self._process.is_running():
                     raise
-            self._change()
+            self._change(now - start)
             if now >= next_look:
                 next_look = now + _LOOK_EVERY
                 self.looks.append(self._look(now - start))
@@ -124,11 +126,11 @@ class _Soak:
         part = max(1, len(steady) // 10)
         first, last = steady[:part], steady[-part:]
         memory = [look.memory_mib for look in steady]
-        # A trend, not two moments: memory goes up and down with each change of the model.
-        thinned = steady[::1 + len(steady) // 2000]  # it looks at all pairs
-        slope, _, lowest, highest = theilslopes([look.memory_mib for look in thinned],
-                                                [look.images for look in thinned])
-        share = (steady[-1].images - steady[0].images) / float(np.median(memory))
+        # A trend, not two moments.
+        rest = [look for look in self.at_rest if look.seconds >= steady[0].seconds]
+        rest = rest if len(rest) > 2 else steady
+        slope, _, lowest, highest = theilslopes([look.memory_mib for look in rest], [look.images for look in rest])
+        share = (rest[-1].images - rest[0].images) / float(np.median([look.memory_mib for look in rest]))
         reports = [self._report[f"{NODE}/{camera}"] for camera in CAMERAS]
         drops = sum(int(value) for report in reports for key, value in report.items() if key.startswith("dropped: "))
         received = sum(int(report["received"]) for report in reports)
@@ -140,7 +142,7 @@ class _Soak:
                 "file_handles": f"{max(look.files for look in first)} -> {max(look.files for look in last)}",
                 "ids_given_twice": len(self._repeated_ids), **{f"changes_of_{k}": n for k, n in self._changes.items()}}
 
-    def _change(self) -> None:
+    def _change(self, seconds: float) -> None:
         if self._sent % _SUBSCRIBERS_EVERY == 0:
             self._changes["subscribers"] += 1
             while self._extra:
@@ -152,6 +154,8 @@ class _Soak:
             self._changes["parameters"] += 1
             self._set("overlay.thing_opacity", 0.3 + 0.4 * (self._changes["parameters"] % 2))
         if self._sent % _MODEL_EVERY == 0:
+            if self._changes["models"] % 2 == 0:
+                self.at_rest.append(self._look(seconds))
             self._changes["models"] += 1
             self._set("model", self._models[self._changes["models"] % 2])
 
