@@ -9,6 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from threading import Event
 
@@ -130,14 +131,16 @@ def _render(seed: int, camera: CityCamera, frame_rate: float, count: int, varied
                 return
             yield drive.render(k)
         return
-    with context.Pool(2, rendering.start, (seed, camera, frame_rate, varied)) as pool:
-        waiting = [pool.apply_async(rendering.render, (k,)) for k in range(min(6, count))]
+    # Not a multiprocessing.Pool: it ends its processes by a signal, and one that holds the lock of a queue at that moment
+    # leaves it locked, for which the pool then waits for ever.
+    with ProcessPoolExecutor(2, context, rendering.start, (seed, camera, frame_rate, varied)) as pool:
+        waiting = [pool.submit(rendering.render, k) for k in range(min(6, count))]
         for k in range(count):
             if stop.is_set():
                 return
-            frame = waiting.pop(0).get()
+            frame = waiting.pop(0).result()
             if k + 6 < count:
-                waiting.append(pool.apply_async(rendering.render, (k + 6,)))
+                waiting.append(pool.submit(rendering.render, k + 6))
             yield frame
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -122,7 +123,7 @@ def _each(check_one: Callable[[Job], Tally], jobs: Sequence[Job], start: Tally) 
             start.merge(check_one(job))
         return start
     chunk = max(1, min(32, len(jobs) // (4 * processes)))
-    with multiprocessing.get_context("spawn").Pool(processes, cv2.setNumThreads, (1,)) as pool:
-        for tally in progress(pool.imap(check_one, jobs, chunk)):
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
+        for tally in progress(pool.map(check_one, jobs, chunksize=chunk)):
             start.merge(tally)
     return start
