@@ -131,8 +131,8 @@ def _render(seed: int, camera: CityCamera, frame_rate: float, count: int, varied
                 return
             yield drive.render(k)
         return
-    # Not a multiprocessing.Pool: it ends its processes by a signal, and one that holds the lock of a queue at that moment
-    # leaves it locked, for which the pool then waits for ever.
+    # Not a multiprocessing.Pool: it ends its processes by a signal, and one that holds the lock of a queue at that
+    # moment leaves it locked, for which the pool then waits for ever.
     with ProcessPoolExecutor(2, context, rendering.start, (seed, camera, frame_rate, varied)) as pool:
         waiting = [pool.submit(rendering.render, k) for k in range(min(6, count))]
         for k in range(count):
