@@ -126,19 +126,19 @@ class EINetObjective(Objective):
         mean = extract_and_summarise(embedding, outputs["attention"].flatten(), instances.of_cell,
                                      len(instances.class_id))
         # Positions tell instances apart; they have no part in what embeddings say of classes.
-        located, center = embedding, mean
+        located, located_mean = embedding, mean
         if "offset" in outputs:
             located = _pixels(located_embedding(outputs["embedding"], outputs["offset"]))
-            center = extract_and_summarise(located, outputs["attention"].flatten(), instances.of_cell,
-                                           len(instances.class_id))
+            located_mean = extract_and_summarise(located, outputs["attention"].flatten(), instances.of_cell,
+                                                 len(instances.class_id))
         terms["reg"] = terms["reg"] + instance_regularisation(
-            located, center, instances.of_cell, instances.image, settings.pull_margin, settings.push_margin)
+            located, located_mean, instances.of_cell, instances.image, settings.pull_margin, settings.push_margin)
         if settings.instance_augmentation:
             present = torch.bincount(class_id, minlength=VOID + 1)[:classes] > 0
             terms["ins"] = consistency_loss(mean, instances.class_id, centre.detach(), present,
                                             settings.consistency_margin)
         if settings.centroid_regularisation:
-            terms["cen"] = _mean((center - located[instances.centroid]).square().sum(1), center)  # Eq. 8
+            terms["cen"] = _mean((located_mean - located[instances.centroid]).square().sum(1), mean)  # Eq. 8
         target = heatmap_target(instances, self.is_thing, class_map.shape)
         # Of a crowd nobody knows where the centroids are, and of void not what is there.
         thing_classes = self.is_thing.nonzero()[:, 0]

@@ -69,13 +69,13 @@ def _decode_one(outputs: dict[str, Tensor], class_center: Tensor, is_thing: Tens
     peak, instance_class, height = peak[agrees], instance_class[agrees], height[agrees]
     instance, centroid = torch.zeros_like(class_id), class_center.new_zeros(0, class_center.shape[1])
     if len(peak):
-        embedding = outputs["embedding"].flatten(1)
+        embedding = located_embedding(outputs["embedding"], outputs.get("offset")).flatten(1)
         # By class, so that the candidates of a range of pixels of one class follow each other.
         order = instance_class.argsort(stable=True)
         peak, instance_class, height = peak[order], instance_class[order], height[order]
         centroid = embedding[:, peak].T.contiguous()
-        located = located_embedding(outputs["embedding"], outputs.get("offset")).flatten(1)
-        instance = nearest_centroid(located, class_id, located[:, peak].T.contiguous(), instance_class, len(is_thing))
+        instance = nearest_centroid(embedding, class_id, centroid, instance_class, len(is_thing))
+        centroid = centroid[:, :class_center.shape[1]]  # what it looks like, without where it is
         # Score: objectness times the mean class probability in the mask (section 4).
         rows = len(peak) + 1
         pixels = torch.bincount(instance, minlength=rows)[1:].clamp(min=1)
